@@ -1,0 +1,96 @@
+/*
+ * What agent and keeper say to each other: fixed-size datagrams over a SOCK_SEQPACKET pair, one message one datagram.
+ *
+ * The agent asks, the keeper answers every request once, with the request's seq. The keeper never waits for the agent:
+ * answers go out with MSG_DONTWAIT. Instants are microseconds of CLOCK_BOOTTIME, which both processes share.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/core.h"
+
+enum { KEEPER_PROTOCOL = 1, KEEPER_AGENT_FD = 3 /* the agent's end, inherited at this number */ };
+
+enum keeper_op {
+    /* The lease was just acquired or is current: be ready to fence at its end. ARMED is the permission of S2. */
+    KEEPER_ARM = 1,
+    /* The lease was renewed: its new deadline. A deadline earlier than the current one is refused. */
+    KEEPER_RENEW,
+    /* A postmaster was started or adopted; carries a pidfd (SCM_RIGHTS). pid 0 and no descriptor: there is none. */
+    KEEPER_POSTMASTER,
+    /*
+     * We give up being primary. The keeper takes the address away, kills what is left of the primary's process tree
+     * (never the agent), proves it dead and only then answers DISARMED; until then it answers FENCING. The leader key
+     * must not be released before DISARMED. To stop gracefully the agent stops PostgreSQL first, then disarms.
+     */
+    KEEPER_DISARM,
+    KEEPER_STATUS,
+};
+
+enum keeper_state {
+    KEEPER_DISARMED = 1, /* nothing armed; every process of a primary is proven dead */
+    KEEPER_ARMED,        /* a primary may run until deadline_us */
+    KEEPER_FENCING,      /* killing and proving; asks to be asked again */
+    KEEPER_STARVING,     /* the kill is not proven: petting has stopped, the host will be reset */
+};
+
+enum keeper_result {
+    KEEPER_OK = 0,
+    KEEPER_REFUSED_LATE,     /* the deadline leaves no room for fencing: do not become primary with it */
+    KEEPER_REFUSED_LEASE,    /* another lease is armed, or none, or the deadline would move back */
+    KEEPER_REFUSED_WATCHDOG, /* watchdog required and not usable */
+    KEEPER_REFUSED_STATE,    /* not allowed in this state */
+};
+
+enum keeper_watchdog {
+    KEEPER_WATCHDOG_OFF = 0,
+    KEEPER_WATCHDOG_READY,
+    KEEPER_WATCHDOG_TICKING,
+    KEEPER_WATCHDOG_FAILED
+};
+
+struct keeper_request {
+    uint16_t version; /* KEEPER_PROTOCOL */
+    uint16_t op;      /* enum keeper_op */
+    uint32_t seq;     /* echoed in the answer */
+    uint64_t lease_id;
+    uint64_t deadline_us; /* 0 where the message has none */
+    uint32_t pid;         /* POSTMASTER */
+    uint32_t reserved;    /* 0 */
+};
+_Static_assert(sizeof(struct keeper_request) == 32, "the layout is the protocol: no padding, no pointers");
+
+struct keeper_answer {
+    uint16_t version;
+    uint16_t op; /* of the request */
+    uint32_t seq;
+    uint16_t result;   /* enum keeper_result */
+    uint16_t state;    /* enum keeper_state */
+    uint16_t watchdog; /* enum keeper_watchdog */
+    uint16_t rung;     /* the last fencing rung reached: enum fence_rung of fence/lease.h */
+    uint64_t lease_id;
+    uint64_t deadline_us;
+    uint64_t fence_at_us;         /* when the keeper will fence if nothing renews; 0 when disarmed */
+    uint64_t watchdog_timeout_us; /* granted, 0 without a watchdog */
+    uint64_t last_pet_us;
+    uint64_t fenced_at_us; /* when a fencing was last proven; 0 = never in this keeper's life */
+    uint32_t postmaster_pid;
+    uint32_t agent_starts; /* how often the keeper has started an agent */
+};
+_Static_assert(sizeof(struct keeper_answer) == 72, "the layout is the protocol: no padding, no pointers");
+
+/*
+ * keeper_recv: the keeper's end. Returns 0 and fills *ret and *ret_pidfd (-1 if the message has none; the caller owns
+ * it), -EAGAIN if nothing waits, -ECONNRESET if the agent is gone, -EBADMSG on all else: the connection is then
+ * dropped.
+ */
+int keeper_recv(int fd, struct keeper_request *ret, int *ret_pidfd, struct err *err);
+int keeper_answer(int fd, const struct keeper_answer *answer, struct err *err);
+
+/* The agent's end; pidfd -1 sends none. Neither blocks: -EAGAIN when the socket is full or empty, -ECONNRESET when the
+ * keeper is gone. */
+int keeper_ask(int fd, const struct keeper_request *request, int pidfd, struct err *err);
+int keeper_recv_answer(int fd, struct keeper_answer *ret, struct err *err);
+
+const char *keeper_state_text(enum keeper_state state);
+const char *keeper_result_text(enum keeper_result result);

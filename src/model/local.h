@@ -1,0 +1,46 @@
+/* The PostgreSQL of this node as the decision core sees it: facts gathered at one instant, with their age. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "model/pgstate.h"
+#include "model/tags.h"
+
+struct local_pg {
+    /* The data directory, from a check in a child process; a check that has not answered lately is data_dir_known
+     * false. */
+    bool data_dir_known;
+    bool data_dir_empty;   /* no cluster in it */
+    bool data_dir_foreign; /* not a data directory of ours: not empty, but no pg_control, or of another owner */
+
+    /* From pg_controldata, valid while the server is down. */
+    bool control_known;
+    uint64_t sysid;
+    enum pg_control_state control_state;
+    uint32_t control_timeline;
+    uint64_t control_checkpoint_lsn;
+    uint64_t control_checkpoint_end_lsn; /* end of the shutdown checkpoint record; 0 = unknown */
+    uint64_t control_min_recovery_lsn;
+    uint32_t control_min_recovery_timeline;
+
+    /* From the process and SQL probes. */
+    bool running;   /* the postmaster is alive */
+    bool accepting; /* the last probe got an answer and it has not expired */
+    bool hung;      /* running, started long ago, but the probes have gone unanswered beyond their budget */
+    bool in_recovery;
+    uint32_t timeline;                /* current (primary) or received/replayed (standby) */
+    uint64_t current_lsn;             /* primary: flush position */
+    uint64_t receive_lsn, replay_lsn; /* standby */
+    bool streaming;
+    bool replay_paused;
+    char follows[MEMBER_NAME_SIZE]; /* the member our primary_conninfo points to; "" = nobody */
+    uint64_t running_since_us;      /* when the postmaster was started, CLOCK_BOOTTIME */
+    uint64_t starting_since_us;     /* when it last entered "starting"; 0 = not starting */
+};
+
+/* The position that counts in a leader race: what this node would have to offer. */
+static inline uint64_t local_pg_lsn(const struct local_pg *pg)
+{
+    if (!pg->in_recovery)
+        return pg->current_lsn;
+    return pg->receive_lsn > pg->replay_lsn ? pg->receive_lsn : pg->replay_lsn;
+}

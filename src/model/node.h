@@ -1,0 +1,62 @@
+/*
+ * Everything this node says about itself, at one instant: the source of REST answers, metrics and the member key.
+ * Role and health derive from the lease deadline, never from a cached role (S5): is_leader below is computed from
+ * lease_deadline_us at the moment of asking, by node_is_leader().
+ */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "model/cluster.h"
+#include "model/pgstate.h"
+#include "model/policy.h"
+#include "model/tags.h"
+
+struct node_walsender {
+    char usename[64], application_name[128], client_addr[64], state[24], sync_state[16];
+    int sync_priority;
+};
+
+struct node_status {
+    const char *scope, *name, *version; /* version: the Patroni level we emulate, "4.1.4" */
+    const char *own_version;            /* pgtether's */
+    enum pg_state state;
+    enum pg_role role;
+    bool sql_ok; /* the SQL facts below are from a fresh probe */
+    char postmaster_start_time[48];
+    int64_t postmaster_start_epoch_us;
+    int server_version_num;
+    uint64_t current_lsn, receive_lsn, replay_lsn;
+    char replayed_timestamp[48];
+    bool replay_paused;
+    char replication_state[32];
+    uint32_t timeline;
+    uint64_t latest_end_lsn;
+    const struct node_walsender *walsenders;
+    size_t n_walsenders;
+    uint64_t sysid;
+    const char *tags_json;
+    struct tags tags;
+    bool pending_restart;
+    const char *pending_restart_reason_json; /* NULL = none */
+
+    uint64_t lease_deadline_us; /* of the leader key, 0 = not held */
+    const char *reason;         /* of the last decision */
+    const char *progress;       /* of the operation in flight, "" = none */
+
+    const struct cluster *cluster; /* last view of the store, NULL = never read */
+    const char *config_json;       /* dynamic configuration in effect */
+    struct policy policy;
+    int64_t dcs_last_seen_s; /* Unix time of the last good read, 0 = never */
+    uint64_t cluster_valid_until_us;
+    uint64_t loop_ran_at_us; /* last completed cycle */
+
+    bool keeper_connected, watchdog_failed;
+    const char *keeper_state, *watchdog_state;
+    uint64_t keeper_deadline_us, keeper_fence_at_us, watchdog_timeout_us;
+};
+
+static inline bool node_is_leader(const struct node_status *n, uint64_t now_us)
+{
+    return n->lease_deadline_us > now_us;
+}

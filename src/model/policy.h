@@ -1,0 +1,34 @@
+/* The dynamic settings that decide behaviour, in one struct; from the store's /config key. Durations in microseconds.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+enum sync_mode { SYNC_MODE_OFF, SYNC_MODE_PRIORITY, SYNC_MODE_QUORUM };
+
+struct policy {
+    uint64_t ttl_us, loop_wait_us, retry_timeout_us;
+    uint64_t maximum_lag_on_failover_bytes;
+    uint64_t primary_start_timeout_us; /* 0: fail over at once after a crash */
+    uint64_t primary_stop_timeout_us;  /* 0: derived from ttl */
+    unsigned max_timelines_history;    /* 0: keep all */
+    bool check_timeline;
+    bool failsafe_mode;
+    bool pause;
+    bool use_slots;
+    bool use_pg_rewind;
+    bool remove_data_directory_on_rewind_failure;
+    bool remove_data_directory_on_diverged_timelines;
+    enum sync_mode sync_mode;
+    bool sync_strict;
+    unsigned sync_node_count;
+};
+
+#define POLICY_DEFAULT                                                                                                 \
+    ((struct policy){.ttl_us = 30000000,                                                                               \
+                     .loop_wait_us = 10000000,                                                                         \
+                     .retry_timeout_us = 10000000,                                                                     \
+                     .maximum_lag_on_failover_bytes = 1048576,                                                         \
+                     .primary_start_timeout_us = 300000000,                                                            \
+                     .use_slots = true,                                                                                \
+                     .sync_node_count = 1})

@@ -1,0 +1,60 @@
+/*
+ * The configuration files of the data directory, in the reference's layout (facts sheet, section 7): postgresql.conf is
+ * generated and includes postgresql.base.conf, pg_hba.conf from lists, standby.signal, primary_conninfo, the passfile.
+ */
+#pragma once
+#include <stdbool.h>
+#include "base/core.h"
+#include "config/config.h"
+#include "model/cluster.h"
+
+struct pg_upstream {    /* whom to follow; NULL where a pointer to it is passed = nobody */
+    const char *member; /* name, for messages */
+    const char *host;
+    uint16_t port;
+};
+
+struct pg_files_spec {
+    const struct config *config;
+    const struct dynamic *dynamic;
+    int server_major;                      /* e.g. 15 */
+    bool standby;                          /* write standby.signal (and remove it otherwise) */
+    const struct pg_upstream *upstream;    /* primary_conninfo; NULL = none */
+    const struct local_pg *control;        /* NULL or control values that the standby must not fall below */
+    const char *synchronous_standby_names; /* NULL = not set */
+};
+
+/*
+ * Writes all files durably, only those whose content changes. *ret_changed (may be NULL): something that a reload would
+ * apply has changed. Returns 0 or -errno.
+ */
+int pg_files_write(const struct pg_files_spec *spec, bool *ret_changed, struct err *err);
+
+/*
+ * The protected parameters as "--name=value" arguments in the reference's order, then NULL. *ret is a NULL-terminated
+ * array the caller frees with pg_files_free_args().
+ */
+int pg_files_command_line(const struct pg_files_spec *spec, char ***ret, struct err *err);
+char **pg_files_free_args(char **args);
+DEFINE_CLEANUP(char *, pg_files_free_args)
+
+/* primary_conninfo for an upstream; keyword order and escaping as the reference. */
+int pg_files_conninfo(const struct config *config, const struct pg_upstream *upstream, char *buf, size_t size,
+                      struct err *err);
+/* The passfile with the replication (and rewind/superuser) credentials for an upstream, mode 0600; path from the
+ * config. */
+int pg_files_passfile(const struct config *config, const struct pg_upstream *upstream, struct err *err);
+
+/* Name of a member's physical replication slot (facts sheet 5.1); buf of at least 64 bytes. */
+void pg_slot_name(const char *member_name, char *buf, size_t size);
+
+/* Reads pg_wal/%08X.history of the data directory into history lines (timeline, switch LSN, reason). Caller frees *ret.
+ */
+int pg_files_read_history(const struct config *config, uint32_t timeline, struct history_line **ret, size_t *ret_n,
+                          struct err *err);
+
+/*
+ * Sets the data directory aside: rename to "<data_dir>.<reason>.<timestamp>" (S8), never deletes. Returns 0 and the new
+ * name, or -errno (-ENOSPC when the file system has too little room left for another copy).
+ */
+int pg_files_set_aside(const struct config *config, const char *reason, char *new_path, size_t size, struct err *err);

@@ -1,0 +1,96 @@
+/*
+ * Asks the local PostgreSQL what it is, over one kept asynchronous libpq connection: one round trip for role, LSNs,
+ * timeline, replication state and settings that matter. The result is a fact with an age; nothing here waits.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+#include "base/core.h"
+
+struct pg_probe;
+
+struct pg_probe_settings {
+    const char *host; /* address or socket directory to connect to */
+    uint16_t port;
+    const char *user, *password, *database;
+};
+
+struct pg_walsender { /* a row of pg_stat_replication */
+    char application_name[128], usename[64], client_addr[64], state[24], sync_state[16];
+    int sync_priority;
+    uint64_t sent_lsn, write_lsn, flush_lsn, replay_lsn;
+};
+
+struct pg_slot {
+    char name[64];
+    bool physical, active;
+    uint64_t restart_lsn;
+    char wal_status[16];
+};
+
+struct pg_pending_setting { /* changed in the file, needs a restart */
+    char name[64];
+    char old_value[128];
+};
+
+struct pg_facts {
+    uint64_t asked_at_us; /* instant before the query was sent */
+    bool in_recovery;
+    uint32_t timeline;
+    uint64_t current_lsn;             /* primary: flush position */
+    uint64_t receive_lsn, replay_lsn; /* standby; receive = max(written, received) */
+    char replayed_timestamp[48];      /* text of pg_last_xact_replay_timestamp(), "" = null */
+    bool replay_paused;
+    char replication_state[32];                         /* standby: "streaming", "in archive recovery" or "" */
+    char receiver_host[128];                            /* what the WAL receiver is connected to */
+    uint64_t latest_end_lsn;                            /* pg_stat_wal_receiver */
+    char primary_conninfo[1024], primary_slot_name[64]; /* in effect, from pg_settings */
+    uint64_t system_identifier;
+    char postmaster_start_time[48];
+    int64_t postmaster_start_epoch_us;
+    int server_version_num;
+    uint32_t control_timeline; /* pg_control_checkpoint(): timeline of the latest checkpoint */
+    struct pg_walsender *walsenders;
+    size_t n_walsenders;
+    struct pg_slot *slots;
+    size_t n_slots;
+    struct pg_pending_setting *pending;
+    size_t n_pending;
+};
+
+enum pg_probe_outcome {
+    PG_PROBE_OK,
+    PG_PROBE_STARTING, /* the server answers 57P03: starting up, shutting down or not yet consistent */
+    PG_PROBE_REFUSED,  /* nobody listens, or it does not let us in (password, pg_hba): see err */
+    PG_PROBE_TIMEOUT,  /* no answer within the budget */
+};
+
+/* facts is borrowed until the callback returns, NULL unless PG_PROBE_OK. Called once per start, from the loop. */
+typedef void (*pg_probe_fn)(void *userdata, enum pg_probe_outcome outcome, const struct pg_facts *facts,
+                            const struct err *err);
+
+int pg_probe_new(sd_event *loop, const struct pg_probe_settings *settings, struct pg_probe **ret, struct err *err);
+struct pg_probe *pg_probe_free(struct pg_probe *p);
+DEFINE_CLEANUP(struct pg_probe, pg_probe_free)
+
+/* One probe at a time: -EBUSY while one is under way. The kept connection is re-made when it broke. */
+int pg_probe_start(struct pg_probe *p, uint64_t timeout_us, pg_probe_fn done, void *userdata, struct err *err);
+/* Drops the kept connection, e.g. before stopping the server; a probe under way answers PG_PROBE_REFUSED from the loop.
+ */
+void pg_probe_disconnect(struct pg_probe *p);
+
+/*
+ * Runs one SQL command on a connection of its own (CREATE ROLE, CHECKPOINT, pg_promote, slots …). The callback gets
+ * rows as text; err->code 0 on success. At most `timeout_us`.
+ */
+struct pg_rows {
+    size_t n_rows, n_columns;
+    const char *const *values; /* row-major, NULL for SQL null */
+};
+typedef void (*pg_command_fn)(void *userdata, const struct pg_rows *rows, const struct err *err, const char *sqlstate);
+struct pg_command;
+int pg_command_start(sd_event *loop, const struct pg_probe_settings *settings, const char *sql, uint64_t timeout_us,
+                     pg_command_fn done, void *userdata, struct pg_command **ret, struct err *err);
+struct pg_command *pg_command_free(struct pg_command *c); /* cancels; no callback. NULL is fine */
