@@ -1,0 +1,158 @@
+/*
+ * The local configuration: one libconfig file per instance into one immutable struct. Setting names are Patroni's
+ * wherever the meaning is the same; doc/pgtether.conf.5 lists them. All strings are owned by the struct config.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "base/core.h"
+#include "model/cluster.h"
+#include "model/policy.h"
+#include "model/tags.h"
+
+struct setting { /* one "name = value" pair of a free list, in the file's order; value as text ("on" for true) */
+    char *name;
+    char *value; /* NULL for a bare option such as "data-checksums" */
+};
+struct settings {
+    struct setting *items;
+    size_t n;
+};
+struct string_list {
+    char **items; /* NULL-terminated */
+    size_t n;
+};
+
+struct credentials {
+    char *username, *password;
+    char *sslmode, *sslcert, *sslkey, *sslpassword, *sslrootcert, *sslcrl, *sslcrldir, *gssencmode, *channel_binding;
+};
+
+enum dcs_kind { DCS_KIND_ETCD3 };
+
+struct dcs_config {
+    enum dcs_kind kind;
+    char *namespace_, *scope, *member_name;
+    struct string_list hosts; /* base URLs, "http://10.0.0.1:2379" */
+    char *srv;                /* domain for DNS SRV discovery; NULL = none */
+    char *username, *password;
+    char *cacert, *cert, *key, *key_password;
+    bool discover_members; /* false with proxy / use_proxies */
+};
+
+struct tls_config {
+    char *certfile, *keyfile, *keyfile_password, *cafile, *ciphers;
+    char *verify_client; /* "none", "optional", "required" */
+};
+
+enum watchdog_mode { WATCHDOG_OFF, WATCHDOG_AUTOMATIC, WATCHDOG_REQUIRED };
+
+struct config {
+    char *path;
+    char *scope, *namespace_, *name;
+
+    struct {
+        char *listen_host; /* NULL = all addresses */
+        uint16_t listen_port;
+        char *connect_host;
+        uint16_t connect_port;
+        char *username, *password; /* basic authentication of changing requests; NULL = none */
+        struct tls_config tls;
+    } restapi;
+
+    struct dcs_config dcs;
+
+    struct {
+        enum watchdog_mode mode; /* default automatic */
+        char *device;            /* default /dev/watchdog */
+        uint64_t timeout_us;     /* asked for; 0 = chosen from ttl */
+        uint64_t reset_time_us;  /* R when known to differ from the granted timeout; 0 = the granted timeout */
+    } watchdog;
+
+    struct {
+        char *listen_addresses; /* as PostgreSQL wants it: "10.0.0.1,127.0.0.1" or "*" */
+        uint16_t listen_port;
+        char *connect_host;
+        uint16_t connect_port;
+        char *data_dir, *config_dir, *bin_dir, *pgpass, *database, *log_file, *run_dir;
+        char *custom_conf;
+        char *config_base_name;
+        bool use_unix_socket;
+        struct credentials superuser, replication, rewind;
+        struct settings parameters; /* local ones, they win over the store's except for protected names */
+        struct string_list pg_hba, pg_ident;
+        struct settings recovery_conf;
+        struct string_list create_replica_methods; /* default { "basebackup" } */
+        struct settings basebackup;                /* options of pg_basebackup */
+        bool use_pg_rewind, remove_data_directory_on_rewind_failure, remove_data_directory_on_diverged_timelines;
+        bool use_pg_rewind_is_set; /* set locally: then it wins over the store's */
+        uint64_t start_timeout_us; /* pg_ctl_timeout, default 60 s */
+        struct {
+            char *on_start, *on_stop, *on_restart, *on_reload, *on_role_change;
+        } callbacks;
+    } postgresql;
+
+    struct {
+        char *dcs_json; /* initial dynamic configuration, compact JSON; "{}" when the section is missing */
+        struct settings initdb;
+        struct string_list pg_hba;
+        char *post_bootstrap;
+    } bootstrap;
+
+    struct tags tags;
+    char *tags_json; /* effective tags as published: compact JSON object, "{}" if none */
+
+    struct {
+        char *level; /* "info" */
+        bool json;
+    } log;
+};
+
+/* One problem found in a file: everything wrong is reported at once. */
+struct config_problem {
+    char *file;
+    unsigned line; /* 0 = concerns the whole file */
+    char *path;    /* "postgresql.authentication.superuser" or "" */
+    char *message; /* what is wrong and what was expected */
+    char *hint;    /* what to do; NULL = nothing to say */
+    bool warning;  /* the file can be used nevertheless */
+};
+struct config_problems {
+    struct config_problem *items;
+    size_t n;
+    bool has_errors;
+};
+
+/*
+ * Reads and checks a file. Returns 0 and gives *ret to the caller when it is usable (problems may hold warnings),
+ * -EINVAL when problems has errors, else -errno (with err set: file not readable …). *problems is always initialised;
+ * free it with config_problems_done().
+ */
+int config_load(const char *path, struct config **ret, struct config_problems *problems, struct err *err);
+struct config *config_free(struct config *c);
+DEFINE_CLEANUP(struct config, config_free)
+void config_problems_done(struct config_problems *p);
+/* "file:line: path: message" and "HINT:  …" lines; the caller frees. */
+char *config_problems_text(const struct config_problems *p);
+
+/*
+ * The dynamic configuration: JSON of the store's /config key (or bootstrap.dcs) as a struct. Immutable once parsed.
+ * Values below the limits are raised to them (ttl 5, loop_wait 1, retry_timeout 1 — lower than the reference's 20/1/3
+ * because the agent's latency is bounded) and loop_wait + 2 * retry_timeout <= ttl is enforced by the same rule as the
+ * reference's; each adjustment is a warning in problems.
+ */
+struct dynamic {
+    struct policy policy;                /* local postgresql.use_pg_rewind & co. already merged in */
+    struct settings parameters;          /* postgresql.parameters */
+    struct string_list pg_hba, pg_ident; /* postgresql.pg_hba, empty = not given */
+    char *json;                          /* the text it came from */
+};
+int dynamic_parse(const char *json, const struct config *local, struct dynamic **ret, struct config_problems *problems,
+                  struct err *err);
+struct dynamic *dynamic_free(struct dynamic *d);
+DEFINE_CLEANUP(struct dynamic, dynamic_free)
+
+/* "10.0.0.1:5432", "[::1]:5432", "*:5432", "host" (default port) into parts; false if malformed. */
+bool config_parse_address(const char *text, uint16_t default_port, char *host, size_t host_size, uint16_t *port);
