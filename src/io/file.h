@@ -11,13 +11,16 @@
 
 /*
  * Reads a file of at most `max` bytes. Returns 0 and gives *ret (terminated by an extra NUL) to the caller, *ret_len
- * may be NULL; -EFBIG if it is larger, else -errno.
+ * may be NULL; -EFBIG if it is larger, -EISDIR or -EINVAL if it is no regular file (a FIFO could make us wait), else
+ * -errno. Files of /proc and /sys are fine, although their size says 0.
  */
 int file_read(const char *path, size_t max, char **ret, size_t *ret_len, struct err *err);
 
 /*
  * Replaces the file's content durably: temporary file in the same directory, fsync, rename, fsync of the directory.
- * Returns 0 or -errno; on failure the old content is untouched and no temporary file is left.
+ * The new file has exactly `mode` (the umask does not count) and our owner; a symbolic link at `path` is replaced, not
+ * followed. Returns 0 or -errno; on failure the old content is untouched and no temporary file is left. The one
+ * exception: if only the last step, the fsync of the directory, fails, the new content is already in place.
  */
 int file_write_atomic(const char *path, const void *data, size_t len, mode_t mode, struct err *err);
 
@@ -28,5 +31,6 @@ int file_remove(const char *path, struct err *err);
  * it has some, -ENOENT if it does not exist, else -errno. */
 int dir_is_empty(const char *path, struct err *err);
 
-/* mkdir -p; existing directories are left as they are. */
+/* mkdir -p; existing directories are left as they are. The last one gets exactly `mode`, those on the way 0755 less
+ * the umask. -ENOTDIR if something else is in the way. */
 int dir_make(const char *path, mode_t mode, struct err *err);
