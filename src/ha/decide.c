@@ -1,0 +1,173 @@
+#include "ha/ha.h"
+#include <string.h>
+#include "ha/parts.h"
+
+enum { SWIFT_MIN_US = 300000, SWIFT_MAX_US = 3000000 };
+
+uint64_t ha_swift_stop_budget_us(const struct policy *p)
+{
+    uint64_t budget_us = p->ttl_us / 10;
+
+    if (budget_us < SWIFT_MIN_US)
+        return SWIFT_MIN_US;
+    return budget_us > SWIFT_MAX_US ? SWIFT_MAX_US : budget_us;
+}
+
+uint64_t ha_renew_interval_us(const struct policy *p)
+{
+    uint64_t sixth_us = p->ttl_us / 6;
+
+    return sixth_us < p->loop_wait_us ? sixth_us : p->loop_wait_us;
+}
+
+uint64_t ha_lease_deadline_us(uint64_t sent_at_us, uint64_t ttl_us)
+{
+    return sent_at_us + ttl_us - ttl_us / 1000;
+}
+
+uint64_t ha_demote_at_us(const struct ha_view *v)
+{
+    uint64_t budget_us = ha_swift_stop_budget_us(&v->policy);
+
+    if (!v->keeper.armed)
+        return 0;
+    /* An instant that lies before the budget means "at once"; 0 would mean that nothing is armed. */
+    return v->keeper.fence_at_us > budget_us ? v->keeper.fence_at_us - budget_us : 1;
+}
+
+bool ha_other_leads(const struct ha_view *v)
+{
+    const struct leader_key *key = &v->cluster->leader;
+
+    if (!key->exists)
+        return false;
+    return !v->lease.held || strcmp(key->name, v->name) != 0 || key->session != v->lease.session;
+}
+
+const struct member *ha_running_leader(const struct ha_view *v)
+{
+    const struct member *leader;
+
+    if (!v->cluster || !v->cluster->initialize.exists || !cluster_sysid_is_valid(v->cluster->initialize.text))
+        return NULL;
+    leader = cluster_leader_member(v->cluster);
+    if (!leader || strcmp(leader->name, v->name) == 0)
+        return NULL;
+    return leader->state == PG_STATE_RUNNING && leader->role == PG_ROLE_PRIMARY ? leader : NULL;
+}
+
+const struct member *ha_upstream(const struct ha_view *v)
+{
+    const struct member *m;
+
+    if (!v->cluster || v->tags.nostream)
+        return NULL;
+    if (v->tags.replicatefrom[0] && strcmp(v->tags.replicatefrom, v->name) != 0) {
+        m = cluster_member(v->cluster, v->tags.replicatefrom);
+        if (m && m->conn_url[0])
+            return m;
+    }
+    m = cluster_leader_member(v->cluster);
+    return m && m->conn_url[0] && strcmp(m->name, v->name) != 0 ? m : NULL;
+}
+
+/* These may end with PostgreSQL out of recovery, or have it so already: they live and die with the lease (S2, S3). */
+static bool op_needs_lease(enum op_kind op)
+{
+    return op == OP_START_PRIMARY || op == OP_PROMOTE;
+}
+
+static struct ha_decision decide_busy(const struct ha_view *v)
+{
+    uint64_t timeout_us = v->policy.primary_start_timeout_us;
+    struct ha_decision d;
+
+    if (v->op == OP_DEMOTE)
+        return ha_say(HA_NOTHING, "%s", ha_op_text(v->op));
+    if (op_needs_lease(v->op) && !v->lease.held)
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, false, "lost the leader key while %s", ha_op_text(v->op));
+    if (v->keeper.armed && v->now_us >= ha_demote_at_us(v))
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, false, "the lease was not renewed in time while %s",
+                           ha_op_text(v->op));
+    if (op_needs_lease(v->op) && timeout_us && v->now_us - v->op_since_us >= timeout_us)
+        return ha_say_stop(HA_DEMOTE, HA_SWIFT, true, "%s took longer than primary_start_timeout", ha_op_text(v->op));
+    d = ha_say(HA_NOTHING, "%s", ha_op_text(v->op));
+    d.wake_at_us = ha_demote_at_us(v);
+    return d;
+}
+
+/* The operator stops this node: a primary hands over, a standby just stops. */
+static struct ha_decision decide_stopping(const struct ha_view *v)
+{
+    if (v->pg.running && (!v->pg.in_recovery || v->keeper.armed))
+        return ha_say_stop(HA_DEMOTE, HA_GRACEFUL, true, "stopping: handing the leader key over");
+    if (v->pg.running)
+        return ha_say_stop(HA_STOP, HA_GRACEFUL, false, "stopping PostgreSQL");
+    if (v->keeper.armed || !v->keeper.dead_proven)
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, v->lease.held,
+                           "stopping: proving that no process of PostgreSQL is left");
+    if (v->lease.held)
+        return ha_say(HA_RELEASE, "stopping: giving the leader key up");
+    return ha_say(HA_EXIT, "stopped");
+}
+
+/*
+ * The keeper is gone: nobody would fence us. Nothing is renewed, acquired or promoted (DESIGN section 2); a successor
+ * has until the fence point to appear, then the agent kills the tree itself.
+ */
+static struct ha_decision decide_without_keeper(const struct ha_view *v)
+{
+    struct ha_decision d;
+
+    if (!v->pg.running || (v->pg.in_recovery && !v->keeper.armed))
+        return ha_say(HA_NOTHING, "the keeper is gone: waiting for its successor");
+    if (!v->keeper.armed || v->now_us >= ha_demote_at_us(v))
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, false,
+                           "the keeper is gone and no successor came before the fence point");
+    d = ha_say(HA_NOTHING, "the keeper is gone: waiting for its successor, not renewing the lease");
+    d.wake_at_us = ha_demote_at_us(v);
+    return d;
+}
+
+static bool sysid_differs(const struct ha_view *v)
+{
+    const char *digit;
+    uint64_t sysid = 0;
+
+    if (!v->cluster || !v->pg.control_known || v->pg.data_dir_empty || !v->cluster->initialize.exists ||
+        !cluster_sysid_is_valid(v->cluster->initialize.text))
+        return false;
+    for (digit = v->cluster->initialize.text; *digit; digit++)
+        sysid = sysid * 10 + (uint64_t)(*digit - '0');
+    return sysid != v->pg.sysid;
+}
+
+/* No server runs here. */
+static struct ha_decision decide_no_server(const struct ha_view *v)
+{
+    if (!v->pg.data_dir_known)
+        return ha_say(HA_NOTHING, "waiting for the check of the data directory, which has not answered");
+    if (v->pg.data_dir_foreign)
+        return ha_say(HA_NOTHING, "the data directory is not empty, but holds no cluster of this user's");
+    if (v->pg.data_dir_empty)
+        return ha_decide_empty(v);
+    return ha_decide_down(v);
+}
+
+struct ha_decision ha_decide(const struct ha_view *v)
+{
+    if (!v->keeper.connected)
+        return decide_without_keeper(v);
+    if (v->op != OP_NONE)
+        return decide_busy(v);
+    if (v->stopping)
+        return decide_stopping(v);
+    if (v->pg.running && !v->pg.in_recovery)
+        return ha_decide_primary(v);
+    if (v->keeper.armed && v->now_us >= ha_demote_at_us(v))
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, false, "the lease was not renewed in time");
+    if (sysid_differs(v))
+        return ha_say(HA_EXIT, "the data directory belongs to another cluster: its system identifier is %llu, not %s",
+                      (unsigned long long)v->pg.sysid, v->cluster->initialize.text);
+    return v->pg.running ? ha_decide_standby(v) : decide_no_server(v);
+}

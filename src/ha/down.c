@@ -1,0 +1,101 @@
+#include <string.h>
+#include "ha/parts.h"
+
+enum { CRASH_STARTS_MAX = 3 };
+
+/* Can crash recovery bring it back as the primary it was, on the same timeline? */
+static bool was_primary_here(const struct ha_view *v)
+{
+    if (!v->memory.was_primary)
+        return false;
+    switch (v->pg.control_state) {
+    case PG_CONTROL_IN_PRODUCTION:
+    case PG_CONTROL_IN_CRASH_RECOVERY:
+    case PG_CONTROL_SHUTTING_DOWN:
+    case PG_CONTROL_SHUT_DOWN:
+        return true;
+    case PG_CONTROL_UNKNOWN:
+    case PG_CONTROL_STARTING_UP:
+    case PG_CONTROL_SHUT_DOWN_IN_RECOVERY:
+    case PG_CONTROL_IN_ARCHIVE_RECOVERY:
+        break;
+    }
+    return false;
+}
+
+/* PostgreSQL is down under a lease that is still ours: start it again here, or let another take over. */
+static struct ha_decision decide_crashed_leader(const struct ha_view *v)
+{
+    if (v->policy.primary_start_timeout_us == 0)
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
+                           "the primary died and primary_start_timeout is 0: failing over");
+    if (!v->pg.control_known)
+        return ha_say(HA_NOTHING, "the primary died: reading its control file");
+    if (!was_primary_here(v))
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
+                           "PostgreSQL is down and was not a primary: giving the leader key up");
+    if (v->now_us - v->memory.crashed_at_us >= v->policy.primary_start_timeout_us)
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true, "the primary did not come back within primary_start_timeout");
+    if (v->memory.failed_starts >= CRASH_STARTS_MAX)
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
+                           "the primary failed to start %u times: giving the leader key up", v->memory.failed_starts);
+    if (v->now_us < v->memory.retry_start_at_us)
+        return ha_say(HA_NOTHING, "the start failed: waiting before the next try");
+    return ha_say(HA_START_PRIMARY, "the primary died: starting it again, the leader key is still ours");
+}
+
+static bool divergence_is(const struct ha_view *v, enum divergence what, const struct member *leader)
+{
+    return v->memory.divergence == what && strcmp(v->memory.divergence_from, leader->name) == 0;
+}
+
+static struct ha_decision decide_diverged(const struct ha_view *v, const struct member *leader)
+{
+    if (v->policy.use_pg_rewind && v->rewind_possible && !v->memory.rewind_failed)
+        return ha_say_target(HA_REWIND, leader->name, "this node's WAL went another way than the leader's: rewinding");
+    if ((v->memory.rewind_failed && v->policy.remove_data_directory_on_rewind_failure) ||
+        v->policy.remove_data_directory_on_diverged_timelines)
+        return ha_say(HA_SET_ASIDE, "this node's WAL went another way than the leader's: setting the data directory "
+                                    "aside for a new copy");
+    return ha_say_target(HA_START_STANDBY, leader->name,
+                         "this node's WAL went another way than the leader's, but neither pg_rewind nor a new copy is "
+                         "allowed: starting as it is");
+}
+
+/* A server that stood still while another led may have WAL that the new leader never saw. */
+static struct ha_decision decide_rejoin(const struct ha_view *v, const struct member *leader)
+{
+    bool can_repair = v->policy.use_pg_rewind || v->policy.remove_data_directory_on_diverged_timelines;
+
+    if (divergence_is(v, DIVERGENCE_FOUND, leader))
+        return decide_diverged(v, leader);
+    if (can_repair && !divergence_is(v, DIVERGENCE_NONE, leader)) {
+        if (v->now_us < v->memory.retry_check_at_us)
+            return ha_say(HA_NOTHING, "waiting until the leader \"%s\" can say whether this node diverged",
+                          leader->name);
+        return ha_say_target(HA_CHECK_REWIND, leader->name, "comparing timelines with the leader \"%s\"", leader->name);
+    }
+    return ha_say_target(HA_START_STANDBY, leader->name, "starting as a standby of \"%s\"", leader->name);
+}
+
+struct ha_decision ha_decide_down(const struct ha_view *v)
+{
+    const struct member *leader = ha_running_leader(v);
+    const struct member *upstream = ha_upstream(v);
+
+    if (v->bootstrap_incomplete)
+        return ha_say(HA_ABANDON_BOOTSTRAP, "an earlier bootstrap of this node never finished: setting it aside");
+    if (v->lease.held)
+        return decide_crashed_leader(v);
+    if (v->keeper.armed || !v->keeper.dead_proven)
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, false, "proving that no process of the old primary is left");
+    if (!v->pg.control_known)
+        return ha_say(HA_NOTHING, "reading the control file");
+    if (v->policy.pause)
+        return ha_say(HA_NOTHING, "paused: PostgreSQL stays down");
+    if (v->now_us < v->memory.retry_start_at_us)
+        return ha_say(HA_NOTHING, "the start failed: waiting before the next try");
+    if (leader)
+        return decide_rejoin(v, leader);
+    return ha_say_target(HA_START_STANDBY, upstream ? upstream->name : "", "starting as a standby until elected");
+}

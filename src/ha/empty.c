@@ -1,0 +1,54 @@
+#include <string.h>
+#include "ha/parts.h"
+
+/* Where to copy from: a running member that offers itself (tag clonefrom), else the leader. */
+static const struct member *clone_source(const struct ha_view *v, const struct member *leader)
+{
+    for (size_t i = 0; i < v->cluster->n_members; i++) {
+        const struct member *m = &v->cluster->members[i];
+
+        if (m->tags.clonefrom && m != leader && m->state == PG_STATE_RUNNING && m->timeline == leader->timeline &&
+            strcmp(m->name, v->name) != 0)
+            return m;
+    }
+    return leader;
+}
+
+/* Nobody leads and there is nothing here: may this node make the cluster? */
+static struct ha_decision decide_bootstrap(const struct ha_view *v)
+{
+    if (v->cluster->initialize.exists)
+        return ha_say(HA_NOTHING, "waiting for a leader: %s",
+                      cluster_sysid_is_valid(v->cluster->initialize.text) ? "the store knows this cluster already"
+                                                                          : "another node is bootstrapping");
+    if (v->tags.nofailover)
+        return ha_say(HA_NOTHING, "waiting for a leader: the tag nofailover forbids this node to bootstrap");
+    if (v->keeper.watchdog_unusable)
+        return ha_say(HA_NOTHING, "not bootstrapping: the watchdog is required and cannot be used");
+    if (v->now_us < v->memory.no_race_until_us)
+        return ha_say(HA_NOTHING, "the last bootstrap failed: waiting before the next");
+    if (!v->cluster_is_fresh || v->was_frozen)
+        return ha_say(HA_READ_STORE, "reading the store again before bootstrapping");
+    return ha_say(HA_BOOTSTRAP, "nobody has initialized this cluster: bootstrapping it");
+}
+
+struct ha_decision ha_decide_empty(const struct ha_view *v)
+{
+    const struct member *leader, *source;
+
+    if (v->lease.held || v->keeper.armed)
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true, "the data directory is empty: giving the leader key up");
+    if (!v->cluster)
+        return ha_say(HA_NOTHING, "the data directory is empty and the store cannot be read");
+    if (v->policy.pause)
+        return ha_say(HA_NOTHING, "paused, with an empty data directory");
+    leader = ha_running_leader(v);
+    if (!leader && v->cluster->leader.exists)
+        return ha_say(HA_NOTHING, "waiting for the leader \"%s\" to be ready", v->cluster->leader.name);
+    if (!leader)
+        return decide_bootstrap(v);
+    source = clone_source(v, leader);
+    if (v->now_us < v->memory.retry_clone_at_us)
+        return ha_say(HA_NOTHING, "the last copy failed: waiting before the next from \"%s\"", source->name);
+    return ha_say_target(HA_CLONE, source->name, "creating a replica from \"%s\"", source->name);
+}

@@ -1,0 +1,20 @@
+/* The parts of the decision core, each a file of its own; only src/ha includes this. */
+#pragma once
+#include "ha/ha.h"
+
+struct ha_decision ha_say(enum ha_action action, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+struct ha_decision ha_say_target(enum ha_action action, const char *target, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+struct ha_decision ha_say_stop(enum ha_action action, enum ha_urgency urgency, bool release, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* The store shows a leader key that is not the one we hold: another node's, or our name on a foreign lease (S9). */
+bool ha_other_leads(const struct ha_view *v);
+/* The leader's member key if it is another node whose PostgreSQL runs as a primary now, else NULL. */
+const struct member *ha_running_leader(const struct ha_view *v);
+
+struct ha_decision ha_decide_empty(const struct ha_view *v);   /* no cluster in the data directory */
+struct ha_decision ha_decide_down(const struct ha_view *v);    /* there is one, but no server runs */
+struct ha_decision ha_decide_standby(const struct ha_view *v); /* a server runs in recovery */
+struct ha_decision ha_decide_primary(const struct ha_view *v); /* a server runs as a primary */
+struct ha_decision ha_decide_race(const struct ha_view *v);    /* a standby without a leader */

@@ -1,0 +1,25 @@
+#include "ha/parts.h"
+
+struct ha_decision ha_decide_primary(const struct ha_view *v)
+{
+    struct ha_decision d;
+
+    /* S2: whoever made it a primary, without a lease and an armed keeper it must not be one. */
+    if (!v->lease.held)
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, false,
+                           "PostgreSQL runs as a primary without the leader key: stopping it");
+    if (!v->keeper.armed)
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
+                           "PostgreSQL runs as a primary, but the keeper is not armed: stopping it");
+    if (v->now_us >= ha_demote_at_us(v))
+        return ha_say_stop(HA_DEMOTE, HA_SWIFT, false,
+                           "the lease was not renewed in time: demoting before it runs out");
+    if (v->pg.data_dir_known && v->pg.data_dir_empty)
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true, "the data directory is gone: giving the leader key up");
+    if (v->pg.hung)
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
+                           "PostgreSQL does not answer any more: giving the leader key up");
+    d = ha_say(HA_NOTHING, "no action. I am (%s), the leader with the lock", v->name);
+    d.wake_at_us = ha_demote_at_us(v);
+    return d;
+}

@@ -1,0 +1,84 @@
+/*
+ * Who may take a free leader key. The reference's rules in its order, without the manual and synchronous cases, which
+ * come with their own issue.
+ */
+#include <string.h>
+#include "ha/parts.h"
+
+enum { RACE_RETRY_US = 500000 };
+
+/* The first rule about this node itself that keeps it out of the election; false if there is none. */
+static bool we_are_barred(const struct ha_view *v, struct ha_decision *ret)
+{
+    uint64_t lsn = local_pg_lsn(&v->pg);
+    uint64_t lag_bytes = v->cluster->status_lsn > lsn ? v->cluster->status_lsn - lsn : 0;
+    uint32_t cluster_tl = cluster_timeline(v->cluster);
+
+    if (v->policy.pause) {
+        *ret = ha_say(HA_NOTHING, "paused: no leader, no election");
+    } else if (v->tags.nofailover || v->tags.failover_priority <= 0) {
+        *ret = ha_say(HA_NOTHING, "no leader; the tag nofailover keeps this node out of the election");
+    } else if (v->keeper.watchdog_unusable) {
+        *ret = ha_say(HA_NOTHING, "no leader; the watchdog is required and cannot be used here");
+    } else if (v->now_us < v->memory.no_race_until_us) {
+        *ret = ha_say(HA_NOTHING, "no leader; staying out of the election for a while after a failed promotion or a "
+                                  "start of this host");
+        ret->wake_at_us = v->memory.no_race_until_us;
+    } else if (lag_bytes > v->policy.maximum_lag_on_failover_bytes) {
+        *ret = ha_say(HA_NOTHING,
+                      "no leader; this node is %llu bytes behind the last known position, more than "
+                      "maximum_lag_on_failover",
+                      (unsigned long long)lag_bytes);
+    } else if (v->policy.check_timeline && v->pg.timeline < cluster_tl) {
+        *ret =
+            ha_say(HA_NOTHING, "no leader; this node is on timeline %u, the cluster on %u", v->pg.timeline, cluster_tl);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+/* Why this peer should lead rather than we; false if it is no obstacle. */
+static bool peer_goes_first(const struct ha_view *v, const struct peer *p, struct ha_decision *ret)
+{
+    uint64_t lsn = local_pg_lsn(&v->pg);
+
+    if (!p->answered || strcmp(p->name, v->name) == 0)
+        return false;
+    /* A primary that still answers is alive; its key is gone, but only its own fencing may end it. */
+    if (p->is_primary) {
+        *ret = ha_say(HA_NOTHING, "no leader key, but \"%s\" still runs as a primary", p->name);
+        return true;
+    }
+    if (p->nofailover || p->watchdog_failed)
+        return false;
+    if (p->lsn > lsn) {
+        *ret = ha_say(HA_NOTHING, "no leader; \"%s\" has %llu bytes more", p->name, (unsigned long long)(p->lsn - lsn));
+        return true;
+    }
+    if (p->lsn == lsn && p->failover_priority > v->tags.failover_priority) {
+        *ret = ha_say(HA_NOTHING, "no leader; \"%s\" has the same position and a higher failover_priority", p->name);
+        return true;
+    }
+    return false;
+}
+
+struct ha_decision ha_decide_race(const struct ha_view *v)
+{
+    struct ha_decision d;
+
+    if (we_are_barred(v, &d))
+        return d;
+    if (v->was_frozen || !v->cluster_is_fresh)
+        return ha_say(HA_READ_STORE, "no leader: reading the store again before the election");
+    if (v->peers_asked_at_us < v->cluster->read_sent_at_us)
+        return ha_say(HA_ASK_PEERS, "no leader: asking the other members for their positions");
+    for (size_t i = 0; i < v->n_peers; i++) {
+        if (peer_goes_first(v, &v->peers[i], &d)) {
+            /* It may fail to take the key; look again sooner than at the next loop_wait. */
+            d.wake_at_us = v->now_us + RACE_RETRY_US;
+            return d;
+        }
+    }
+    return ha_say(HA_ACQUIRE, "no leader and nobody goes before this node: taking the leader key");
+}

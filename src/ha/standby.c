@@ -1,0 +1,83 @@
+#include <string.h>
+#include "ha/parts.h"
+
+/* A standby that cannot stream although its leader is well has perhaps gone another way: ask, after two loop_waits. */
+static bool should_check_divergence(const struct ha_view *v, const struct member *leader)
+{
+    uint64_t since_us = v->memory.not_streaming_since_us;
+
+    if (!v->policy.use_pg_rewind && !v->policy.remove_data_directory_on_diverged_timelines)
+        return false;
+    if (!since_us || v->now_us - since_us < 2 * v->policy.loop_wait_us || v->now_us < v->memory.retry_check_at_us)
+        return false;
+    return v->memory.divergence == DIVERGENCE_UNKNOWN || strcmp(v->memory.divergence_from, leader->name) != 0;
+}
+
+static bool should_rewind(const struct ha_view *v, const struct member *leader)
+{
+    return v->memory.divergence == DIVERGENCE_FOUND && strcmp(v->memory.divergence_from, leader->name) == 0 &&
+           !v->memory.rewind_failed && v->policy.use_pg_rewind && v->rewind_possible;
+}
+
+static struct ha_decision decide_follow(const struct ha_view *v)
+{
+    const struct member *leader = ha_running_leader(v);
+    const struct member *upstream = ha_upstream(v);
+    const char *leader_name = v->cluster->leader.name;
+
+    /* A leader that is not running yet (promoting, crashed) is no reason to drop the upstream we have. */
+    if (!leader)
+        return ha_say(HA_NOTHING, "waiting for the leader \"%s\" to be ready", leader_name);
+    if (should_rewind(v, leader))
+        return ha_say_target(HA_REWIND, leader->name,
+                             "this standby's WAL went another way than the leader's: rewinding");
+    if (upstream && strcmp(v->pg.follows, upstream->name) != 0)
+        return ha_say_target(HA_FOLLOW, upstream->name, "following \"%s\"", upstream->name);
+    if (!upstream && v->pg.follows[0])
+        return ha_say_target(HA_FOLLOW, "", "following nobody: the tag nostream is set");
+    if (should_check_divergence(v, leader))
+        return ha_say_target(HA_CHECK_REWIND, leader->name, "not streaming: comparing timelines with \"%s\"",
+                             leader->name);
+    return ha_say(HA_NOTHING, "no action. I am (%s), a secondary, and following a leader (%s)", v->name, leader_name);
+}
+
+/* We hold the leader key and PostgreSQL is in recovery. */
+static struct ha_decision decide_elected(const struct ha_view *v)
+{
+    if (v->now_us >= v->lease.deadline_us)
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, false, "the lease ran out before the promotion");
+    if (v->keeper.refused)
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true, "the keeper refused to arm: giving the leader key up");
+    if (!v->pg.accepting) {
+        if (v->now_us - v->pg.starting_since_us >= v->policy.primary_start_timeout_us)
+            return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true, "PostgreSQL did not answer within primary_start_timeout");
+        return ha_say(HA_NOTHING, "holding the leader key, waiting for PostgreSQL to answer");
+    }
+    if (v->was_frozen || !v->cluster || !v->cluster_is_fresh)
+        return ha_say(HA_READ_STORE, "reading the store again before promoting");
+    if (!v->cluster->leader.exists || ha_other_leads(v))
+        return ha_say(HA_READ_STORE, "not promoting: the store does not show our leader key");
+    return ha_say(HA_PROMOTE, "elected leader: promoting");
+}
+
+struct ha_decision ha_decide_standby(const struct ha_view *v)
+{
+    if (v->lease.held)
+        return decide_elected(v);
+    if (v->keeper.armed)
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, false,
+                           "armed without the leader key: proving that no primary is left");
+    if (v->pg.data_dir_known && v->pg.data_dir_empty)
+        return ha_say_stop(HA_STOP, HA_AT_ONCE, false, "the data directory is gone: stopping PostgreSQL");
+    if (!v->pg.accepting)
+        return ha_say(HA_NOTHING, "%s", v->pg.hung ? "PostgreSQL does not answer" : "PostgreSQL is starting up");
+    if (!v->cluster)
+        return ha_say(HA_NOTHING, "the store cannot be read: staying a standby");
+    if (!v->cluster->leader.exists)
+        return ha_decide_race(v);
+    if (strcmp(v->cluster->leader.name, v->name) == 0)
+        return ha_say(HA_NOTHING,
+                      "the leader key has our name but hangs on a lease that is not ours (an earlier life of "
+                      "this node, or another of its name): waiting for its end");
+    return decide_follow(v);
+}

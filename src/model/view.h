@@ -1,0 +1,139 @@
+/*
+ * What the decision core is shown and what it answers. A view is complete: the core reads no clock and remembers
+ * nothing, so that the same view always gives the same decision. Instants are microseconds of CLOCK_BOOTTIME, 0 =
+ * never.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "model/cluster.h"
+#include "model/local.h"
+#include "model/policy.h"
+#include "model/tags.h"
+
+/* Our hold on the leader key, as last confirmed by the store (S1). */
+struct lease {
+    bool held;                /* acquired, and no renewal was refused since; says nothing about time */
+    uint64_t session;         /* the store's lease the key hangs on */
+    uint64_t deadline_us;     /* valid until then, drift allowance already taken off */
+    uint64_t confirmed_at_us; /* instant before the confirming request was sent */
+};
+
+/* The keeper as it last answered. */
+struct keeper_view {
+    bool connected;
+    bool armed;             /* for lease.session */
+    bool dead_proven;       /* disarmed: it has proven that no process of a primary is left */
+    bool refused;           /* it refused to arm the lease we hold (late, or the watchdog is required and unusable) */
+    bool watchdog_unusable; /* required and not usable: no candidate */
+    uint64_t fence_at_us;   /* it will kill from then on; 0 while disarmed */
+};
+
+/* The long action in flight beside the loop; only one at a time. */
+enum op_kind {
+    OP_NONE,
+    OP_BOOTSTRAP,     /* initialize race, initdb, first start, roles */
+    OP_CLONE,         /* copy from a member */
+    OP_START_STANDBY, /* write files, start, until the first answer of SQL or the death of the postmaster */
+    OP_START_PRIMARY, /* the same, after a crash under our lease */
+    OP_PROMOTE,       /* arm, promote, until SQL says it is a primary */
+    OP_DEMOTE,        /* stop, prove dead, give the key back when asked to */
+    OP_FOLLOW,        /* write files, reload or restart */
+    OP_CHECK_REWIND,
+    OP_REWIND,
+    OP_SET_ASIDE, /* rename the data directory */
+    OP_ACQUIRE,   /* the store is being asked for the leader key */
+    OP_RELEASE,
+    OP_ASK_PEERS,
+};
+
+/* What a peer said of itself when asked over its REST API in the leader race. */
+struct peer {
+    char name[MEMBER_NAME_SIZE];
+    bool answered;   /* false: not reachable, or nonsense */
+    bool is_primary; /* its PostgreSQL runs out of recovery */
+    uint64_t lsn;    /* max(received, replayed) */
+    uint32_t timeline;
+    bool nofailover;
+    int failover_priority;
+    bool watchdog_failed;
+};
+
+enum divergence { DIVERGENCE_UNKNOWN, DIVERGENCE_NONE, DIVERGENCE_FOUND };
+
+/* What the agent remembers for the core between two cycles. */
+struct memory {
+    bool crashed;           /* the postmaster ended although nobody here stopped it */
+    uint64_t crashed_at_us; /* first crash of a row that no good start has ended */
+    bool was_primary;       /* what it was when it ended */
+    unsigned failed_starts; /* in a row */
+    uint64_t retry_start_at_us;
+    uint64_t no_race_until_us;       /* after a failed promotion, or until an earlier life's lease is surely over */
+    uint64_t leaderless_since_us;    /* first read without a leader key; 0 = there is one */
+    uint64_t not_streaming_since_us; /* a standby with a leader to follow that does not stream; 0 = it does */
+    enum divergence divergence;      /* from the leader named below */
+    char divergence_from[MEMBER_NAME_SIZE];
+    bool rewind_failed; /* pg_rewind said no; only a new copy helps */
+    uint64_t retry_check_at_us;
+    uint64_t retry_clone_at_us;
+};
+
+struct ha_view {
+    uint64_t now_us;
+    bool was_frozen; /* this cycle began far later than planned: what was read before may be long untrue */
+    bool stopping;   /* the operator stops this node */
+    const char *name;
+    struct tags tags;
+    struct policy policy;
+    bool bootstrap_incomplete; /* our data directory is from a bootstrap that never finished */
+    bool rewind_possible;      /* data checksums or wal_log_hints, programs there */
+
+    const struct cluster *cluster; /* NULL: the store could not be read */
+    bool cluster_is_fresh;         /* read, linearizable, after the event that started this cycle */
+    struct lease lease;
+    struct keeper_view keeper;
+    struct local_pg pg;
+    enum op_kind op;
+    uint64_t op_since_us;
+    const struct peer *peers; /* answers to the last question */
+    size_t n_peers;
+    uint64_t peers_asked_at_us;
+    struct memory memory;
+};
+
+enum ha_action {
+    HA_NOTHING,
+    HA_READ_STORE,        /* a fresh linearizable read, then decide again */
+    HA_ASK_PEERS,         /* ask all members over REST, then decide again */
+    HA_BOOTSTRAP,         /* race for the initialize key, then make a new cluster */
+    HA_ABANDON_BOOTSTRAP, /* set the half-made directory aside, take our mark off the initialize key */
+    HA_CLONE,             /* from `target` */
+    HA_START_STANDBY,     /* following `target`, "" = nobody */
+    HA_START_PRIMARY,     /* after proof of death and ARMED: crash recovery on the same timeline */
+    HA_CHECK_REWIND,      /* against `target` */
+    HA_REWIND,            /* from `target`; stops a running standby first */
+    HA_SET_ASIDE,         /* rename the data directory, so that it can be cloned anew */
+    HA_FOLLOW,            /* point the running standby to `target` */
+    HA_ACQUIRE,           /* take the leader key, if it is free */
+    HA_PROMOTE,           /* arm, then promote */
+    HA_DEMOTE,            /* stop (or just prove dead), disarm; then release the key if `release` */
+    HA_RELEASE,           /* give the leader key up; nothing is armed */
+    HA_STOP,              /* stop a standby, because the node stops or its data directory went away */
+    HA_EXIT,              /* cannot go on: the process ends with the reason */
+};
+
+enum ha_urgency {
+    HA_GRACEFUL, /* checkpoint, fast stop, budget of the operator's stop */
+    HA_SWIFT,    /* fast, then immediate, all before the keeper's fence point */
+    HA_AT_ONCE,  /* immediate */
+};
+
+struct ha_decision {
+    enum ha_action action;
+    enum ha_urgency urgency;       /* HA_DEMOTE, HA_STOP */
+    bool release;                  /* HA_DEMOTE */
+    char target[MEMBER_NAME_SIZE]; /* a member, or "" */
+    uint64_t wake_at_us;           /* decide again at the latest then; 0 = the usual loop_wait */
+    char reason[192];              /* for a DBA; shown in the log and in list */
+};
