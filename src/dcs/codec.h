@@ -10,6 +10,9 @@
 #include "base/core.h"
 #include "model/cluster.h"
 
+/* More members than this in one cluster are ignored. */
+enum { CODEC_MEMBERS_MAX = 256 };
+
 /* "/service/demo/" from namespace and scope: joined with "/", runs of "/" collapsed, with a trailing slash. */
 int codec_base_path(const char *namespace_, const char *scope, char *buf, size_t size, struct err *err);
 
@@ -22,8 +25,10 @@ int codec_load_key(struct cluster *c, const char *key, const char *value, size_t
 /* To be called after the last codec_load_key(): sorts members and resolves status fallbacks. */
 void codec_load_finish(struct cluster *c);
 
-/* Parses the JSON of one member key into *ret (name is the caller's). Legacy "postgres://…?application_name=" is read
- * too. */
+/*
+ * Parses the JSON of one member key into *ret. Legacy "postgres://…?application_name=" is read too; what is broken
+ * gives a member of unknown state. Returns 0, -ENAMETOOLONG (of the name) or -ENOMEM.
+ */
 int codec_parse_member(const char *name, const char *value, struct member *ret);
 
 /* What a node publishes about itself; a field that is "not known" (0, NULL) is left out, as the reference does. */

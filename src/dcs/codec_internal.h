@@ -1,0 +1,30 @@
+/* What the files of the codec share; not for other folders. */
+#pragma once
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/core.h"
+
+/*
+ * Parses a JSON text that came from the store. Returns 0 and gives *ret to the caller, -EBADMSG when it is no JSON,
+ * -ENOMEM.
+ */
+int codec_json(const char *text, size_t len, json_t **ret);
+
+/* A number that may also be written as decimal text, as some writers do; false on all else, also on negative ones. */
+bool codec_json_u64(const json_t *value, uint64_t *ret);
+/* As a 32-bit timeline that can still be incremented. */
+bool codec_json_timeline(const json_t *value, uint32_t *ret);
+
+/*
+ * Copies a string; leaves "" and returns false when it is missing, no string or does not fit: half a name or URL would
+ * be another name or URL.
+ */
+bool codec_json_copy(const json_t *object, const char *key, char *buf, size_t size);
+
+/*
+ * ISO 8601 with a zone ("2026-08-01T12:00:00+00:00", fractions ignored) to Unix time. Without a zone the instant is
+ * unknown, and false is the answer as on any other malformed text.
+ */
+bool codec_parse_time(const char *text, int64_t *ret_s);
