@@ -49,6 +49,14 @@ enum keeper_watchdog {
     KEEPER_WATCHDOG_FAILED
 };
 
+/* How far the keeper had to go when it last fenced, from harmless to last resort. */
+enum fence_rung {
+    FENCE_RUNG_NONE = 0, /* never yet */
+    FENCE_RUNG_DISARM,   /* the agent asked for it: what was left of the primary was killed */
+    FENCE_RUNG_KILL,     /* the lease was not renewed in time: everything of the node was killed, the agent too */
+    FENCE_RUNG_STARVE,   /* death was not proven in time: petting stopped */
+};
+
 struct keeper_request {
     uint16_t version; /* KEEPER_PROTOCOL */
     uint16_t op;      /* enum keeper_op */
@@ -67,7 +75,7 @@ struct keeper_answer {
     uint16_t result;   /* enum keeper_result */
     uint16_t state;    /* enum keeper_state */
     uint16_t watchdog; /* enum keeper_watchdog */
-    uint16_t rung;     /* the last fencing rung reached: enum fence_rung of fence/lease.h */
+    uint16_t rung;     /* enum fence_rung: the last one reached */
     uint64_t lease_id;
     uint64_t deadline_us;
     uint64_t fence_at_us;         /* when the keeper will fence if nothing renews; 0 when disarmed */
@@ -78,6 +86,17 @@ struct keeper_answer {
     uint32_t agent_starts; /* how often the keeper has started an agent */
 };
 _Static_assert(sizeof(struct keeper_answer) == 72, "the layout is the protocol: no padding, no pointers");
+
+/*
+ * What a request may carry; a field it does not have must be 0, else the keeper takes the agent for broken.
+ *
+ *   op          lease_id  deadline_us  pid  descriptor
+ *   ARM         x         x            -    -
+ *   RENEW       x         x            -    -
+ *   POSTMASTER  any       -            x    pidfd of that pid; with pid 0 none
+ *   DISARM      any       -            -    -
+ *   STATUS      any       -            -    -
+ */
 
 /*
  * keeper_recv: the keeper's end. Returns 0 and fills *ret and *ret_pidfd (-1 if the message has none; the caller owns
@@ -94,3 +113,5 @@ int keeper_recv_answer(int fd, struct keeper_answer *ret, struct err *err);
 
 const char *keeper_state_text(enum keeper_state state);
 const char *keeper_result_text(enum keeper_result result);
+const char *keeper_watchdog_text(enum keeper_watchdog watchdog);
+const char *keeper_rung_text(enum fence_rung rung);
