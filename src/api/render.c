@@ -1,0 +1,151 @@
+#include "api/render.h"
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include "api/health.h"
+#include "base/text.h"
+
+/* jansson writes ", " and ": " by itself, which is what Python writes by default. */
+enum { DUMP_FLAGS = JSON_PRESERVE_ORDER | JSON_ENSURE_ASCII };
+
+/* null for nothing, and for foreign text that is not UTF-8, which jansson refuses. */
+static json_t *text_or_null(const char *s)
+{
+    json_t *text = s[0] ? json_string(s) : NULL;
+
+    return text ? text : json_null();
+}
+
+static void set(json_t *object, const char *key, json_t *value)
+{
+    (void)json_object_set_new(object, key, value);
+}
+
+/* JSON text of ours or of the store as a value; nothing is set for what is missing, broken or empty. */
+static void set_json_text(json_t *object, const char *key, const char *text)
+{
+    json_t *value = text ? json_loads(text, JSON_DECODE_ANY, NULL) : NULL;
+
+    if (value && json_object_size(value) + json_array_size(value) > 0)
+        set(object, key, value);
+    else
+        json_decref(value);
+}
+
+static json_t *xlog(const struct node_status *n, enum pg_role role)
+{
+    json_t *x = json_object();
+
+    if (role == PG_ROLE_PRIMARY || role == PG_ROLE_PROMOTED) {
+        set(x, "location", json_integer((json_int_t)n->current_lsn));
+        return x;
+    }
+    set(x, "received_location", json_integer((json_int_t)(n->receive_lsn ? n->receive_lsn : n->replay_lsn)));
+    set(x, "replayed_location", json_integer((json_int_t)n->replay_lsn));
+    set(x, "replayed_timestamp", text_or_null(n->replayed_timestamp));
+    set(x, "paused", json_boolean(n->replay_paused));
+    return x;
+}
+
+static json_t *walsender(const struct node_walsender *w)
+{
+    json_t *o = json_object();
+
+    set(o, "usename", text_or_null(w->usename));
+    set(o, "application_name", text_or_null(w->application_name));
+    set(o, "client_addr", text_or_null(w->client_addr));
+    set(o, "state", text_or_null(w->state));
+    set(o, "sync_state", text_or_null(w->sync_state));
+    set(o, "sync_priority", json_integer(w->sync_priority));
+    return o;
+}
+
+/* The fields between "role" and "pause": only from a fresh answer of the server. */
+static void set_sql_facts(json_t *o, const struct node_status *n, uint64_t now_us)
+{
+    enum pg_role role = health_role(n, now_us);
+
+    set(o, "server_version", json_integer(n->server_version_num));
+    set(o, "xlog", xlog(n, role));
+    if (health_is_sync_standby(n, now_us))
+        set(o, n->policy.sync_mode == SYNC_MODE_QUORUM ? "quorum_standby" : "sync_standby", json_true());
+    set(o, "timeline", json_integer(n->timeline));
+    if (n->replication_state[0] && role != PG_ROLE_PRIMARY)
+        set(o, "replication_state", text_or_null(n->replication_state));
+    if (n->n_walsenders) {
+        json_t *list = json_array();
+
+        for (size_t i = 0; i < n->n_walsenders; i++)
+            (void)json_array_append_new(list, walsender(&n->walsenders[i]));
+        set(o, "replication", list);
+    }
+}
+
+static json_t *identity(const struct node_status *n)
+{
+    json_t *o = json_object();
+
+    set(o, "version", json_string(n->version));
+    set(o, "scope", json_string(n->scope));
+    set(o, "name", json_string(n->name));
+    return o;
+}
+
+static void set_node_facts(json_t *o, const struct node_status *n, uint64_t now_us)
+{
+    char sysid[24];
+
+    if (n->policy.pause)
+        set(o, "pause", json_true());
+    if (!health_view_is_valid(n, now_us) || !n->cluster->leader.exists)
+        set(o, "cluster_unlocked", json_true());
+    set(o, "dcs_last_seen", json_integer(n->dcs_last_seen_s));
+    set_json_text(o, "tags", n->tags_json);
+    if (n->sysid) {
+        (void)text_print(sysid, sizeof(sysid), "%llu", (unsigned long long)n->sysid);
+        set(o, "database_system_identifier", json_string(sysid));
+    }
+    if (n->pending_restart) {
+        set(o, "pending_restart", json_true());
+        set_json_text(o, "pending_restart_reason", n->pending_restart_reason_json);
+    }
+    set(o, "patroni", identity(n));
+    if (n->watchdog_failed)
+        set(o, "watchdog_failed", json_true());
+}
+
+static char *dump(json_t *value)
+{
+    char *text = value ? json_dumps(value, DUMP_FLAGS) : NULL;
+
+    json_decref(value);
+    return text;
+}
+
+char *render_status(const struct node_status *n, uint64_t now_us)
+{
+    bool sql_ok = health_sql_ok(n, now_us);
+    enum pg_role role = health_role(n, now_us);
+    json_t *o = json_object();
+
+    set(o, "state", json_string(pg_state_text(health_state(n, now_us))));
+    if (sql_ok && n->postmaster_start_time[0])
+        set(o, "postmaster_start_time", text_or_null(n->postmaster_start_time));
+    /* On the wire a server that was just told to promote is already what it is about to be. */
+    set(o, "role", json_string(pg_role_text(role == PG_ROLE_PROMOTED && sql_ok ? PG_ROLE_PRIMARY : role)));
+    if (sql_ok)
+        set_sql_facts(o, n, now_us);
+    set_node_facts(o, n, now_us);
+    return dump(o);
+}
+
+char *render_json_text(const char *text)
+{
+    json_t *value = json_loads(text, 0, NULL);
+
+    if (!value) {
+        errno = EINVAL;
+        return NULL;
+    }
+    return dump(value);
+}

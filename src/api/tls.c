@@ -1,0 +1,67 @@
+#include "api/tls.h"
+#include <errno.h>
+#include <gnutls/gnutls.h>
+#include "base/text.h"
+#include "io/file.h"
+
+enum { TLS_FILE_MAX = 256 * 1024 };
+
+bool tls_is_on(const struct tls_config *tls)
+{
+    return tls->certfile != NULL;
+}
+
+int tls_files_load(struct tls_files *f, const struct tls_config *tls, struct err *err)
+{
+    /* As with the reference, the certificate's file may hold the key, too. */
+    const char *keyfile = tls->keyfile ? tls->keyfile : tls->certfile;
+    int r;
+
+    *f = (struct tls_files){0};
+    r = file_read(tls->certfile, TLS_FILE_MAX, &f->certificate, NULL, err);
+    if (r < 0)
+        return r;
+    r = file_read(keyfile, TLS_FILE_MAX, &f->key, NULL, err);
+    if (r < 0)
+        return r;
+    if (tls->cafile)
+        return file_read(tls->cafile, TLS_FILE_MAX, &f->trusted, NULL, err);
+    if (text_equal(tls->verify_client, "required"))
+        return err_set(err, -EINVAL, "cannot require client certificates without \"cafile\"");
+    return 0;
+}
+
+void tls_files_done(struct tls_files *f)
+{
+    if (f->key)
+        explicit_bzero(f->key, strlen(f->key));
+    free(f->certificate);
+    free(f->key);
+    free(f->trusted);
+    *f = (struct tls_files){0};
+}
+
+/* Called by GnuTLS during the handshake; a negative answer ends it. */
+static int accept_any_or_valid(gnutls_session_t session)
+{
+    unsigned status = 0, n = 0;
+
+    if (!gnutls_certificate_get_peers(session, &n) || n == 0)
+        return 0;
+    return gnutls_certificate_verify_peers3(session, NULL, &status) < 0 || status ? GNUTLS_E_CERTIFICATE_ERROR : 0;
+}
+
+void tls_demand_certificate(void *gnutls_session, const struct tls_config *tls)
+{
+    gnutls_session_t session = gnutls_session;
+
+    if (text_equal(tls->verify_client, "required")) {
+        gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUIRE);
+        gnutls_session_set_verify_cert(session, NULL, 0);
+    } else if (text_equal(tls->verify_client, "optional")) {
+        gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUEST);
+        gnutls_session_set_verify_function(session, accept_any_or_valid);
+    } else {
+        gnutls_certificate_server_set_request(session, GNUTLS_CERT_IGNORE);
+    }
+}

@@ -1,0 +1,444 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include "api/render.h"
+#include "api/router.h"
+#include "base/core.h"
+#include "base/text.h"
+
+enum { NOW = 1000 };
+
+static char data0[] = "{\"timeline\":2}", data1[] = "{\"timeline\":2,\"tags\":{\"zone\":\"b\"}}";
+static char sync_list[] = "node1", history[] = "[[1,67381864,\"no recovery target specified\"]]";
+static char config_text[] = "{\"ttl\":30,\"postgresql\":{\"parameters\":null}}",
+            failsafe[] = "{\"node0\":\"http://x\"}";
+
+static struct member members[] = {
+    {.name = "node0",
+     .api_url = "http://10.0.0.1:8008/patroni",
+     .host = "10.0.0.1",
+     .port = 5432,
+     .timeline = 2,
+     .state = PG_STATE_RUNNING,
+     .role = PG_ROLE_PRIMARY,
+     .xlog_lsn = 0x4042850,
+     .data = data0},
+    {.name = "node1",
+     .api_url = "http://10.0.0.2:8008/patroni",
+     .host = "10.0.0.2",
+     .port = 5432,
+     .timeline = 2,
+     .state = PG_STATE_RUNNING,
+     .role = PG_ROLE_REPLICA,
+     .xlog_lsn = 0x4042850,
+     .receive_lsn = 0x4042850,
+     .replay_lsn = 0x4042850,
+     .replication_state = "streaming",
+     .streaming = true,
+     .data = data1},
+};
+
+static struct cluster store = {
+    .leader = {.exists = true, .name = "node0"},
+    .sync = {.exists = true, .leader = "node0", .standbys = sync_list},
+    .failover = {.exists = true, .leader = "node0", .candidate = "node1", .scheduled_at = "2026-08-01T12:00:00+00:00"},
+    .status_lsn = 0x4042850,
+    .history_text = {.exists = true, .text = history},
+    .config = {.exists = true, .text = config_text},
+    .failsafe = {.exists = true, .text = failsafe},
+    .members = members,
+    .n_members = 2,
+};
+
+static struct node_walsender walsenders[] = {
+    {.usename = "replicator",
+     .application_name = "node1",
+     .client_addr = "10.0.0.2",
+     .state = "streaming",
+     .sync_state = "async"},
+};
+
+static const struct node_status primary = {
+    .scope = "demo",
+    .name = "node0",
+    .version = "4.1.4",
+    .own_version = "0.1.0",
+    .state = PG_STATE_RUNNING,
+    .role = PG_ROLE_PRIMARY,
+    .sql_ok = true,
+    .postmaster_start_time = "2026-07-24 14:05:07.123456+00:00",
+    .postmaster_start_epoch_us = 1784901907123456,
+    .server_version_num = 150020,
+    .current_lsn = 67381648,
+    .timeline = 1,
+    .walsenders = walsenders,
+    .n_walsenders = 1,
+    .sysid = 7412345678901234567,
+    .tags_json = "{\"zone\":\"a\"}",
+    .tags = {.failover_priority = 1},
+    .lease_deadline_us = NOW + 7500000,
+    .cluster = &store,
+    .cluster_valid_until_us = NOW + 1,
+    .dcs_last_seen_s = 1784901907,
+    .reason = "I am <the> \"leader\" & happy",
+    .keeper_connected = true,
+    .keeper_state = "armed",
+    .watchdog_state = "petting",
+    .keeper_fence_at_us = NOW + 4000000,
+    .watchdog_timeout_us = 5000000,
+};
+
+static const struct node_status replica = {
+    .scope = "demo",
+    .name = "node1",
+    .version = "4.1.4",
+    .own_version = "0.1.0",
+    .state = PG_STATE_RUNNING,
+    .role = PG_ROLE_REPLICA,
+    .sql_ok = true,
+    .postmaster_start_time = "2026-07-24 14:05:11.654321+00:00",
+    .server_version_num = 150020,
+    .receive_lsn = 67381648,
+    .replay_lsn = 67381648,
+    .replication_state = "streaming",
+    .timeline = 1,
+    .sysid = 7412345678901234567,
+    .tags_json = "{}",
+    .cluster = &store,
+    .cluster_valid_until_us = NOW + 1,
+    .dcs_last_seen_s = 1784901907,
+    .replayed_timestamp = "2026-07-24 16:05:07.5+02:00",
+};
+
+static const char primary_text[] =
+    "{\"state\": \"running\", \"postmaster_start_time\": \"2026-07-24 14:05:07.123456+00:00\", \"role\": \"primary\", "
+    "\"server_version\": 150020, \"xlog\": {\"location\": 67381648}, \"timeline\": 1, \"replication\": [{\"usename\": "
+    "\"replicator\", \"application_name\": \"node1\", \"client_addr\": \"10.0.0.2\", \"state\": \"streaming\", "
+    "\"sync_state\": \"async\", \"sync_priority\": 0}], \"dcs_last_seen\": 1784901907, \"tags\": {\"zone\": \"a\"}, "
+    "\"database_system_identifier\": \"7412345678901234567\", \"patroni\": {\"version\": \"4.1.4\", \"scope\": "
+    "\"demo\", \"name\": \"node0\"}}";
+
+static const char replica_text[] =
+    "{\"state\": \"running\", \"postmaster_start_time\": \"2026-07-24 14:05:11.654321+00:00\", \"role\": \"replica\", "
+    "\"server_version\": 150020, \"xlog\": {\"received_location\": 67381648, \"replayed_location\": 67381648, "
+    "\"replayed_timestamp\": null, \"paused\": false}, \"timeline\": 1, \"replication_state\": \"streaming\", "
+    "\"dcs_last_seen\": 1784901907, \"database_system_identifier\": \"7412345678901234567\", \"patroni\": "
+    "{\"version\": \"4.1.4\", \"scope\": \"demo\", \"name\": \"node1\"}}";
+
+static const char cluster_text[] =
+    "{\"members\": [{\"name\": \"node0\", \"role\": \"leader\", \"state\": \"running\", \"api_url\": "
+    "\"http://10.0.0.1:8008/patroni\", \"host\": \"10.0.0.1\", \"port\": 5432, \"timeline\": 2}, {\"name\": "
+    "\"node1\", \"role\": \"sync_standby\", \"state\": \"streaming\", \"api_url\": \"http://10.0.0.2:8008/patroni\", "
+    "\"host\": \"10.0.0.2\", \"port\": 5432, \"timeline\": 2, \"tags\": {\"zone\": \"b\"}, \"receive_lag\": 0, "
+    "\"receive_lsn\": \"0/4042850\", \"replay_lag\": 0, \"replay_lsn\": \"0/4042850\", \"lag\": 0, \"lsn\": "
+    "\"0/4042850\"}], \"pause\": true, \"scheduled_switchover\": {\"at\": \"2026-08-01T12:00:00+00:00\", \"from\": "
+    "\"node0\", \"to\": \"node1\"}, \"scope\": \"demo\"}";
+
+static void assert_text(char *got, const char *want)
+{
+    assert_non_null(got);
+    assert_string_equal(got, want);
+    free(got);
+}
+
+static void test_status_of_a_primary_is_the_reference_sample(void **state)
+{
+    (void)state;
+    assert_text(render_status(&primary, NOW), primary_text);
+}
+
+static void test_status_of_a_replica_is_the_reference_sample(void **state)
+{
+    struct node_status n = replica;
+
+    (void)state;
+    n.replayed_timestamp[0] = '\0';
+    assert_text(render_status(&n, NOW), replica_text);
+}
+
+static void test_status_when_the_lease_has_ended_says_nothing_of_the_primary(void **state)
+{
+    struct node_status n = primary;
+
+    (void)state;
+    n.lease_deadline_us = n.cluster_valid_until_us = NOW;
+    n.tags_json = "{}";
+    assert_text(render_status(&n, NOW),
+                "{\"state\": \"unknown\", \"role\": \"demoted\", \"cluster_unlocked\": true, \"dcs_last_seen\": "
+                "1784901907, \"database_system_identifier\": \"7412345678901234567\", \"patroni\": {\"version\": "
+                "\"4.1.4\", \"scope\": \"demo\", \"name\": \"node0\"}}");
+}
+
+static void test_status_has_the_optional_fields_in_the_reference_order(void **state)
+{
+    struct node_status n = replica;
+
+    (void)state;
+    n.policy.sync_mode = SYNC_MODE_QUORUM;
+    n.policy.pause = n.pending_restart = n.watchdog_failed = n.replay_paused = true;
+    n.receive_lsn = 0;
+    n.pending_restart_reason_json = "{\"max_connections\":{\"old_value\":\"100\",\"new_value\":\"200\"}}";
+    n.postmaster_start_time[0] = '\0';
+    n.sysid = 0;
+    assert_text(
+        render_status(&n, NOW),
+        "{\"state\": \"running\", \"role\": \"replica\", \"server_version\": 150020, \"xlog\": {\"received_location\": "
+        "67381648, \"replayed_location\": 67381648, \"replayed_timestamp\": \"2026-07-24 16:05:07.5+02:00\", "
+        "\"paused\": true}, \"quorum_standby\": true, \"timeline\": 1, \"replication_state\": \"streaming\", "
+        "\"pause\": true, \"dcs_last_seen\": 1784901907, \"pending_restart\": true, \"pending_restart_reason\": "
+        "{\"max_connections\": {\"old_value\": \"100\", \"new_value\": \"200\"}}, \"patroni\": {\"version\": "
+        "\"4.1.4\", \"scope\": \"demo\", \"name\": \"node1\"}, \"watchdog_failed\": true}");
+}
+
+static void test_cluster_is_the_reference_sample(void **state)
+{
+    struct node_status n = primary;
+
+    (void)state;
+    n.policy.pause = true;
+    n.policy.sync_mode = SYNC_MODE_PRIORITY;
+    assert_text(render_cluster(&n), cluster_text);
+}
+
+static void test_cluster_when_a_member_has_no_positions_says_unknown(void **state)
+{
+    struct member silent = {.name = "node1", .api_url = "http://x/patroni", .state = PG_STATE_STOPPED};
+    struct cluster c = {.status_lsn = 5, .members = &silent, .n_members = 1};
+    struct node_status n = {.scope = "demo", .cluster = &c};
+
+    (void)state;
+    assert_text(render_cluster(&n),
+                "{\"members\": [{\"name\": \"node1\", \"role\": \"replica\", \"state\": \"stopped\", \"api_url\": "
+                "\"http://x/patroni\", \"receive_lsn\": \"unknown\", \"receive_lag\": \"unknown\", \"replay_lsn\": "
+                "\"unknown\", \"replay_lag\": \"unknown\", \"lsn\": \"unknown\", \"lag\": \"unknown\"}], \"scope\": "
+                "\"demo\"}");
+}
+
+static void assert_has(const char *text, const char *part)
+{
+    if (!strstr(text, part))
+        fail_msg("\"%s\" is missing in:\n%s", part, text);
+}
+
+static void assert_lacks(const char *text, const char *part)
+{
+    if (strstr(text, part))
+        fail_msg("\"%s\" is in:\n%s", part, text);
+}
+
+static void test_metrics_of_a_primary_are_there(void **state)
+{
+    static const char *const want[] = {
+        "# TYPE patroni_version gauge\npatroni_version{scope=\"demo\",name=\"node0\"} 040104\n",
+        "\npatroni_postgres_running{scope=\"demo\",name=\"node0\"} 1\n",
+        "\npatroni_postmaster_start_time{scope=\"demo\",name=\"node0\"} 1784901907.123456\n",
+        "\npatroni_primary{scope=\"demo\",name=\"node0\"} 1\n",
+        "# TYPE patroni_xlog_location counter\npatroni_xlog_location{scope=\"demo\",name=\"node0\"} 67381648\n",
+        "\npatroni_replica{scope=\"demo\",name=\"node0\"} 0\n",
+        "\npatroni_xlog_received_location{scope=\"demo\",name=\"node0\"} 0\n",
+        "\npatroni_postgres_streaming{scope=\"demo\",name=\"node0\"} 0\n",
+        "\npatroni_postgres_server_version{scope=\"demo\",name=\"node0\"} 150020\n",
+        "\npatroni_cluster_unlocked{scope=\"demo\",name=\"node0\"} 0\n",
+        "\npatroni_failsafe_member{scope=\"demo\",name=\"node0\"} 1\n",
+        "\npatroni_postgres_timeline{scope=\"demo\",name=\"node0\"} 1\n",
+        "# HELP patroni_postgres_state State of PostgreSQL as a number.\n# Values: 0=initdb, 1=initdb_failed, ",
+        ", 14=crashed\n# TYPE patroni_postgres_state gauge\npatroni_postgres_state{scope=\"demo\",name=\"node0\"} 5\n",
+        "\npatroni_failover_priority{scope=\"demo\",name=\"node0\"} 1\n",
+        "\npgtether_lease_seconds_left{scope=\"demo\",name=\"node0\"} 7.500000\n",
+        "\npgtether_fence_seconds_left{scope=\"demo\",name=\"node0\"} 4.000000\n",
+        "\npgtether_keeper_state{scope=\"demo\",name=\"node0\",state=\"armed\"} 1\n",
+        "\npgtether_watchdog_state{scope=\"demo\",name=\"node0\",state=\"petting\"} 1\n",
+    };
+    char *text = render_metrics(&primary, NOW);
+
+    (void)state;
+    assert_non_null(text);
+    for (size_t i = 0; i < ARRAY_LEN(want); i++)
+        assert_has(text, want[i]);
+    free(text);
+}
+
+static void test_metrics_when_the_lease_has_ended_show_no_primary(void **state)
+{
+    char *text = render_metrics(&primary, NOW + 7500000);
+
+    (void)state;
+    assert_non_null(text);
+    assert_has(text, "\npatroni_primary{scope=\"demo\",name=\"node0\"} 0\n");
+    assert_has(text, "\npatroni_xlog_location{scope=\"demo\",name=\"node0\"} 0\n");
+    assert_has(text, "\npatroni_postgres_state{scope=\"demo\",name=\"node0\"} -1\n");
+    assert_has(text, "\npgtether_lease_seconds_left{scope=\"demo\",name=\"node0\"} 0\n");
+    assert_lacks(text, "patroni_postgres_streaming");
+    free(text);
+}
+
+static void test_metrics_of_a_replica_convert_the_replayed_time(void **state)
+{
+    char *text = render_metrics(&replica, NOW);
+
+    (void)state;
+    assert_non_null(text);
+    assert_has(text, "\npatroni_xlog_replayed_timestamp{scope=\"demo\",name=\"node1\"} 1784901907.500000\n");
+    assert_has(text, "\npatroni_xlog_replayed_location{scope=\"demo\",name=\"node1\"} 67381648\n");
+    assert_has(text, "\npatroni_postgres_streaming{scope=\"demo\",name=\"node1\"} 1\n");
+    free(text);
+}
+
+static void test_metrics_when_a_name_has_quotes_escape_them(void **state)
+{
+    struct node_status n = primary;
+    char *text;
+
+    (void)state;
+    n.name = "a\"b\\c";
+    text = render_metrics(&n, NOW);
+    assert_non_null(text);
+    assert_has(text, "name=\"a\\\"b\\\\c\"");
+    free(text);
+}
+
+static void test_page_when_texts_look_like_markup_escapes_them(void **state)
+{
+    char *text = render_page(&primary, NOW);
+
+    (void)state;
+    assert_non_null(text);
+    assert_has(text, "I am &lt;the&gt; &quot;leader&quot; &amp; happy");
+    assert_has(text, "7.5 s");
+    assert_has(text, "<td>node1</td><td>10.0.0.2:5432</td>");
+    assert_lacks(text, "<the>");
+    free(text);
+}
+
+/* --- the router --------------------------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *method, *target;
+    bool html;
+    unsigned want_status;
+    const char *want_type, *want_start; /* NULL = no body */
+} routes[] = {
+    {"GET", "/", false, 200, "application/json", "{\"state\""},
+    {"GET", "/", true, 200, "text/html; charset=utf-8", "<!DOCTYPE html>"},
+    {"GET", "/replica", false, 503, "application/json", "{\"state\""},
+    {"GET", "/replica", true, 503, "application/json", "{\"state\""},
+    {"GET", "/patroni", false, 200, "application/json", "{\"state\""},
+    {"GET", "/patroni/x", false, 200, "application/json", "{\"state\""},
+    {"GET", "/no-such-path", false, 503, "application/json", "{\"state\""},
+    {"GET", "/status", false, 200, "text/html; charset=utf-8", "<!DOCTYPE html>"},
+    {"GET", "/liveness", false, 503, NULL, NULL},
+    {"GET", "/readiness", false, 200, NULL, NULL},
+    {"GET", "/cluster", false, 200, "application/json", "{\"members\": [{"},
+    {"GET", "/history", false, 200, "application/json", "[[1, 67381864, \"no recovery target specified\"]]"},
+    {"GET", "/config", false, 200, "application/json", "{\"ttl\": 30, \"postgresql\": {\"parameters\": null}}"},
+    {"GET", "/metrics", false, 200, "text/plain; version=0.0.4; charset=utf-8", "# HELP patroni_version"},
+    {"GET", "/failsafe", false, 502, "text/html", "the failsafe mode"},
+    {"HEAD", "/", false, 200, NULL, NULL},
+    {"HEAD", "/", true, 200, NULL, NULL},
+    {"OPTIONS", "/primary", false, 200, NULL, NULL},
+    {"OPTIONS", "/replica", false, 503, NULL, NULL},
+    {"HEAD", "/patroni", false, 503, NULL, NULL},
+    {"HEAD", "/liveness", false, 503, NULL, NULL},
+    {"POST", "/restart", false, 501, "text/html", "not supported by this version"},
+    {"PATCH", "/config", false, 501, "text/html", "not supported by this version"},
+    {"PUT", "/config", false, 501, "text/html", "not supported by this version"},
+    {"DELETE", "/switchover", false, 501, "text/html", "not supported by this version"},
+    {"POST", "/no-such-path", false, 501, "text/html", "not supported by this version"},
+    {"BREW", "/", false, 501, "text/html", "not supported by this version"},
+};
+
+static void test_router_follows_the_table(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+        struct api_request req = {.method = api_method_from_text(routes[i].method), .accepts_html = routes[i].html};
+        struct api_response got;
+
+        assert_int_equal(target_parse(routes[i].target, &req.target), 0);
+        router_answer(&req, &primary, NOW, &got);
+        if (got.status != routes[i].want_status || !text_equal(got.content_type, routes[i].want_type) ||
+            !got.body != !routes[i].want_start || (got.body && !text_starts_with(got.body, routes[i].want_start)))
+            fail_msg("%s %s: got %u, %s", routes[i].method, routes[i].target, got.status, got.body ? got.body : "-");
+        api_response_done(&got);
+    }
+}
+
+static void test_router_when_the_store_was_never_read_still_answers(void **state)
+{
+    static const struct {
+        const char *target;
+        unsigned want;
+    } rows[] = {{"/cluster", 503}, {"/config", 502}, {"/history", 200},
+                {"/metrics", 200}, {"/status", 200}, {"/", 200}};
+    struct node_status n = primary;
+
+    (void)state;
+    n.cluster = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct api_request req = {.method = API_GET};
+        struct api_response got;
+
+        assert_int_equal(target_parse(rows[i].target, &req.target), 0);
+        router_answer(&req, &n, NOW, &got);
+        assert_int_equal(got.status, rows[i].want);
+        api_response_done(&got);
+    }
+}
+
+static void test_router_protects_everything_that_changes_something(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+        struct api_request req = {.method = api_method_from_text(routes[i].method)};
+        enum route_access want = req.method <= API_OPTIONS ? ROUTE_OPEN : ROUTE_PROTECTED;
+
+        assert_int_equal(target_parse(routes[i].target, &req.target), 0);
+        if (router_access(&req) != want)
+            fail_msg("%s %s", routes[i].method, routes[i].target);
+    }
+}
+
+static void test_config_in_the_store_that_is_no_object_is_a_502(void **state)
+{
+    static char broken[] = "{\"ttl\":", list[] = "[1]", blank[] = "";
+    static char *const texts[] = {broken, list, blank};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        struct cluster c = {.config = {.exists = true, .text = texts[i]}};
+        struct node_status n = {.cluster = &c};
+        struct api_request req = {.method = API_GET};
+        struct api_response got;
+
+        assert_int_equal(target_parse("/config", &req.target), 0);
+        router_answer(&req, &n, NOW, &got);
+        assert_int_equal(got.status, 502);
+        api_response_done(&got);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_status_of_a_primary_is_the_reference_sample),
+        cmocka_unit_test(test_status_of_a_replica_is_the_reference_sample),
+        cmocka_unit_test(test_status_when_the_lease_has_ended_says_nothing_of_the_primary),
+        cmocka_unit_test(test_status_has_the_optional_fields_in_the_reference_order),
+        cmocka_unit_test(test_cluster_is_the_reference_sample),
+        cmocka_unit_test(test_cluster_when_a_member_has_no_positions_says_unknown),
+        cmocka_unit_test(test_metrics_of_a_primary_are_there),
+        cmocka_unit_test(test_metrics_when_the_lease_has_ended_show_no_primary),
+        cmocka_unit_test(test_metrics_of_a_replica_convert_the_replayed_time),
+        cmocka_unit_test(test_metrics_when_a_name_has_quotes_escape_them),
+        cmocka_unit_test(test_page_when_texts_look_like_markup_escapes_them),
+        cmocka_unit_test(test_router_follows_the_table),
+        cmocka_unit_test(test_router_when_the_store_was_never_read_still_answers),
+        cmocka_unit_test(test_router_protects_everything_that_changes_something),
+        cmocka_unit_test(test_config_in_the_store_that_is_no_object_is_a_502),
+    };
+
+    return cmocka_run_group_tests_name("render", tests, NULL, NULL);
+}
