@@ -1,0 +1,290 @@
+"""A whole lab: network, store, nodes; built, found again by a later process, and always cleaned up.
+
+A lab's state is a directory in /run/pgtether-lab, so that another process can attach to it and a later run can remove
+what a killed one left behind: a lab with an owner that is gone is nobody's.
+"""
+
+import dataclasses
+import http.client
+import json
+import os
+import shutil
+import subprocess
+import time
+
+import psycopg2
+
+from . import etcd, net, sysproc
+from .node import AGENTS, PG_PORT, REST_PORT, SCOPE, Programs, write_patronictl_config
+
+STATE = "/run/pgtether-lab"
+NEEDED_BYTES = 2 << 30
+
+
+@dataclasses.dataclass
+class Timing:
+    ttl: int = 5
+    loop_wait: int = 1
+    retry_timeout: int = 1
+
+
+class NotReady(Exception):
+    """A condition was not met in time; says what was missing."""
+
+
+def data_root():
+    """Memory where there is enough of it: the lab is about faults, not about disks."""
+    try:
+        space = os.statvfs("/dev/shm")
+        if os.path.ismount("/dev/shm") and space.f_bavail * space.f_frsize >= NEEDED_BYTES:
+            return "/dev/shm"
+    except OSError:
+        pass
+    return "/var/tmp"
+
+
+class Cluster:
+    def __init__(self, state):
+        self.state = state
+        self.id = state["id"]
+        self.dir = state["dir"]
+        self.agent = state["agent"]
+        self.timing = Timing(**state["timing"])
+        self.dcs_settings = state.get("dcs_settings", {})
+        self.extra_config = state.get("extra_config", "")
+        self.programs = Programs(state.get("programs"))
+        self.net = net.Network(self.id)
+        self.children = []
+        self.nodes = [AGENTS[self.agent](self, i + 1) for i in range(state["size"])]
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, agent="pgtether", size=3, timing=None, label="", programs=None, dcs_settings=None,
+               extra_config="", owned=True):
+        """Builds network, store and agents; returns at once, the agents bootstrap meanwhile. See wait_whole()."""
+        sweep()
+        lab_id = _claim_id()
+        state = {"id": lab_id, "dir": f"{data_root()}/pgtether-lab-{lab_id}", "agent": agent, "size": size,
+                 "label": label, "timing": dataclasses.asdict(timing or Timing()),
+                 "programs": Programs(programs).where, "dcs_settings": dcs_settings or {},
+                 "extra_config": extra_config, "owner": sysproc.identity(os.getpid())}
+        cluster = cls(state)
+        cluster._save()
+        try:
+            shutil.rmtree(cluster.dir, ignore_errors=True)
+            os.makedirs(cluster.dir, mode=0o755)
+            cluster.net.create([n.name for n in cluster.nodes])
+            for n in cluster.nodes:
+                n.prepare()
+                n.start_etcd()
+            write_patronictl_config(cluster)
+            cluster.wait(lambda: cluster.keys() is not None, 30, "the store answers")
+            for n in cluster.nodes:
+                n.start_agent()
+        except BaseException:
+            cluster.destroy()
+            raise
+        if not owned:
+            cluster.disown()
+        return cluster
+
+    @classmethod
+    def attach(cls, lab_id=None, label=None):
+        """The lab with that number or label; the only one there is without either."""
+        found = [s for s in states() if (lab_id is None or s["id"] == lab_id) and (label is None or s["label"] == label)]
+        if not found:
+            raise NotReady("no such lab is up")
+        if len(found) > 1:
+            raise NotReady(f"several labs are up, choose one: {', '.join(str(s['id']) for s in found)}")
+        return cls(found[0])
+
+    def disown(self):
+        """Lets the lab outlive this process."""
+        self.state["owner"] = None
+        self._save()
+
+    def destroy(self):
+        for n in self.nodes:
+            if n.namespace in net.namespaces():
+                n.kill_all()
+        if self.net.client in net.namespaces():
+            sysproc.kill_namespace(net.path(self.net.client))
+        for child in self.children:
+            child.wait()
+        self.net.destroy()
+        shutil.rmtree(self.dir, ignore_errors=True)
+        shutil.rmtree(f"{STATE}/{self.id}", ignore_errors=True)
+
+    def save_logs(self, where):
+        """Copies what explains a failure: logs, configurations, the store's keys."""
+        os.makedirs(where, exist_ok=True)
+        for n in self.nodes:
+            for entry in os.scandir(n.dir):
+                if entry.is_file() and not entry.name.endswith("pgpass"):
+                    shutil.copy(entry.path, f"{where}/{n.name}-{entry.name}")
+            logs = f"{n.data_dir}/log"
+            if os.path.isdir(logs):
+                shutil.copytree(logs, f"{where}/{n.name}-pglog", dirs_exist_ok=True)
+        with open(f"{where}/store.json", "w") as f:
+            json.dump(self.keys(), f, indent=1)
+
+    def _save(self):
+        os.makedirs(f"{STATE}/{self.id}", exist_ok=True)
+        path = f"{STATE}/{self.id}/state.json"
+        with open(path + ".new", "w") as f:
+            json.dump(self.state, f)
+        os.rename(path + ".new", path)
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    def node(self, name):
+        return next(n for n in self.nodes if n.name == name)
+
+    def keys(self):
+        """What the store holds about the cluster: {"leader": "n1", "members/n1": "{…}", …}; None without a quorum."""
+        return etcd.read_prefix(self.net.client, [n.address for n in self.nodes], f"/service/{SCOPE}/")
+
+    def leader(self):
+        """Who holds the leader key, None if nobody does."""
+        name = (self.keys() or {}).get("leader")
+        return self.node(name) if name in [n.name for n in self.nodes] else None
+
+    def connect(self, node, timeout=3, **options):
+        """An SQL connection as a client has it."""
+        with net.inside(self.net.client):
+            conn = psycopg2.connect(host=node.address, port=PG_PORT, user="postgres", dbname="postgres",
+                                    connect_timeout=timeout, application_name="lab-admin",
+                                    options="-c statement_timeout=5000", **options)
+        conn.autocommit = True
+        return conn
+
+    def query(self, node, sql, args=None):
+        conn = self.connect(node)
+        try:
+            with conn.cursor() as cursor:
+                cursor.execute(sql, args)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            conn.close()
+
+    def accepts_writes(self, node):
+        try:
+            return not self.query(node, "SELECT pg_is_in_recovery()")[0][0]
+        except psycopg2.Error:
+            return False
+
+    def what_is_missing(self):
+        """None when the cluster is whole: a leader that writes, all others streaming from it. Else what is missing."""
+        keys = self.keys()
+        if keys is None:
+            return "the store has no quorum"
+        leader = keys.get("leader")
+        if not leader:
+            return "nobody holds the leader key"
+        node = self.node(leader)
+        try:
+            in_recovery, = self.query(node, "SELECT pg_is_in_recovery()")[0]
+            streaming = {name for name, in self.query(
+                node, "SELECT application_name FROM pg_stat_replication WHERE state = 'streaming'")}
+        except psycopg2.Error as e:
+            return f"{leader} leads but does not answer: {str(e).strip().splitlines()[0]}"
+        if in_recovery:
+            return f"{leader} leads but is still in recovery"
+        for n in self.nodes:
+            if n is not node and n.name not in streaming:
+                return f"{n.name} does not stream from {leader}"
+        for n in self.nodes:
+            state = json.loads(keys.get(f"members/{n.name}", "{}")).get("state")
+            if state not in ("running", "streaming"):
+                return f"{n.name} publishes state {state}"
+        return None
+
+    def wait(self, condition, timeout, what, tick=None, interval=0.05):
+        """Until condition() is true. tick() is called while waiting, for progress."""
+        end = time.monotonic() + timeout
+        while not condition():
+            if time.monotonic() > end:
+                raise NotReady(f"not within {timeout} s: {what}")
+            if tick:
+                tick()
+            time.sleep(interval)
+
+    def wait_whole(self, timeout=120, tick=None):
+        missing = ["?"]
+
+        def whole():
+            missing[0] = self.what_is_missing()
+            return missing[0] is None
+        try:
+            self.wait(whole, timeout, "cluster whole", tick, 0.1)
+        except NotReady:
+            raise NotReady(f"cluster not whole after {timeout} s: {missing[0]}") from None
+        return self.leader()
+
+    def rest(self, node, path, method="GET", body=None, timeout=3):
+        """(status, text) of the node's REST API; (None, reason) when nobody answers."""
+        try:
+            with net.inside(self.net.client):
+                connection = http.client.HTTPConnection(node.address, REST_PORT, timeout=timeout)
+                connection.request(method, path, body)
+                answer = connection.getresponse()
+                text = answer.read().decode()
+                connection.close()
+                return answer.status, text
+        except (OSError, http.client.HTTPException) as e:
+            return None, str(e)
+
+    def ctl(self, *arguments, node=None):
+        """Runs the agent's own command line in the client namespace; (exit code, output)."""
+        node = node or self.nodes[0]
+        if self.agent == "patroni":
+            command = ["/usr/bin/patronictl", "-c", f"{node.dir}/patroni.yml"]
+        else:
+            command = [self.programs.ctl, "-c", f"{node.dir}/pgtether.conf"]
+        return self.command(*command, *arguments)
+
+    def patronictl(self, *arguments):
+        """The reference's command line on our store."""
+        return self.command("/usr/bin/patronictl", "-c", f"{self.dir}/patronictl.yml", *arguments)
+
+    def command(self, *argv, timeout=60):
+        with net.inside(self.net.client):
+            done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                  text=True, timeout=timeout, check=False,
+                                  env={**os.environ, "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8"})
+        return done.returncode, done.stdout
+
+
+def states():
+    """The labs that are up, whoever owns them."""
+    found = []
+    try:
+        entries = os.listdir(STATE)
+    except OSError:
+        return []
+    for entry in entries:
+        try:
+            with open(f"{STATE}/{entry}/state.json") as f:
+                found.append(json.load(f))
+        except (OSError, ValueError):
+            continue
+    return sorted(found, key=lambda s: s["id"])
+
+
+def sweep():
+    """Removes labs whose owner died without cleaning up."""
+    for state in states():
+        if state["owner"] and not sysproc.is_same(state["owner"]):
+            Cluster(state).destroy()
+
+
+def _claim_id():
+    os.makedirs(STATE, exist_ok=True)
+    for lab_id in range(1, 250):
+        try:
+            os.mkdir(f"{STATE}/{lab_id}")
+            return lab_id
+        except FileExistsError:
+            continue
+    raise NotReady("no lab number is free")

@@ -1,0 +1,108 @@
+"""Network namespaces: a switch, the nodes, a client; and ways to cut a node off.
+
+The bridge lives in a namespace of its own, so nothing of the host's network is touched and two labs never meet.
+"""
+
+import contextlib
+import ctypes
+import os
+import subprocess
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_CLONE_NEWNET = 0x40000000
+
+
+def path(ns):
+    return f"/run/netns/{ns}"
+
+
+def run(*argv, check=True, text=None):
+    done = subprocess.run(argv, input=text, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if check and done.returncode != 0:
+        raise RuntimeError(f"{' '.join(argv)}: {done.stdout.strip()}")
+    return done.stdout
+
+
+@contextlib.contextmanager
+def inside(ns):
+    """What is opened or started in this block belongs to the namespace. Only the calling thread moves.
+
+    Unlike `ip netns exec` this keeps /sys as it is, with the control groups that a node may want to use.
+    """
+    with open("/proc/thread-self/ns/net") as home, open(path(ns)) as there:
+        _setns(there.fileno())
+        try:
+            yield
+        finally:
+            _setns(home.fileno())
+
+
+def _setns(fd):
+    if _libc.setns(fd, _CLONE_NEWNET) != 0:
+        err = ctypes.get_errno()
+        raise OSError(err, f"setns: {os.strerror(err)}")
+
+
+class Network:
+    def __init__(self, lab_id):
+        self.prefix = f"lab-{lab_id}"
+        self.subnet = f"10.77.{lab_id}"
+        self.switch = f"{self.prefix}-sw"
+        self.client = f"{self.prefix}-client"
+
+    def namespace(self, node):
+        return f"{self.prefix}-{node}"
+
+    def address(self, number):
+        """Of node number 1, 2, …; 0 is the client."""
+        return f"{self.subnet}.{10 + number if number else 2}"
+
+    def create(self, nodes):
+        run("ip", "netns", "add", self.switch)
+        run("ip", "-n", self.switch, "link", "add", "br0", "type", "bridge", "stp_state", "0", "forward_delay", "0")
+        run("ip", "-n", self.switch, "link", "set", "br0", "up")
+        for number, node in enumerate(["client"] + list(nodes)):
+            self._plug(self.namespace(node), self.address(number), f"p{number}")
+
+    def _plug(self, ns, address, port):
+        run("ip", "netns", "add", ns)
+        run("ip", "-n", ns, "link", "set", "lo", "up")
+        run("ip", "-n", self.switch, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", ns)
+        run("ip", "-n", self.switch, "link", "set", port, "master", "br0", "up")
+        run("ip", "-n", ns, "addr", "add", f"{address}/24", "dev", "eth0")
+        run("ip", "-n", ns, "link", "set", "eth0", "up")
+
+    def destroy(self):
+        for ns in namespaces():
+            if ns.startswith(self.prefix + "-"):
+                run("ip", "netns", "del", ns, check=False)
+
+    def cut_from(self, node, addresses):
+        """Nothing passes between the node and these addresses, in both directions; everyone else still reaches it."""
+        them = ", ".join(addresses)
+        self._filter(node, f"ip daddr {{ {them} }} drop", f"ip saddr {{ {them} }} drop")
+
+    def cut_ports(self, node, ports):
+        """The node cannot talk to these ports of anybody, itself included; others still reach its own."""
+        self._filter(node, f"tcp dport {{ {', '.join(map(str, ports))} }} drop", None)
+
+    def _filter(self, node, out_rule, in_rule):
+        rules = "add table inet lab\ndelete table inet lab\nadd table inet lab\n"
+        rules += "add chain inet lab out { type filter hook output priority 0; }\n"
+        rules += f"add rule inet lab out {out_rule}\n"
+        if in_rule:
+            rules += "add chain inet lab in { type filter hook input priority 0; }\n"
+            rules += f"add rule inet lab in {in_rule}\n"
+        with inside(self.namespace(node)):
+            run("nft", "-f", "-", text=rules)
+
+    def heal(self, node):
+        with inside(self.namespace(node)):
+            run("nft", "-f", "-", text="add table inet lab\ndelete table inet lab\n")
+
+
+def namespaces():
+    try:
+        return sorted(os.listdir("/run/netns"))
+    except OSError:
+        return []

@@ -1,0 +1,237 @@
+"""A node: its address, its etcd member, its PostgreSQL and the agent that looks after it.
+
+Agents are pluggable: PgtetherNode runs this project, PatroniNode the reference, with the same settings, so that a
+fault can be shown on both and a detector that never fires can be told from a cluster that never fails.
+"""
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+
+from . import etcd, net, sysproc
+
+PG_BIN = "/usr/lib/postgresql/15/bin"
+PG_PORT, REST_PORT = 5432, 8008
+SCOPE = "lab"
+PASSWORD = {"superuser": "super-secret", "replication": "rep-secret", "rewind": "rewind-secret"}
+USER = {"superuser": "postgres", "replication": "replicator", "rewind": "rewinder"}
+PARAMETERS = {"shared_buffers": "16MB", "max_connections": "60", "min_wal_size": "32MB", "max_wal_size": "256MB",
+              "wal_keep_size": "128MB", "wal_log_hints": "on", "log_line_prefix": "%m [%p] %q%a "}
+
+
+class Node:
+    agent_comm = ""
+
+    def __init__(self, cluster, number):
+        self.cluster, self.number = cluster, number
+        self.name = f"n{number}"
+        self.address = cluster.net.address(number)
+        self.namespace = cluster.net.namespace(self.name)
+        self.dir = f"{cluster.dir}/{self.name}"
+        self.data_dir = f"{self.dir}/data"
+
+    # -- what runs ---------------------------------------------------------------------------------------------------
+
+    def processes(self):
+        return sysproc.in_namespace(net.path(self.namespace))
+
+    def named(self, comm):
+        return [p for p in self.processes() if p.comm == comm]
+
+    def etcd_pid(self):
+        return next((p.pid for p in self.named("etcd")), None)
+
+    def postmaster_pid(self):
+        try:
+            with open(f"{self.data_dir}/postmaster.pid") as f:
+                pid = int(f.readline())
+        except (OSError, ValueError):
+            return None
+        return pid if sysproc.Process(pid).alive else None
+
+    def postgres_pids(self):
+        return [p.pid for p in self.processes() if p.comm == "postgres"]
+
+    def agent_pid(self):
+        raise NotImplementedError
+
+    def keeper_pid(self):
+        """The process that guards the agent; None where the agent has no guard."""
+        return None
+
+    # -- starting and stopping ---------------------------------------------------------------------------------------
+
+    def prepare(self):
+        """Writes what the agent needs. The node's directory belongs to postgres: nothing of it is root's business."""
+        postgres = pwd.getpwnam("postgres")
+        os.makedirs(self.dir, exist_ok=True)
+        for directory in (self.dir, f"{self.dir}/run"):
+            os.makedirs(directory, mode=0o755, exist_ok=True)
+            os.chown(directory, postgres.pw_uid, postgres.pw_gid)
+        self.write_config(postgres)
+
+    def start_etcd(self):
+        if not self.etcd_pid():
+            etcd.start(self, self.cluster.nodes, self.dir)
+
+    def start_agent(self):
+        """Starts keeper and agent (or the reference's daemon). Output goes to agent.log, which only grows."""
+        with net.inside(self.namespace), open(f"{self.dir}/agent.log", "ab") as log:
+            process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                                       start_new_session=True, cwd="/", env=self.environment())
+        self.cluster.children.append(process)
+
+    def start(self):
+        self.start_etcd()
+        if not self.agent_pid():
+            self.start_agent()
+
+    def kill_all(self):
+        """What a power cut does to the processes; the kernel and its disks live on."""
+        sysproc.kill_namespace(net.path(self.namespace))
+
+    def signal_all(self, sig):
+        for p in self.processes():
+            sysproc.send(p.pid, sig)
+
+    def environment(self):
+        return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8",
+                "LC_ALL": "C.UTF-8"}
+
+    def write_file(self, name, text, owner, mode=0o600):
+        path = f"{self.dir}/{name}"
+        with open(path, "w") as f:
+            f.write(text)
+        os.chmod(path, mode)
+        os.chown(path, owner.pw_uid, owner.pw_gid)
+
+    def hba(self):
+        members = f"{self.cluster.net.subnet}.0/24"
+        return [f"host all all {self.cluster.net.address(0)}/32 trust", f"host all all {members} scram-sha-256",
+                f"host replication {USER['replication']} {members} scram-sha-256", "local all all trust"]
+
+    def dynamic(self):
+        """bootstrap.dcs"""
+        t = self.cluster.timing
+        return {"ttl": t.ttl, "loop_wait": t.loop_wait, "retry_timeout": t.retry_timeout,
+                "maximum_lag_on_failover": 1048576, **self.cluster.dcs_settings,
+                "postgresql": {"use_pg_rewind": True, "parameters": PARAMETERS}}
+
+
+class PgtetherNode(Node):
+    def agent_pid(self):
+        agents = self.named("pgtether-agent")
+        pids = {p.pid for p in agents}
+        return next((p.pid for p in agents if p.ppid not in pids), None)
+
+    def keeper_pid(self):
+        return next((p.pid for p in self.named("pgtetherd")), None)
+
+    def command(self):
+        return [self.cluster.programs.keeper, "-c", f"{self.dir}/pgtether.conf", "--user", "postgres"]
+
+    def write_config(self, owner):
+        hosts = ", ".join(f'"{n.address}:{etcd.CLIENT_PORT}"' for n in self.cluster.nodes)
+        users = "\n".join(f'        {kind}: {{ username = "{USER[kind]}"; password = "{PASSWORD[kind]}"; }};'
+                          for kind in USER)
+        dynamic = _libconfig(self.dynamic())
+        self.write_file("pgtether.conf", f'''# Written by the lab.
+scope = "{SCOPE}";
+namespace = "/service/";
+name = "{self.name}";
+restapi: {{ listen = "{self.address}:{REST_PORT}"; connect_address = "{self.address}:{REST_PORT}"; }};
+etcd3: {{ hosts = [ {hosts} ]; }};
+watchdog: {{ mode = "off"; }};
+bootstrap: {{
+    dcs: {dynamic};
+    initdb = ( "data-checksums", {{ encoding = "UTF8"; }}, {{ locale = "C.UTF-8"; }} );
+}};
+postgresql: {{
+    listen = "{self.address}:{PG_PORT}";
+    connect_address = "{self.address}:{PG_PORT}";
+    data_dir = "{self.data_dir}";
+    bin_dir = "{PG_BIN}";
+    run_dir = "{self.dir}/run";
+    log_file = "{self.dir}/postgresql.log";
+    pgpass = "{self.dir}/pgpass";
+    authentication: {{
+{users}
+    }};
+    parameters: {{ unix_socket_directories = "{self.dir}"; }};
+    pg_hba = [ {", ".join(json.dumps(line) for line in self.hba())} ];
+}};
+{self.cluster.extra_config}
+''', owner)
+
+
+def _libconfig(value):
+    """A JSON-like value in libconfig's syntax."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "{ " + " ".join(f"{k} = {_libconfig(v)};" for k, v in value.items()) + " }"
+    if isinstance(value, (list, tuple)):
+        return "( " + ", ".join(map(_libconfig, value)) + " )"
+    return json.dumps(value)
+
+
+class PatroniNode(Node):
+    def agent_pid(self):
+        return next((p.pid for p in self.processes() if "/usr/bin/patroni" in p.command and p.comm != "postgres"), None)
+
+    def command(self):
+        return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "/usr/bin/python3",
+                "/usr/bin/patroni", f"{self.dir}/patroni.yml"]
+
+    def write_config(self, owner):
+        """JSON is YAML."""
+        t = self.cluster.timing
+        dcs = {**self.dynamic(), "ttl": max(t.ttl, 20), "retry_timeout": max(t.retry_timeout, 3)}
+        config = {
+            "scope": SCOPE, "namespace": "/service/", "name": self.name, "log": {"level": "INFO"},
+            "restapi": {"listen": f"{self.address}:{REST_PORT}", "connect_address": f"{self.address}:{REST_PORT}"},
+            "etcd3": {"hosts": [f"{n.address}:{etcd.CLIENT_PORT}" for n in self.cluster.nodes]},
+            "watchdog": {"mode": "off"},
+            "bootstrap": {"dcs": dcs,
+                          "initdb": ["data-checksums", {"encoding": "UTF8"}, {"locale": "C.UTF-8"}]},
+            "postgresql": {
+                "listen": f"{self.address}:{PG_PORT}", "connect_address": f"{self.address}:{PG_PORT}",
+                "data_dir": self.data_dir, "bin_dir": PG_BIN, "pgpass": f"{self.dir}/pgpass",
+                "authentication": {kind: {"username": USER[kind], "password": PASSWORD[kind]} for kind in USER},
+                "parameters": {"unix_socket_directories": self.dir}, "pg_hba": self.hba()}}
+        self.write_file("patroni.yml", json.dumps(config, indent=1), owner)
+
+
+def write_patronictl_config(cluster):
+    """For the reference's own command line, which must understand our cluster too."""
+    path = f"{cluster.dir}/patronictl.yml"
+    with open(path, "w") as f:
+        json.dump({"scope": SCOPE, "namespace": "/service/",
+                   "etcd3": {"hosts": [f"{n.address}:{etcd.CLIENT_PORT}" for n in cluster.nodes]}}, f)
+    return path
+
+
+AGENTS = {"pgtether": PgtetherNode, "patroni": PatroniNode}
+
+
+class Programs:
+    """Where the programs under test are: an installation below a build directory, or the build directory itself."""
+
+    def __init__(self, where=None):
+        top = os.path.abspath(f"{__file__}/../../../..")
+        self.where = os.path.abspath(where or os.environ.get("PGTETHER_BUILD") or f"{top}/build")
+        self.keeper = self._find("pgtetherd", "sbin")
+        self.ctl = self._find("pgtetherctl", "bin")
+
+    def _find(self, name, sub):
+        for path in (f"{self.where}/{sub}/{name}", f"{self.where}/root/{sub}/{name}", f"{self.where}/{name}",
+                     f"{self.where}/src/{name}"):
+            if os.access(path, os.X_OK):
+                return path
+        return shutil.which(name) or f"{self.where}/root/{sub}/{name}"
+
+
+STOP, CONT, KILL = signal.SIGSTOP, signal.SIGCONT, signal.SIGKILL
