@@ -1,0 +1,98 @@
+"""Signals, stops and starts of the daemon."""
+
+import json
+import signal
+
+import pytest
+
+from lab import sysproc
+from lab.watch import Watch
+
+
+def stop_daemon(cluster, node):
+    sysproc.send(node.keeper_pid(), signal.SIGTERM)
+    cluster.wait(lambda: not node.keeper_pid() and not node.agent_pid() and not node.postgres_pids(), 30,
+                 f"the daemon of {node.name} ends and takes PostgreSQL with it")
+
+
+def test_stop_of_the_leader_hands_over_at_once_and_loses_nothing(cluster):
+    leader = cluster.wait_whole()
+    with Watch(cluster) as watch:
+        watch.strike(leader)
+        stop_daemon(cluster, leader)
+        cluster.wait(lambda: cluster.leader() not in (None, leader), 10, "a successor leads")
+        leader.start_agent()
+        cluster.wait_whole()
+        outcome = watch.outcome()
+    print(outcome.line())
+    assert outcome.window_ms == 0
+    assert outcome.lost == 0
+    assert outcome.gap_ms < 3000, "a clean stop must not wait for the lease to run out"
+
+
+def test_agent_dies_and_postgres_runs_on_under_the_next_agent(cluster):
+    leader = cluster.wait_whole()
+    agent, postmaster = leader.agent_pid(), leader.postmaster_pid()
+    sysproc.send(agent, signal.SIGKILL)
+    cluster.wait(lambda: leader.agent_pid() not in (None, agent), 10, "the keeper starts a new agent")
+    cluster.wait(lambda: cluster.rest(leader, "/primary")[0] == 200, 20, "the new agent knows it leads")
+    assert leader.postmaster_pid() == postmaster
+    assert cluster.leader() is leader
+
+
+def test_reload_applies_a_changed_parameter(cluster):
+    node = cluster.leader()
+    path = f"{node.dir}/pgtether.conf"
+    with open(path) as f:
+        text = f.read()
+    try:
+        with open(path, "w") as f:
+            f.write(text.replace("\n    parameters: {", '\n    parameters: { work_mem = "7MB";', 1))
+        sysproc.send(node.keeper_pid(), signal.SIGHUP)
+        cluster.wait(lambda: cluster.query(node, "SHOW work_mem") == [("7MB",)], 15, "work_mem is 7MB")
+    finally:
+        with open(path, "w") as f:
+            f.write(text)
+        sysproc.send(node.keeper_pid(), signal.SIGHUP)
+    cluster.wait(lambda: cluster.query(node, "SHOW work_mem") == [("4MB",)], 15, "work_mem is back")
+
+
+def test_changed_ttl_in_the_store_is_used_by_everybody(cluster):
+    from lab import etcd
+    config = json.loads(cluster.keys()["config"])
+    changed = {**config, "ttl": 8}
+    addresses = [n.address for n in cluster.nodes]
+    assert etcd.put(cluster.net.client, addresses, "/service/lab/config", json.dumps(changed))
+    try:
+        cluster.wait(lambda: all('"ttl": 8' in cluster.rest(n, "/config")[1].replace('"ttl":8', '"ttl": 8')
+                                 for n in cluster.nodes), 10, "every node knows ttl 8")
+        assert cluster.what_is_missing() is None
+    finally:
+        etcd.put(cluster.net.client, addresses, "/service/lab/config", json.dumps(config))
+
+
+@pytest.mark.parametrize("role", ["leader", "replica"])
+def test_whole_node_restart_keeps_its_data(cluster, role):
+    leader = cluster.wait_whole()
+    node = leader if role == "leader" else next(n for n in cluster.nodes if n is not leader)
+    before = cluster.query(node, "SELECT system_identifier FROM pg_control_system()")
+    node.kill_all()
+    node.start()
+    cluster.wait_whole()
+    assert cluster.query(node, "SELECT system_identifier FROM pg_control_system()") == before
+
+
+def test_cold_start_of_everything_keeps_every_acknowledged_write(cluster):
+    """A power cut of the whole site."""
+    cluster.wait_whole()
+    with Watch(cluster) as watch:
+        for n in cluster.nodes:
+            n.kill_all()
+        for n in cluster.nodes:
+            n.start()
+        cluster.wait_whole()
+        outcome = watch.outcome()
+    print(outcome.line())
+    assert outcome.window_ms == 0
+    # The old primary has them all; another may lead only if it has them too, or lags within the limit.
+    assert outcome.lost <= 50
