@@ -1,0 +1,369 @@
+#include "agent/agent.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include "agent/parts.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/text.h"
+
+enum { LATE_US = 500000, TICK_MAX_US = 2000000, CONTROL_AGAIN_US = 10000000 };
+
+/* --- deciding ------------------------------------------------------------------------------------------------------ */
+
+static void log_decision(struct agent *a)
+{
+    if (strcmp(a->last_reason, a->decision.reason) == 0)
+        return;
+    (void)text_copy(a->last_reason, sizeof(a->last_reason), a->decision.reason);
+    log_info("%s", a->decision.reason);
+}
+
+static int on_decide(sd_event_source *source, void *userdata)
+{
+    struct agent *a = userdata;
+    struct ha_view view;
+
+    (void)source;
+    if (a->ending)
+        return 0;
+    gather_view(a, &view);
+    /* No decision about a server that is down without a look at its directory. */
+    if (!view.pg.running && !a->control.data_dir_known && a->op.kind == OP_NONE)
+        gather_control(a);
+    a->decision = ha_decide(&view);
+    log_decision(a);
+    act(a, &a->decision);
+    if (a->decision.wake_at_us)
+        agent_wake_at(a, a->decision.wake_at_us);
+    publish(a);
+    a->loop_ran_at_us = clock_now_us();
+    return 0;
+}
+
+void agent_wake(struct agent *a)
+{
+    if (a->decide_soon)
+        (void)sd_event_source_set_enabled(a->decide_soon, SD_EVENT_ONESHOT);
+}
+
+/* --- time ---------------------------------------------------------------------------------------------------------- */
+
+void agent_note_lateness(struct agent *a, uint64_t planned_us)
+{
+    uint64_t now_us = clock_now_us();
+
+    if (now_us < planned_us + LATE_US)
+        return;
+    log_warning("this process stood still for %llu ms: nothing is done before the store is read again",
+                (unsigned long long)((now_us - planned_us) / 1000));
+    a->frozen_at_us = now_us;
+}
+
+static int on_tick(sd_event_source *source, uint64_t planned_us, void *userdata);
+
+void agent_wake_at(struct agent *a, uint64_t at_us)
+{
+    uint64_t now_us = clock_now_us(), planned_us;
+
+    if (at_us <= now_us) {
+        at_us = now_us + 1000;
+    }
+    if (!a->tick || (sd_event_source_get_time(a->tick, &planned_us) >= 0 && planned_us > at_us))
+        (void)loop_timer_at(a->loop, &a->tick, at_us, on_tick, a);
+}
+
+static uint64_t tick_interval_us(const struct agent *a)
+{
+    return a->dynamic->policy.loop_wait_us < TICK_MAX_US ? a->dynamic->policy.loop_wait_us : TICK_MAX_US;
+}
+
+/* The store is read once per loop_wait; PostgreSQL is looked at more often, so that peers who ask us get fresh positions. */
+static int on_tick(sd_event_source *source, uint64_t planned_us, void *userdata)
+{
+    struct agent *a = userdata;
+    uint64_t now_us = clock_now_us();
+    uint64_t read_us = a->cluster ? a->cluster->read_sent_at_us : 0;
+
+    (void)source;
+    agent_note_lateness(a, planned_us);
+    if (a->store_failed || now_us - read_us >= a->dynamic->policy.loop_wait_us - USEC_PER_MSEC || read_us < a->frozen_at_us)
+        gather_store(a);
+    if (a->op.kind == OP_NONE)
+        gather_pg(a);
+    if (!pg_server_pid(a->server) && now_us - a->control_at_us > CONTROL_AGAIN_US && a->op.kind == OP_NONE)
+        gather_control(a);
+    (void)loop_timer_at(a->loop, &a->tick, now_us + tick_interval_us(a), on_tick, a);
+    agent_wake(a);
+    return 0;
+}
+
+/* --- events -------------------------------------------------------------------------------------------------------- */
+
+static void on_store_change(void *userdata, const char *key)
+{
+    struct agent *a = userdata;
+
+    if (key && strcmp(key, "leader") == 0) {
+        /* An election is near: peers will ask for our position, so know it. */
+        gather_pg(a);
+        if (a->lease.held)
+            tether_renew_soon(a);
+    }
+    gather_store(a);
+}
+
+static void note_crash(struct agent *a)
+{
+    a->memory.crashed = true;
+    if (!a->memory.crashed_at_us)
+        a->memory.crashed_at_us = clock_now_us();
+}
+
+void op_server_exited(struct agent *a, int wait_status)
+{
+    tether_tell_postmaster(a);
+    gather_forget_pg(a);
+    if (a->op.kind == OP_DEMOTE) {
+        op_demote_server_exited(a);
+        return;
+    }
+    if (a->op.kind == OP_REWIND) {
+        op_rewind_server_exited(a);
+        return;
+    }
+    note_crash(a);
+    if (a->op.kind == OP_START_STANDBY || a->op.kind == OP_START_PRIMARY) {
+        op_start_failed(a);
+        return;
+    }
+    if (a->op.kind == OP_BOOTSTRAP) {
+        char why[512];
+
+        pg_server_diagnose(a->server, why, sizeof(why));
+        op_bootstrap_failed(a, why);
+        return;
+    }
+    log_error("the postmaster ended unexpectedly (wait status %d)", wait_status);
+    op_end(a);
+    gather_control(a);
+}
+
+static void on_server_exit(void *userdata, int wait_status)
+{
+    op_server_exited(userdata, wait_status);
+}
+
+void op_pg_changed(struct agent *a)
+{
+    if (a->op.kind == OP_START_STANDBY || a->op.kind == OP_START_PRIMARY)
+        op_start_pg_changed(a);
+    else if (a->op.kind == OP_PROMOTE)
+        op_promote_pg_changed(a);
+    else if (a->op.kind == OP_BOOTSTRAP)
+        op_bootstrap_pg_changed(a);
+}
+
+static void on_keeper_gone(void *userdata)
+{
+    struct agent *a = userdata;
+
+    log_error("the keeper is gone");
+    loop_timer_off(a->renew_timer);
+    agent_wake(a);
+}
+
+static int on_stop_signal(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata)
+{
+    (void)source;
+    (void)si;
+    agent_stop(userdata);
+    return 0;
+}
+
+static int on_reload_signal(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata)
+{
+    struct agent *a = userdata;
+
+    (void)source;
+    (void)si;
+    log_info("received SIGHUP: reading the store again and reloading PostgreSQL");
+    a->config_revision = 0;
+    (void)pg_server_reload(a->server);
+    gather_store(a);
+    return 0;
+}
+
+void agent_stop(struct agent *a)
+{
+    if (a->stopping)
+        return;
+    log_info("stopping");
+    a->stopping = true;
+    /* What can be cancelled is; a demotion under way goes on, and a promotion ends in one. */
+    if (a->op.kind == OP_CLONE || a->op.kind == OP_CHECK_REWIND || a->op.kind == OP_ASK_PEERS)
+        op_end(a);
+    agent_wake(a);
+}
+
+void agent_exit(struct agent *a, enum agent_exit code)
+{
+    a->ending = true;
+    (void)sd_event_exit(a->loop, (int)code);
+}
+
+/* --- start --------------------------------------------------------------------------------------------------------- */
+
+const struct pg_probe_settings *agent_pg_login(struct agent *a)
+{
+    static struct pg_probe_settings settings; /* one agent per process; the strings are the configuration's */
+
+    settings = (struct pg_probe_settings){
+        .host = a->pg_host,
+        .port = a->config->postgresql.listen_port,
+        .user = a->config->postgresql.superuser.username,
+        .password = a->config->postgresql.superuser.password,
+        .database = a->config->postgresql.database,
+    };
+    return &settings;
+}
+
+/* The address under which we reach our own server: the first it listens on, loopback when that is all of them. */
+static void choose_pg_host(struct agent *a)
+{
+    const char *listen = a->config->postgresql.listen_addresses;
+    size_t len = strcspn(listen, ",");
+
+    if (strcmp(listen, "*") == 0 || strcmp(listen, "0.0.0.0") == 0 || strcmp(listen, "localhost") == 0)
+        (void)text_copy(a->pg_host, sizeof(a->pg_host), "127.0.0.1");
+    else
+        (void)text_print(a->pg_host, sizeof(a->pg_host), "%.*s", (int)len, listen);
+}
+
+static int open_parts(struct agent *a, int keeper_fd, struct err *err)
+{
+    const char *cgroup_procs = getenv("PGTETHER_CGROUP_PROCS");
+    struct http_tls tls = {.insecure = true}; /* as the reference: a peer's answer decides nothing that is not compared */
+    int r;
+
+    if (cgroup_procs)
+        (void)text_copy(a->cgroup_procs, sizeof(a->cgroup_procs), cgroup_procs);
+    choose_pg_host(a);
+    r = pg_server_check_binaries(a->config, &a->server_major, err);
+    if (r >= 0)
+        r = keeper_link_new(a->loop, keeper_fd, on_keeper_gone, a, &a->link, err);
+    if (r >= 0)
+        r = dcs_open(a->loop, &a->config->dcs, &a->dcs, err);
+    if (r >= 0)
+        r = http_new(a->loop, &tls, &a->http, err);
+    if (r >= 0)
+        r = pg_server_new(a->loop, a->config, a->cgroup_procs[0] ? a->cgroup_procs : NULL, on_server_exit, a, &a->server,
+                          err);
+    if (r >= 0)
+        r = pg_probe_new(a->loop, agent_pg_login(a), &a->probe, err);
+    return r;
+}
+
+static int open_sources(struct agent *a, struct err *err)
+{
+    int r = sd_event_add_defer(a->loop, &a->decide_soon, on_decide, a);
+
+    if (r >= 0)
+        r = sd_event_source_set_enabled(a->decide_soon, SD_EVENT_OFF);
+    if (r >= 0)
+        r = sd_event_add_signal(a->loop, &a->sigterm, SIGTERM, on_stop_signal, a);
+    if (r >= 0)
+        r = sd_event_add_signal(a->loop, &a->sighup, SIGHUP, on_reload_signal, a);
+    if (r < 0)
+        return err_sys(err, r, "could not set up the event loop");
+    return a->dcs->ops->watch(a->dcs, on_store_change, a, err);
+}
+
+/* The keeper knows whether an earlier agent left a primary and a lease behind; only then we know how to begin. */
+static void on_first_status(void *userdata, const struct keeper_answer *answer)
+{
+    struct agent *a = userdata;
+    struct err err = {0};
+    char marker[512];
+    int r;
+
+    if (!answer)
+        return;
+    tether_adopt(a, answer);
+    (void)text_print(marker, sizeof(marker), "%s/" BOOTSTRAP_MARKER, a->config->postgresql.data_dir);
+    a->bootstrap_incomplete = access(marker, F_OK) == 0;
+    r = pg_server_adopt(a->server, &err);
+    if (r < 0) {
+        log_error("%s", err.msg);
+        agent_exit(a, AGENT_EXIT_CONFIG);
+        return;
+    }
+    if (r > 0) {
+        log_info("adopted the running postmaster, pid %d", (int)pg_server_pid(a->server));
+        a->pg_started_at_us = clock_now_us();
+        /* Until SQL says otherwise: what the keeper guards may be a primary. */
+        a->was_standby_started = answer->state != KEEPER_ARMED;
+        tether_tell_postmaster(a);
+        a->op.kind = OP_START_STANDBY;
+        a->op.since_us = clock_now_us();
+        gather_pg(a);
+    } else if (answer->state == KEEPER_ARMED) {
+        a->memory.was_primary = true;
+        note_crash(a);
+    }
+    gather_control(a);
+    gather_store(a);
+    agent_wake_at(a, clock_now_us() + tick_interval_us(a));
+}
+
+int agent_new(sd_event *loop, const struct config *config, int keeper_fd, struct agent **ret, struct err *err)
+{
+    CLEANUP(agent_freep) struct agent *a = calloc(1, sizeof(*a));
+    struct config_problems problems = {0};
+    int r;
+
+    if (!a)
+        return err_set(err, -ENOMEM, "out of memory");
+    a->loop = sd_event_ref(loop);
+    a->config = config;
+    r = dynamic_parse(config->bootstrap.dcs_json, config, &a->dynamic, &problems, err);
+    config_problems_done(&problems);
+    if (r >= 0)
+        r = open_parts(a, keeper_fd, err);
+    if (r >= 0)
+        r = open_sources(a, err);
+    if (r >= 0)
+        r = keeper_link_ask(a->link, KEEPER_STATUS, 0, 0, 0, -1, on_first_status, a, err);
+    if (r < 0)
+        return r;
+    *ret = STEAL(a);
+    return 0;
+}
+
+struct agent *agent_free(struct agent *a)
+{
+    if (!a)
+        return NULL;
+    if (a->decide_soon) {
+        op_end(a);
+        a->decide_soon = loop_source_free(a->decide_soon);
+    }
+    a->tick = loop_source_free(a->tick);
+    a->renew_timer = loop_source_free(a->renew_timer);
+    a->sigterm = loop_source_free(a->sigterm);
+    a->sighup = loop_source_free(a->sighup);
+    a->slots_command = pg_command_free(a->slots_command);
+    a->checkpoint_command = pg_command_free(a->checkpoint_command);
+    a->dcs = dcs_free(a->dcs);
+    a->http = http_free(a->http);
+    gather_done(a);
+    a->probe = pg_probe_free(a->probe);
+    a->server = pg_server_free(a->server);
+    a->link = keeper_link_free(a->link);
+    a->dynamic = dynamic_free(a->dynamic);
+    a->loop = sd_event_unref(a->loop);
+    free(a);
+    return NULL;
+}

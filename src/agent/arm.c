@@ -1,0 +1,146 @@
+/*
+ * The two things only the keeper can say: ARMED, the permission to leave recovery (S2), and DISARMED, the proof that no
+ * process of the primary is left (S3). Both are asked for again until they come or the operation is cancelled.
+ */
+#include "agent/parts.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/loop.h"
+
+enum { ASK_AGAIN_US = 20000, ARM_AGAIN_US = 100000 };
+
+static void ask_arm(struct agent *a);
+static void ask_disarm(struct agent *a);
+
+static int on_arm_again(sd_event_source *source, uint64_t planned_us, void *userdata)
+{
+    struct agent *a = userdata;
+
+    (void)source;
+    (void)planned_us;
+    if (a->op.on_armed)
+        ask_arm(a);
+    return 0;
+}
+
+static void arm_again(struct agent *a)
+{
+    (void)loop_timer_at(a->loop, &a->op.timer, clock_now_us() + ARM_AGAIN_US, on_arm_again, a);
+}
+
+static void armed(struct agent *a, bool yes)
+{
+    void (*done)(struct agent *a, bool armed) = a->op.on_armed;
+
+    a->op.on_armed = NULL;
+    a->op.timer = loop_source_free(a->op.timer);
+    a->keeper_refused = !yes;
+    done(a, yes);
+}
+
+static void on_arm_answer(void *userdata, const struct keeper_answer *answer)
+{
+    struct agent *a = userdata;
+
+    if (!a->op.on_armed)
+        return;
+    if (!answer) {
+        armed(a, false);
+        return;
+    }
+    if (answer->result == KEEPER_OK && answer->state == KEEPER_ARMED) {
+        armed(a, true);
+        return;
+    }
+    if (answer->result == KEEPER_REFUSED_LATE) {
+        /* Too little of the lease is left; with a renewed one it will do. */
+        tether_renew_soon(a);
+        arm_again(a);
+        return;
+    }
+    log_warning("the keeper refuses to arm: %s", keeper_result_text((enum keeper_result)answer->result));
+    armed(a, false);
+}
+
+static void ask_arm(struct agent *a)
+{
+    struct err err = {0};
+
+    if (!a->lease.held) {
+        armed(a, false);
+        return;
+    }
+    if (keeper_link_ask(a->link, KEEPER_ARM, a->lease.session, a->lease.deadline_us, 0, -1, on_arm_answer, a, &err) < 0) {
+        log_error("could not ask the keeper to arm: %s", err.msg);
+        arm_again(a);
+    }
+}
+
+void op_arm(struct agent *a, void (*done)(struct agent *a, bool armed))
+{
+    const struct keeper_answer *last = keeper_link_last(a->link);
+
+    a->op.on_armed = done;
+    if (last->state == KEEPER_ARMED && last->lease_id == a->lease.session && keeper_link_connected(a->link))
+        armed(a, true);
+    else
+        ask_arm(a);
+}
+
+static int on_disarm_again(sd_event_source *source, uint64_t planned_us, void *userdata)
+{
+    struct agent *a = userdata;
+
+    (void)source;
+    (void)planned_us;
+    if (a->op.on_dead)
+        ask_disarm(a);
+    return 0;
+}
+
+static void disarm_again(struct agent *a)
+{
+    (void)loop_timer_at(a->loop, &a->op.timer, clock_now_us() + ASK_AGAIN_US, on_disarm_again, a);
+}
+
+static void on_disarm_answer(void *userdata, const struct keeper_answer *answer)
+{
+    struct agent *a = userdata;
+    void (*done)(struct agent *a) = a->op.on_dead;
+
+    if (!done)
+        return;
+    if (!answer) {
+        /* Nobody is left to prove it to; what could be killed was killed, and the lease runs out by itself. */
+        agent_exit(a, AGENT_EXIT_RETRY);
+        return;
+    }
+    if (answer->state != KEEPER_DISARMED) {
+        disarm_again(a);
+        return;
+    }
+    a->op.on_dead = NULL;
+    a->op.timer = loop_source_free(a->op.timer);
+    done(a);
+}
+
+static void ask_disarm(struct agent *a)
+{
+    struct err err = {0};
+
+    if (!keeper_link_connected(a->link)) {
+        agent_exit(a, AGENT_EXIT_RETRY);
+        return;
+    }
+    if (keeper_link_ask(a->link, KEEPER_DISARM, a->lease.session, 0, 0, -1, on_disarm_answer, a, &err) < 0) {
+        log_error("could not ask the keeper to disarm: %s", err.msg);
+        disarm_again(a);
+    }
+}
+
+void op_prove_dead(struct agent *a, void (*done)(struct agent *a))
+{
+    a->op.timer = loop_source_free(a->op.timer);
+    a->op.on_dead = done;
+    ask_disarm(a);
+}

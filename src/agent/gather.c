@@ -1,0 +1,299 @@
+/*
+ * What is known, each piece with its age: the store's view, SQL's answer, the control file. Each is asked for on its own
+ * and wakes the decision when it arrives; nothing waits for the slowest.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "agent/parts.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+
+enum {
+    PROBE_TIMEOUT_US = 3000000,
+    PROBE_STALE_US = 15000000,
+    CONTROL_TIMEOUT_US = 10000000,
+    FRESH_US = 3000000, /* how old a read may be on which we acquire or promote */
+};
+
+/* --- the store ----------------------------------------------------------------------------------------------------- */
+
+static void note_leaderless(struct agent *a)
+{
+    if (a->cluster->leader.exists)
+        a->memory.leaderless_since_us = 0;
+    else if (!a->memory.leaderless_since_us)
+        a->memory.leaderless_since_us = clock_now_us();
+}
+
+/* A divergence verdict is about one leader; with another one it is void. */
+static void note_leader_change(struct agent *a, const struct cluster *before)
+{
+    if (before && strcmp(before->leader.name, a->cluster->leader.name) != 0) {
+        a->memory.divergence = DIVERGENCE_UNKNOWN;
+        a->memory.rewind_failed = false;
+        a->memory.retry_check_at_us = 0;
+    }
+}
+
+static void on_cluster(void *userdata, struct dcs_answer *answer)
+{
+    struct agent *a = userdata;
+
+    a->store_busy = false;
+    a->store_failed = answer->outcome != DCS_DONE;
+    if (a->store_failed) {
+        if (!a->store_err.code)
+            log_warning("could not read the store: %s", answer->err.msg);
+        a->store_err = answer->err;
+    } else {
+        struct cluster *before = a->cluster;
+
+        if (a->store_err.code)
+            log_info("the store can be read again");
+        a->store_err = (struct err){0};
+        a->cluster = answer->cluster;
+        a->cluster->read_sent_at_us = answer->sent_at_us;
+        a->dcs_last_seen_s = (int64_t)time(NULL);
+        note_leaderless(a);
+        note_leader_change(a, before);
+        cluster_free(before);
+        agent_apply_config(a);
+    }
+    if (a->store_again) {
+        a->store_again = false;
+        gather_store(a);
+    }
+    agent_wake(a);
+}
+
+void gather_store(struct agent *a)
+{
+    uint64_t now_us = clock_now_us();
+
+    if (a->store_busy) {
+        a->store_again = true;
+        return;
+    }
+    a->store_busy = true;
+    a->dcs->ops->get_cluster(a->dcs, true, now_us + a->dynamic->policy.retry_timeout_us, on_cluster, a);
+}
+
+/* --- SQL ----------------------------------------------------------------------------------------------------------- */
+
+static void *copy_array(const void *items, size_t n, size_t size)
+{
+    void *copy = n ? malloc(n * size) : NULL;
+
+    if (copy)
+        memcpy(copy, items, n * size);
+    return copy;
+}
+
+static void probe_result_done(struct probe_result *r)
+{
+    free(r->facts.walsenders);
+    free(r->facts.slots);
+    free(r->facts.pending);
+    free(r->walsenders);
+    r->facts = (struct pg_facts){0};
+    r->walsenders = NULL;
+    r->valid = false;
+}
+
+static void keep_facts(struct probe_result *r, const struct pg_facts *facts)
+{
+    probe_result_done(r);
+    r->facts = *facts;
+    r->facts.walsenders = copy_array(facts->walsenders, facts->n_walsenders, sizeof(*facts->walsenders));
+    r->facts.slots = copy_array(facts->slots, facts->n_slots, sizeof(*facts->slots));
+    r->facts.pending = copy_array(facts->pending, facts->n_pending, sizeof(*facts->pending));
+    r->walsenders = calloc(facts->n_walsenders + 1, sizeof(*r->walsenders));
+    if (!r->facts.walsenders)
+        r->facts.n_walsenders = 0;
+    if (!r->facts.slots)
+        r->facts.n_slots = 0;
+    if (!r->facts.pending)
+        r->facts.n_pending = 0;
+    for (size_t i = 0; r->walsenders && i < r->facts.n_walsenders; i++) {
+        const struct pg_walsender *from = &r->facts.walsenders[i];
+        struct node_walsender *to = &r->walsenders[i];
+
+        (void)text_copy(to->usename, sizeof(to->usename), from->usename);
+        (void)text_copy(to->application_name, sizeof(to->application_name), from->application_name);
+        (void)text_copy(to->client_addr, sizeof(to->client_addr), from->client_addr);
+        (void)text_copy(to->state, sizeof(to->state), from->state);
+        (void)text_copy(to->sync_state, sizeof(to->sync_state), from->sync_state);
+        to->sync_priority = from->sync_priority;
+    }
+    r->valid = true;
+}
+
+static void note_streaming(struct agent *a, uint64_t now_us)
+{
+    const struct pg_facts *f = &a->pg.facts;
+
+    if (!f->in_recovery || strcmp(f->replication_state, "streaming") == 0 || !a->follows[0])
+        a->memory.not_streaming_since_us = 0;
+    else if (!a->memory.not_streaming_since_us)
+        a->memory.not_streaming_since_us = now_us;
+}
+
+static void on_probe(void *userdata, enum pg_probe_outcome outcome, const struct pg_facts *facts, const struct err *err)
+{
+    struct agent *a = userdata;
+    uint64_t now_us = clock_now_us();
+
+    a->probe_busy = false;
+    if (!pg_server_pid(a->server))
+        return;
+    if (outcome != PG_PROBE_OK && (outcome != a->pg.outcome || a->pg.valid) && outcome != PG_PROBE_STARTING && !a->op.kind)
+        log_warning("PostgreSQL does not answer: %s", err ? err->msg : "");
+    a->pg.outcome = outcome;
+    if (outcome == PG_PROBE_OK) {
+        keep_facts(&a->pg, facts);
+        a->pg.answered_at_us = now_us;
+        a->pg.failing_since_us = 0;
+        note_streaming(a, now_us);
+        if (!facts->in_recovery)
+            a->memory.was_primary = true;
+    } else if (!a->pg.failing_since_us) {
+        a->pg.failing_since_us = now_us;
+    }
+    op_pg_changed(a);
+    agent_wake(a);
+}
+
+void gather_pg(struct agent *a)
+{
+    struct err err = {0};
+
+    if (a->probe_busy || !pg_server_pid(a->server))
+        return;
+    if (pg_probe_start(a->probe, PROBE_TIMEOUT_US, on_probe, a, &err) < 0)
+        log_error("could not probe PostgreSQL: %s", err.msg);
+    else
+        a->probe_busy = true;
+}
+
+void gather_forget_pg(struct agent *a)
+{
+    pg_probe_disconnect(a->probe);
+    probe_result_done(&a->pg);
+    a->pg.failing_since_us = 0;
+    a->pg.answered_at_us = 0;
+    a->control.control_known = false;
+    a->control.data_dir_known = false;
+    a->memory.not_streaming_since_us = 0;
+}
+
+bool agent_is_primary(const struct agent *a)
+{
+    return pg_server_pid(a->server) && a->pg.valid && !a->pg.facts.in_recovery;
+}
+
+/* --- the data directory -------------------------------------------------------------------------------------------- */
+
+static void on_control(void *userdata, int outcome, const struct local_pg *found, const struct err *err)
+{
+    struct agent *a = userdata;
+
+    a->control_run = pg_controldata_free(a->control_run);
+    a->control_at_us = clock_now_us();
+    if (outcome < 0) {
+        log_warning("could not check the data directory: %s", err->msg);
+        a->control = (struct local_pg){0};
+    } else {
+        a->control = *found;
+    }
+    agent_wake(a);
+}
+
+void gather_control(struct agent *a)
+{
+    struct err err = {0};
+
+    if (a->control_run)
+        return;
+    if (pg_controldata_start(a->loop, a->config, CONTROL_TIMEOUT_US, on_control, a, &a->control_run, &err) < 0)
+        log_error("could not check the data directory: %s", err.msg);
+}
+
+/* --- the view ------------------------------------------------------------------------------------------------------ */
+
+static void view_keeper(const struct agent *a, struct keeper_view *k)
+{
+    const struct keeper_answer *last = keeper_link_last(a->link);
+
+    k->connected = keeper_link_connected(a->link);
+    k->armed = last->state == KEEPER_ARMED || last->state == KEEPER_FENCING || last->state == KEEPER_STARVING;
+    k->dead_proven = last->state == KEEPER_DISARMED;
+    k->refused = a->keeper_refused;
+    k->watchdog_unusable = last->watchdog == KEEPER_WATCHDOG_FAILED && a->config->watchdog.mode == WATCHDOG_REQUIRED;
+    k->fence_at_us = last->fence_at_us;
+}
+
+static void view_pg(const struct agent *a, uint64_t now_us, struct local_pg *pg)
+{
+    const struct pg_facts *f = &a->pg.facts;
+    uint64_t hung_after_us = a->dynamic->policy.ttl_us / 2;
+
+    if (hung_after_us < PROBE_STALE_US)
+        hung_after_us = PROBE_STALE_US;
+    *pg = a->control;
+    pg->running = pg_server_pid(a->server) != 0;
+    if (!pg->running)
+        return;
+    pg->running_since_us = a->pg_started_at_us;
+    pg->starting_since_us = a->pg_started_at_us;
+    (void)text_copy(pg->follows, sizeof(pg->follows), a->follows);
+    /* Before SQL has answered it is what we started it as. */
+    pg->in_recovery = a->pg.valid ? f->in_recovery : a->was_standby_started;
+    pg->accepting = a->pg.valid && now_us - a->pg.answered_at_us < PROBE_STALE_US;
+    pg->hung = a->pg.failing_since_us && a->pg.answered_at_us && now_us - a->pg.failing_since_us > hung_after_us;
+    if (!a->pg.valid)
+        return;
+    pg->timeline = f->timeline;
+    pg->current_lsn = f->current_lsn;
+    pg->receive_lsn = f->receive_lsn;
+    pg->replay_lsn = f->replay_lsn;
+    pg->streaming = strcmp(f->replication_state, "streaming") == 0;
+    pg->replay_paused = f->replay_paused;
+}
+
+void gather_view(struct agent *a, struct ha_view *ret)
+{
+    uint64_t now_us = clock_now_us();
+    uint64_t read_at_us = a->cluster ? a->cluster->read_sent_at_us : 0;
+
+    *ret = (struct ha_view){
+        .now_us = now_us,
+        .was_frozen = read_at_us < a->frozen_at_us,
+        .stopping = a->stopping,
+        .name = a->config->name,
+        .tags = a->config->tags,
+        .policy = a->dynamic->policy,
+        .bootstrap_incomplete = a->bootstrap_incomplete,
+        .rewind_possible = true,
+        .cluster = a->store_failed ? NULL : a->cluster,
+        .cluster_is_fresh = !a->store_failed && read_at_us && now_us - read_at_us < FRESH_US && !a->store_busy,
+        .lease = a->lease,
+        .op = a->op.kind,
+        .op_since_us = a->op.since_us,
+        .peers = a->peers,
+        .n_peers = a->n_peers,
+        .peers_asked_at_us = a->peers_asked_at_us,
+        .memory = a->memory,
+    };
+    view_keeper(a, &ret->keeper);
+    view_pg(a, now_us, &ret->pg);
+}
+
+void gather_done(struct agent *a)
+{
+    a->control_run = pg_controldata_free(a->control_run);
+    probe_result_done(&a->pg);
+    a->cluster = cluster_free(a->cluster);
+}

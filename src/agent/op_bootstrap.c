@@ -1,0 +1,218 @@
+/*
+ * Making a new cluster: the winner of the initialize key fills the data directory, takes the leader key, arms, and only
+ * then starts it as a primary. A marker file tells an interrupted attempt from a cluster.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include "agent/parts.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/text.h"
+#include "io/file.h"
+
+enum {
+    STAGE_RACE = 1,
+    STAGE_INITDB,
+    STAGE_LEADER,
+    STAGE_ARM,
+    STAGE_START,
+    STAGE_ROLES,
+    STAGE_PUBLISH_CONFIG,
+    STAGE_PUBLISH_SYSID,
+};
+enum { PROBE_AGAIN_US = 100000, AGAIN_AFTER_US = 10000000 };
+
+static uint64_t dcs_deadline_us(const struct agent *a)
+{
+    return clock_now_us() + a->dynamic->policy.retry_timeout_us;
+}
+
+static void on_ignored(void *userdata, struct dcs_answer *answer)
+{
+    (void)userdata;
+    (void)answer;
+}
+
+void op_bootstrap_failed(struct agent *a, const char *why)
+{
+    struct ha_decision d = {.action = HA_DEMOTE, .urgency = HA_AT_ONCE, .release = true};
+
+    log_error("could not bootstrap the cluster: %s", why);
+    a->memory.no_race_until_us = clock_now_us() + AGAIN_AFTER_US;
+    if (a->op.stage <= STAGE_INITDB && a->op.initialize_revision) {
+        a->dcs->ops->delete(a->dcs, "initialize", DCS_REVISION, a->op.initialize_revision, dcs_deadline_us(a),
+                            on_ignored, a);
+        op_end(a);
+        return;
+    }
+    /* The marker is there: the next decision sets the directory aside and takes our mark off the initialize key. */
+    op_demote(a, &d);
+}
+
+static void on_sysid_written(void *userdata, struct dcs_answer *answer)
+{
+    struct agent *a = userdata;
+    char marker[512];
+    struct err err = {0};
+
+    if (a->op.kind != OP_BOOTSTRAP || a->op.stage != STAGE_PUBLISH_SYSID)
+        return;
+    if (answer->outcome != DCS_DONE) {
+        op_bootstrap_failed(a, answer->err.msg);
+        return;
+    }
+    (void)text_print(marker, sizeof(marker), "%s/" BOOTSTRAP_MARKER, a->config->postgresql.data_dir);
+    if (file_remove(marker, &err) < 0)
+        log_warning("could not remove the bootstrap marker: %s", err.msg);
+    a->bootstrap_incomplete = false;
+    log_info("initialized a new cluster");
+    op_end(a);
+    gather_store(a);
+}
+
+static void on_config_written(void *userdata, struct dcs_answer *answer)
+{
+    struct agent *a = userdata;
+    char sysid[24];
+
+    if (a->op.kind != OP_BOOTSTRAP || a->op.stage != STAGE_PUBLISH_CONFIG)
+        return;
+    /* REFUSED: somebody has put a configuration there already; it is used. */
+    if (answer->outcome == DCS_UNKNOWN) {
+        op_bootstrap_failed(a, answer->err.msg);
+        return;
+    }
+    a->op.stage = STAGE_PUBLISH_SYSID;
+    (void)text_print(sysid, sizeof(sysid), "%" PRIu64, a->pg.facts.system_identifier);
+    a->dcs->ops->put(a->dcs, "initialize", sysid, DCS_REVISION, a->op.initialize_revision, dcs_deadline_us(a),
+                     on_sysid_written, a);
+}
+
+static void on_roles(void *userdata, int outcome, const struct err *err)
+{
+    struct agent *a = userdata;
+
+    a->op.post_bootstrap = post_bootstrap_free(a->op.post_bootstrap);
+    if (outcome < 0) {
+        op_bootstrap_failed(a, err->msg);
+        return;
+    }
+    a->op.stage = STAGE_PUBLISH_CONFIG;
+    a->dcs->ops->put(a->dcs, "config", a->dynamic->json, DCS_ABSENT, 0, dcs_deadline_us(a), on_config_written, a);
+}
+
+static int on_probe_again(sd_event_source *source, uint64_t planned_us, void *userdata)
+{
+    struct agent *a = userdata;
+
+    (void)source;
+    (void)planned_us;
+    gather_pg(a);
+    return 0;
+}
+
+void op_bootstrap_pg_changed(struct agent *a)
+{
+    struct err err = {0};
+
+    if (a->op.stage != STAGE_START)
+        return;
+    if (!a->pg.valid) {
+        (void)loop_timer_at(a->loop, &a->op.timer, clock_now_us() + PROBE_AGAIN_US, on_probe_again, a);
+        return;
+    }
+    a->op.stage = STAGE_ROLES;
+    if (post_bootstrap_start(a->loop, a->config, a->cgroup_procs[0] ? a->cgroup_procs : NULL, on_roles, a,
+                             &a->op.post_bootstrap, &err) < 0)
+        op_bootstrap_failed(a, err.msg);
+}
+
+static void start_when_armed(struct agent *a, bool armed)
+{
+    struct err err = {0};
+
+    if (!armed) {
+        op_bootstrap_failed(a, "the keeper does not arm");
+        return;
+    }
+    a->op.stage = STAGE_START;
+    if (start_server(a, false, "", &err) < 0)
+        op_bootstrap_failed(a, err.msg);
+    else
+        (void)loop_timer_at(a->loop, &a->op.timer, clock_now_us() + PROBE_AGAIN_US, on_probe_again, a);
+}
+
+static void on_leader(void *userdata, struct dcs_answer *answer)
+{
+    struct agent *a = userdata;
+
+    if (a->op.kind != OP_BOOTSTRAP || a->op.stage != STAGE_LEADER)
+        return;
+    if (answer->outcome != DCS_DONE) {
+        op_bootstrap_failed(a, answer->err.msg);
+        return;
+    }
+    tether_keep(a, answer);
+    a->op.stage = STAGE_ARM;
+    op_arm(a, start_when_armed);
+}
+
+static void on_initdb(void *userdata, int outcome, const struct err *err)
+{
+    struct agent *a = userdata;
+    char marker[512];
+    struct err file_err = {0};
+
+    a->op.fill = fill_free(a->op.fill);
+    if (outcome < 0) {
+        op_bootstrap_failed(a, err->msg);
+        return;
+    }
+    (void)text_print(marker, sizeof(marker), "%s/" BOOTSTRAP_MARKER, a->config->postgresql.data_dir);
+    if (file_write_atomic(marker, "", 0, 0600, &file_err) < 0) {
+        op_bootstrap_failed(a, file_err.msg);
+        return;
+    }
+    a->bootstrap_incomplete = true;
+    a->op.stage = STAGE_LEADER;
+    a->dcs->ops->acquire_leader(a->dcs, a->config->name, a->dynamic->policy.ttl_us, dcs_deadline_us(a), on_leader, a);
+}
+
+static void on_race(void *userdata, struct dcs_answer *answer)
+{
+    struct agent *a = userdata;
+    struct err err = {0};
+
+    if (a->op.kind != OP_BOOTSTRAP || a->op.stage != STAGE_RACE)
+        return;
+    if (answer->outcome != DCS_DONE) {
+        log_info("did not get the initialize key: %s", answer->err.msg);
+        op_end(a);
+        gather_store(a);
+        return;
+    }
+    a->op.initialize_revision = answer->revision;
+    a->op.stage = STAGE_INITDB;
+    if (fill_initdb(a->loop, a->config, a->cgroup_procs[0] ? a->cgroup_procs : NULL, on_initdb, a, &a->op.fill, &err) < 0)
+        op_bootstrap_failed(a, err.msg);
+}
+
+void op_bootstrap(struct agent *a, const struct ha_decision *d)
+{
+    op_begin(a, OP_BOOTSTRAP, d);
+    a->op.stage = STAGE_RACE;
+    a->dcs->ops->put(a->dcs, "initialize", "", DCS_ABSENT, 0, dcs_deadline_us(a), on_race, a);
+}
+
+/* Our earlier attempt died half-way. Only an empty initialize key can be its mark; a system identifier is a cluster's. */
+void op_abandon_bootstrap(struct agent *a, const struct ha_decision *d)
+{
+    const struct text_key *key = a->cluster ? &a->cluster->initialize : NULL;
+
+    if (key && key->exists && !cluster_sysid_is_valid(key->text))
+        a->dcs->ops->delete(a->dcs, "initialize", DCS_REVISION, key->revision, dcs_deadline_us(a), on_ignored, a);
+    op_set_aside(a, d);
+}

@@ -1,0 +1,161 @@
+/* Copies, rewinds and setting aside: what changes the content of a data directory whose server is down. */
+#include <errno.h>
+#include "agent/parts.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/text.h"
+
+enum { CLONE_AGAIN_US = 5000000, CHECK_AGAIN_US = 1000000, CHECK_TIMEOUT_US = 10000000 };
+enum { STAGE_STOP = 1, STAGE_RUN };
+
+static const char *cgroup(const struct agent *a)
+{
+    return a->cgroup_procs[0] ? a->cgroup_procs : NULL;
+}
+
+static void on_cloned(void *userdata, int outcome, const struct err *err)
+{
+    struct agent *a = userdata;
+
+    if (outcome < 0) {
+        log_error("could not create the replica: %s", err->msg);
+        a->memory.retry_clone_at_us = clock_now_us() + CLONE_AGAIN_US;
+        agent_wake_at(a, a->memory.retry_clone_at_us);
+    } else {
+        log_info("the replica is created");
+        /* A copy of the leader cannot have gone another way. */
+        a->memory.divergence = DIVERGENCE_NONE;
+        (void)text_copy(a->memory.divergence_from, sizeof(a->memory.divergence_from), a->cluster->leader.name);
+        a->memory.rewind_failed = false;
+    }
+    op_end(a);
+    gather_control(a);
+}
+
+void op_clone(struct agent *a, const struct ha_decision *d)
+{
+    struct pg_upstream source;
+    struct err err = {0};
+
+    op_begin(a, OP_CLONE, d);
+    if (!fill_upstream(a, d->target, &source)) {
+        op_end(a);
+        return;
+    }
+    if (fill_replica(a->loop, a->config, &source, cgroup(a), on_cloned, a, &a->op.fill, &err) < 0)
+        on_cloned(a, -1, &err);
+}
+
+static void on_checked(void *userdata, enum rewind_need need, uint32_t leader_timeline, const struct err *err)
+{
+    struct agent *a = userdata;
+
+    a->op.rewind_check = rewind_check_free(a->op.rewind_check);
+    switch (need) {
+    case REWIND_UNKNOWN:
+        log_warning("could not compare timelines with \"%s\": %s", a->op.target, err->msg);
+        a->memory.retry_check_at_us = clock_now_us() + CHECK_AGAIN_US;
+        agent_wake_at(a, a->memory.retry_check_at_us);
+        break;
+    case REWIND_NOT_NEEDED:
+        log_info("this node is on the leader's way, timeline %u", leader_timeline);
+        a->memory.divergence = DIVERGENCE_NONE;
+        break;
+    case REWIND_NEEDED:
+        log_warning("this node's WAL went another way than that of the leader \"%s\", timeline %u", a->op.target,
+                    leader_timeline);
+        a->memory.divergence = DIVERGENCE_FOUND;
+        break;
+    }
+    (void)text_copy(a->memory.divergence_from, sizeof(a->memory.divergence_from), a->op.target);
+    a->memory.not_streaming_since_us = 0;
+    op_end(a);
+}
+
+void op_check_rewind(struct agent *a, const struct ha_decision *d)
+{
+    struct pg_upstream leader;
+    struct ha_view view;
+    struct err err = {0};
+
+    op_begin(a, OP_CHECK_REWIND, d);
+    gather_view(a, &view);
+    if (!fill_upstream(a, d->target, &leader)) {
+        op_end(a);
+        return;
+    }
+    if (rewind_check_start(a->loop, a->config, &leader, &view.pg, CHECK_TIMEOUT_US, on_checked, a, &a->op.rewind_check,
+                           &err) < 0)
+        on_checked(a, REWIND_UNKNOWN, 0, &err);
+}
+
+static void on_rewound(void *userdata, int outcome, const struct err *err)
+{
+    struct agent *a = userdata;
+
+    a->op.rewind_run = rewind_run_free(a->op.rewind_run);
+    if (outcome < 0) {
+        log_error("pg_rewind failed: %s", err->msg);
+        a->memory.rewind_failed = true;
+    } else {
+        log_info("rewound to the leader \"%s\"", a->op.target);
+        a->memory.divergence = DIVERGENCE_NONE;
+    }
+    op_end(a);
+    gather_control(a);
+}
+
+static void run_rewind(struct agent *a)
+{
+    struct pg_upstream leader;
+    struct err err = {0};
+
+    a->op.stage = STAGE_RUN;
+    a->op.timer = loop_source_free(a->op.timer);
+    if (!fill_upstream(a, a->op.target, &leader)) {
+        op_end(a);
+        return;
+    }
+    if (rewind_run_start(a->loop, a->config, &leader, cgroup(a), on_rewound, a, &a->op.rewind_run, &err) < 0)
+        on_rewound(a, -1, &err);
+}
+
+void op_rewind(struct agent *a, const struct ha_decision *d)
+{
+    op_begin(a, OP_REWIND, d);
+    a->op.stage = STAGE_STOP;
+    if (pg_server_pid(a->server)) {
+        pg_probe_disconnect(a->probe);
+        (void)pg_server_stop(a->server, PG_STOP_FAST);
+        return;
+    }
+    run_rewind(a);
+}
+
+void op_rewind_server_exited(struct agent *a)
+{
+    if (a->op.stage == STAGE_STOP)
+        run_rewind(a);
+}
+
+void op_set_aside(struct agent *a, const struct ha_decision *d)
+{
+    struct err err = {0};
+    char path[512];
+
+    op_begin(a, OP_SET_ASIDE, d);
+    if (pg_files_set_aside(a->config, d->action == HA_ABANDON_BOOTSTRAP ? "unfinished" : "diverged", path, sizeof(path),
+                           &err) < 0) {
+        log_error("could not set the data directory aside: %s", err.msg);
+        a->memory.retry_start_at_us = clock_now_us() + CLONE_AGAIN_US;
+    } else {
+        log_warning("the data directory was set aside as \"%s\"", path);
+        a->bootstrap_incomplete = false;
+        a->memory.divergence = DIVERGENCE_UNKNOWN;
+        a->memory.rewind_failed = false;
+    }
+    op_end(a);
+    a->control = (struct local_pg){0};
+    gather_control(a);
+}

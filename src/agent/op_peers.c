@@ -1,0 +1,114 @@
+/* Asks the other members over their REST API what they have: positions for the leader race. All at once, short timeout. */
+#include <jansson.h>
+#include <string.h>
+#include "agent/parts.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+
+enum { PEER_TIMEOUT_MAX_US = 2000000 };
+
+struct question {
+    struct agent *agent;
+    size_t index;
+    uint64_t round; /* op.since_us of the question: a late answer to an older one is dropped */
+};
+
+static uint64_t number(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+
+    return json_is_integer(value) && json_integer_value(value) > 0 ? (uint64_t)json_integer_value(value) : 0;
+}
+
+/* The fields of the reference's status JSON that count in the race (facts sheet 9.4). */
+static void read_peer(struct peer *p, const char *body, size_t len)
+{
+    json_auto_t *root = json_loadb(body, len, 0, NULL);
+    const json_t *xlog = json_object_get(root, "xlog");
+    const json_t *tags = json_object_get(root, "tags");
+    const json_t *priority = json_object_get(tags, "failover_priority");
+    const char *role = json_string_value(json_object_get(root, "role"));
+    uint64_t received, replayed;
+
+    if (!json_is_object(root) || !role)
+        return;
+    if (!xlog)
+        xlog = json_object_get(root, "wal");
+    received = number(xlog, "received_location");
+    replayed = number(xlog, "replayed_location");
+    p->answered = true;
+    p->is_primary = number(xlog, "location") > 0 || pg_role_from_text(role) == PG_ROLE_PRIMARY;
+    p->lsn = received > replayed ? received : replayed;
+    p->timeline = (uint32_t)number(root, "timeline");
+    p->nofailover = json_is_true(json_object_get(tags, "nofailover"));
+    p->failover_priority = json_is_integer(priority) ? (int)json_integer_value(priority) : 1;
+    p->nofailover = p->nofailover || p->failover_priority <= 0;
+    p->watchdog_failed = json_is_true(json_object_get(root, "watchdog_failed"));
+}
+
+static void on_peer(void *userdata, const struct http_answer *answer)
+{
+    struct question *q = userdata;
+    struct agent *a = q->agent;
+    bool current = a->op.kind == OP_ASK_PEERS && a->op.since_us == q->round;
+
+    if (current) {
+        if (!answer->error)
+            read_peer(&a->peers[q->index], answer->body, answer->body_len);
+        if (--a->peers_waiting == 0) {
+            a->peers_asked_at_us = q->round;
+            op_end(a);
+        }
+    }
+    free(q);
+}
+
+static bool ask(struct agent *a, const struct member *m, size_t index, uint64_t timeout_us)
+{
+    const char *const endpoints[] = {m->api_url, NULL};
+    struct http_call call = {.method = "GET",
+                             .endpoints = endpoints,
+                             .path = "",
+                             .deadline_us = clock_now_us() + timeout_us,
+                             .idempotent = true};
+    struct question *q = malloc(sizeof(*q));
+    struct err err = {0};
+
+    if (!q)
+        return false;
+    *q = (struct question){.agent = a, .index = index, .round = a->op.since_us};
+    if (http_start(a->http, &call, NULL, on_peer, q, NULL, &err) < 0) {
+        log_warning("could not ask \"%s\": %s", m->name, err.msg);
+        free(q);
+        return false;
+    }
+    return true;
+}
+
+void op_ask_peers(struct agent *a)
+{
+    uint64_t timeout_us = a->dynamic->policy.ttl_us / 5;
+
+    op_begin(a, OP_ASK_PEERS, NULL);
+    a->n_peers = 0;
+    a->peers_waiting = 0;
+    if (timeout_us > PEER_TIMEOUT_MAX_US)
+        timeout_us = PEER_TIMEOUT_MAX_US;
+    for (size_t i = 0; i < a->cluster->n_members && a->n_peers < PEERS_MAX; i++) {
+        const struct member *m = &a->cluster->members[i];
+        struct peer *p = &a->peers[a->n_peers];
+
+        if (!m->api_url[0] || strcmp(m->name, a->config->name) == 0)
+            continue;
+        *p = (struct peer){.failover_priority = 1};
+        (void)text_copy(p->name, sizeof(p->name), m->name);
+        if (ask(a, m, a->n_peers, timeout_us))
+            a->peers_waiting++;
+        a->n_peers++;
+    }
+    if (a->peers_waiting == 0) {
+        a->peers_asked_at_us = a->op.since_us;
+        op_end(a);
+    }
+}

@@ -1,0 +1,97 @@
+/* Promotion: only after the keeper has answered ARMED for the lease we hold (S2). */
+#include "agent/parts.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/loop.h"
+
+enum { PROBE_AGAIN_US = 50000, PROMOTE_TIMEOUT_US = 60000000, CHECKPOINT_TIMEOUT_US = 600000000 };
+
+static int on_probe_again(sd_event_source *source, uint64_t planned_us, void *userdata)
+{
+    struct agent *a = userdata;
+
+    (void)source;
+    (void)planned_us;
+    gather_pg(a);
+    return 0;
+}
+
+static void on_promoted(void *userdata, const struct pg_rows *rows, const struct err *err, const char *sqlstate)
+{
+    struct agent *a = userdata;
+
+    (void)rows;
+    (void)sqlstate;
+    a->op.command = pg_command_free(a->op.command);
+    if (err && err->code) {
+        struct ha_decision d = {.action = HA_DEMOTE, .urgency = HA_AT_ONCE, .release = true};
+
+        log_error("could not promote: %s", err->msg);
+        a->memory.no_race_until_us = clock_now_us() + a->dynamic->policy.ttl_us;
+        op_demote(a, &d);
+        return;
+    }
+    gather_pg(a);
+}
+
+static void promote_when_armed(struct agent *a, bool armed)
+{
+    struct err err = {0};
+
+    if (!armed) {
+        op_end(a);
+        return;
+    }
+    log_info("promoting PostgreSQL");
+    if (pg_command_start(a->loop, agent_pg_login(a), "SELECT pg_catalog.pg_promote(false)", PROMOTE_TIMEOUT_US,
+                         on_promoted, a, &a->op.command, &err) < 0) {
+        log_error("could not promote: %s", err.msg);
+        op_end(a);
+    }
+}
+
+void op_promote(struct agent *a, const struct ha_decision *d)
+{
+    op_begin(a, OP_PROMOTE, d);
+    op_arm(a, promote_when_armed);
+}
+
+static void on_checkpoint(void *userdata, const struct pg_rows *rows, const struct err *err, const char *sqlstate)
+{
+    struct agent *a = userdata;
+
+    (void)rows;
+    (void)sqlstate;
+    if (err && err->code)
+        log_warning("the checkpoint after the promotion failed: %s", err->msg);
+    a->checkpoint_command = pg_command_free(a->checkpoint_command);
+    a->checkpoint_pending = false;
+    agent_wake(a);
+}
+
+/* pg_rewind on the others reads our control file: its timeline must be the new one (facts sheet 6.4). */
+static void checkpoint(struct agent *a)
+{
+    struct err err = {0};
+
+    a->checkpoint_command = pg_command_free(a->checkpoint_command);
+    a->checkpoint_pending = true;
+    if (pg_command_start(a->loop, agent_pg_login(a), "CHECKPOINT", CHECKPOINT_TIMEOUT_US, on_checkpoint, a,
+                         &a->checkpoint_command, &err) < 0)
+        a->checkpoint_pending = false;
+}
+
+void op_promote_pg_changed(struct agent *a)
+{
+    if (!a->pg.valid || a->op.command || a->op.on_armed)
+        return;
+    if (a->pg.facts.in_recovery) {
+        (void)loop_timer_at(a->loop, &a->op.timer, clock_now_us() + PROBE_AGAIN_US, on_probe_again, a);
+        return;
+    }
+    log_info("PostgreSQL is the primary now, timeline %u", a->pg.facts.timeline);
+    a->memory.crashed = false;
+    a->memory.failed_starts = 0;
+    checkpoint(a);
+    op_end(a);
+}

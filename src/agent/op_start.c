@@ -1,0 +1,116 @@
+/* Starting PostgreSQL: as a standby, as a standby of somebody else, or as the primary it was before a crash. */
+#include <errno.h>
+#include "agent/parts.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/loop.h"
+
+enum { PROBE_AGAIN_US = 100000, RETRY_MIN_US = 1000000, RETRY_MAX_US = 30000000 };
+
+static int on_probe_again(sd_event_source *source, uint64_t planned_us, void *userdata)
+{
+    struct agent *a = userdata;
+
+    (void)source;
+    (void)planned_us;
+    gather_pg(a);
+    return 0;
+}
+
+static void probe_soon(struct agent *a)
+{
+    (void)loop_timer_at(a->loop, &a->op.timer, clock_now_us() + PROBE_AGAIN_US, on_probe_again, a);
+}
+
+static void note_failed_start(struct agent *a)
+{
+    uint64_t pause_us = RETRY_MIN_US << (a->memory.failed_starts < 5 ? a->memory.failed_starts : 5);
+
+    a->memory.failed_starts++;
+    a->memory.retry_start_at_us = clock_now_us() + (pause_us < RETRY_MAX_US ? pause_us : RETRY_MAX_US);
+    agent_wake_at(a, a->memory.retry_start_at_us);
+}
+
+void op_start_failed(struct agent *a)
+{
+    char why[512];
+
+    pg_server_diagnose(a->server, why, sizeof(why));
+    log_error("PostgreSQL did not start: %s", why);
+    note_failed_start(a);
+    op_end(a);
+    gather_control(a);
+}
+
+static void start(struct agent *a, bool standby)
+{
+    struct err err = {0};
+
+    if (start_server(a, standby, a->op.target, &err) < 0) {
+        log_error("could not start PostgreSQL: %s", err.msg);
+        note_failed_start(a);
+        op_end(a);
+        return;
+    }
+    probe_soon(a);
+}
+
+void op_start_standby(struct agent *a, const struct ha_decision *d)
+{
+    op_begin(a, OP_START_STANDBY, d);
+    start(a, true);
+}
+
+static void start_when_armed(struct agent *a, bool armed)
+{
+    if (armed)
+        start(a, false);
+    else
+        op_end(a);
+}
+
+static void arm_when_dead(struct agent *a)
+{
+    op_arm(a, start_when_armed);
+}
+
+/*
+ * After a crash under our lease. Backends of the dead postmaster may still run and commit: the keeper proves them gone
+ * before the next postmaster is started, and arms anew for it.
+ */
+void op_start_primary(struct agent *a, const struct ha_decision *d)
+{
+    op_begin(a, OP_START_PRIMARY, d);
+    op_prove_dead(a, arm_when_dead);
+}
+
+void op_start_pg_changed(struct agent *a)
+{
+    if (!a->pg.valid) {
+        if (pg_server_pid(a->server))
+            probe_soon(a);
+        return;
+    }
+    log_info("PostgreSQL answers as a %s on timeline %u", a->pg.facts.in_recovery ? "standby" : "primary",
+             a->pg.facts.timeline);
+    a->memory.failed_starts = 0;
+    a->memory.retry_start_at_us = 0;
+    a->memory.crashed = false;
+    a->memory.crashed_at_us = 0;
+    op_end(a);
+}
+
+void op_follow(struct agent *a, const struct ha_decision *d)
+{
+    struct err err = {0};
+    bool changed = false;
+
+    op_begin(a, OP_FOLLOW, d);
+    if (write_files(a, true, d->target, &changed, &err) < 0)
+        log_error("could not change the upstream: %s", err.msg);
+    else
+        /* Since PostgreSQL 13 a reload restarts the WAL receiver with the new primary_conninfo. */
+        (void)pg_server_reload(a->server);
+    a->memory.not_streaming_since_us = 0;
+    op_end(a);
+}

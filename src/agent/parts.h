@@ -1,0 +1,176 @@
+/* The parts of the agent and the state they share; only src/agent includes this. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+#include "agent/agent.h"
+#include "agent/keeper_link.h"
+#include "backup/fill.h"
+#include "dcs/dcs.h"
+#include "ha/ha.h"
+#include "io/http.h"
+#include "model/view.h"
+#include "pg/controldata.h"
+#include "pg/probe.h"
+#include "pg/rewind.h"
+#include "pg/server.h"
+
+enum { PEERS_MAX = 32 };
+#define BOOTSTRAP_MARKER "pgtether.bootstrap" /* in a data directory whose bootstrap has not finished */
+
+/* The long action in flight; which handles are set depends on its kind and stage. */
+struct operation {
+    enum op_kind kind;
+    uint64_t since_us;
+    enum ha_urgency urgency;
+    bool release;
+    char target[MEMBER_NAME_SIZE];
+    unsigned stage;
+    uint64_t initialize_revision; /* bootstrap: our mark on the initialize key */
+    sd_event_source *timer;
+    void (*on_armed)(struct agent *a, bool armed);
+    void (*on_dead)(struct agent *a);
+    struct fill *fill;
+    struct post_bootstrap *post_bootstrap;
+    struct pg_command *command;
+    struct rewind_check *rewind_check;
+    struct rewind_run *rewind_run;
+};
+
+/* The last good probe of the local PostgreSQL, copied. */
+struct probe_result {
+    bool valid;
+    uint64_t answered_at_us, failing_since_us;
+    enum pg_probe_outcome outcome;
+    struct pg_facts facts; /* walsenders, slots and pending are owned copies */
+    struct node_walsender *walsenders; /* for the status, same number as facts.n_walsenders */
+};
+
+struct agent {
+    sd_event *loop;
+    const struct config *config;
+    struct dynamic *dynamic;
+    uint64_t config_revision;
+    struct dcs *dcs;
+    struct http *http; /* to the other members */
+    struct keeper_link *link;
+    struct pg_server *server;
+    struct pg_probe *probe;
+    char cgroup_procs[256], pg_host[HOST_SIZE], version_dir[64];
+    int server_major;
+
+    sd_event_source *tick, *decide_soon, *renew_timer, *sigterm, *sighup;
+    uint64_t frozen_at_us; /* when we last noticed to have stood still */
+    uint64_t loop_ran_at_us;
+    bool stopping;
+    bool ending; /* sd_event_exit() was called */
+
+    /* what was gathered */
+    struct cluster *cluster; /* last good read */
+    bool store_failed;       /* the last read failed */
+    bool store_busy, probe_busy, store_again;
+    int64_t dcs_last_seen_s;
+    struct err store_err;
+    struct probe_result pg;
+    struct local_pg control; /* the data_dir_* and control_* parts */
+    struct pg_controldata *control_run;
+    uint64_t control_at_us;
+    uint64_t pg_started_at_us; /* when we started or adopted the postmaster */
+    bool was_standby_started;
+    char follows[MEMBER_NAME_SIZE];
+    bool bootstrap_incomplete;
+    struct peer peers[PEERS_MAX];
+    size_t n_peers, peers_waiting;
+    uint64_t peers_asked_at_us;
+
+    struct lease lease;
+    bool renewing, lease_unknown_logged;
+    bool keeper_refused;
+    struct memory memory;
+    struct operation op;
+    struct ha_decision decision;
+    char last_reason[192];
+
+    /* what was published */
+    bool member_busy, member_again, status_busy;
+    char *member_json;
+    uint64_t status_published_lsn;
+    uint64_t history_done_timeline;
+    bool history_busy, config_busy, initialize_busy, slots_busy, checkpoint_busy;
+    struct pg_command *slots_command, *checkpoint_command;
+    bool checkpoint_pending;
+    struct pg_command *connect_check;
+};
+
+/* agent.c */
+void agent_wake(struct agent *a);                    /* decide again, from the loop */
+void agent_wake_at(struct agent *a, uint64_t at_us); /* at the latest then */
+void agent_exit(struct agent *a, enum agent_exit code);
+void agent_note_lateness(struct agent *a, uint64_t planned_us);
+
+/* gather.c */
+void gather_store(struct agent *a);
+void gather_pg(struct agent *a);
+void gather_control(struct agent *a);
+void gather_forget_pg(struct agent *a); /* the server went down: what SQL said is void */
+void gather_view(struct agent *a, struct ha_view *ret);
+void gather_done(struct agent *a);
+bool agent_is_primary(const struct agent *a); /* SQL said so, and the server still runs */
+const struct pg_probe_settings *agent_pg_login(struct agent *a);
+
+/* config.c */
+void agent_apply_config(struct agent *a);
+
+/* tether.c: lease and keeper */
+void tether_acquire(struct agent *a);
+/* Keeps what a confirmed acquire says and starts renewing. */
+void tether_keep(struct agent *a, const struct dcs_answer *answer);
+void tether_lost(struct agent *a, const char *why);
+void tether_renew_soon(struct agent *a);
+void tether_release(struct agent *a, dcs_done_fn done);
+void tether_tell_postmaster(struct agent *a);
+void tether_adopt(struct agent *a, const struct keeper_answer *answer);
+
+/* act.c and the operations */
+void act(struct agent *a, const struct ha_decision *d);
+void op_begin(struct agent *a, enum op_kind kind, const struct ha_decision *d);
+void op_end(struct agent *a);
+void op_start_standby(struct agent *a, const struct ha_decision *d);
+void op_start_primary(struct agent *a, const struct ha_decision *d);
+void op_follow(struct agent *a, const struct ha_decision *d);
+void op_promote(struct agent *a, const struct ha_decision *d);
+void op_demote(struct agent *a, const struct ha_decision *d);
+void op_demote_server_exited(struct agent *a);
+void op_bootstrap(struct agent *a, const struct ha_decision *d);
+void op_abandon_bootstrap(struct agent *a, const struct ha_decision *d);
+void op_clone(struct agent *a, const struct ha_decision *d);
+void op_check_rewind(struct agent *a, const struct ha_decision *d);
+void op_rewind(struct agent *a, const struct ha_decision *d);
+void op_set_aside(struct agent *a, const struct ha_decision *d);
+void op_ask_peers(struct agent *a);
+/* The postmaster ended while an operation was in flight (or none). */
+void op_server_exited(struct agent *a, int wait_status);
+/* A probe answered: start, promote and the like wait for that. */
+void op_pg_changed(struct agent *a);
+void op_start_pg_changed(struct agent *a);
+void op_start_failed(struct agent *a);
+void op_promote_pg_changed(struct agent *a);
+void op_bootstrap_pg_changed(struct agent *a);
+void op_bootstrap_failed(struct agent *a, const char *why);
+void op_rewind_server_exited(struct agent *a);
+/* Asks the keeper to arm our lease and calls done(true) once it is ARMED; done(false) after a refusal. */
+void op_arm(struct agent *a, void (*done)(struct agent *a, bool armed));
+/* Asks the keeper to prove the old primary dead, again and again, then calls done. */
+void op_prove_dead(struct agent *a, void (*done)(struct agent *a));
+
+/* server_start.c: used by several operations */
+int start_server(struct agent *a, bool standby, const char *upstream_member, struct err *err);
+int write_files(struct agent *a, bool standby, const char *upstream_member, bool *ret_changed, struct err *err);
+bool fill_upstream(const struct agent *a, const char *member, struct pg_upstream *ret);
+
+/* publish.c */
+void publish(struct agent *a);
+void publish_state(struct agent *a, enum pg_state *ret_state, enum pg_role *ret_role);
+#define PATRONI_VERSION "4.1.4" /* the level whose formats we speak; peers parse it as numbers */
+/* status.c */
+void status_progress(struct agent *a, char *buf, size_t size);

@@ -1,0 +1,312 @@
+/* What this node writes into the store: its member key always; as the leader also status, history and repairs. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "agent/parts.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "dcs/codec.h"
+#include "pg/slots.h"
+
+enum { SLOTS_TIMEOUT_US = 5000000 };
+
+static uint64_t store_deadline_us(const struct agent *a)
+{
+    return clock_now_us() + a->dynamic->policy.retry_timeout_us;
+}
+
+static bool leads(const struct agent *a)
+{
+    return a->lease.held && a->lease.deadline_us > clock_now_us() && agent_is_primary(a);
+}
+
+/* --- member key ---------------------------------------------------------------------------------------------------- */
+
+static enum pg_state operation_state(const struct agent *a)
+{
+    switch (a->op.kind) {
+    case OP_BOOTSTRAP:
+        return PG_STATE_INITDB;
+    case OP_CLONE:
+        return PG_STATE_CREATING_REPLICA;
+    case OP_START_STANDBY:
+    case OP_START_PRIMARY:
+        return PG_STATE_STARTING;
+    case OP_DEMOTE:
+        return pg_server_pid(a->server) ? PG_STATE_STOPPING : PG_STATE_STOPPED;
+    case OP_NONE:
+    case OP_PROMOTE:
+    case OP_FOLLOW:
+    case OP_CHECK_REWIND:
+    case OP_REWIND:
+    case OP_SET_ASIDE:
+    case OP_ACQUIRE:
+    case OP_RELEASE:
+    case OP_ASK_PEERS:
+        break;
+    }
+    return PG_STATE_UNKNOWN;
+}
+
+void publish_state(struct agent *a, enum pg_state *ret_state, enum pg_role *ret_role)
+{
+    enum pg_state state = operation_state(a);
+    bool up = pg_server_pid(a->server) != 0;
+
+    if (state == PG_STATE_UNKNOWN) {
+        if (up)
+            state = a->pg.valid ? PG_STATE_RUNNING : PG_STATE_STARTING;
+        else if (a->memory.crashed)
+            state = PG_STATE_CRASHED;
+        else
+            state = a->memory.failed_starts ? PG_STATE_START_FAILED : PG_STATE_STOPPED;
+    }
+    *ret_state = state;
+    if (up && a->pg.valid)
+        *ret_role = leads(a) ? PG_ROLE_PRIMARY : PG_ROLE_REPLICA;
+    else if (a->control.data_dir_known && a->control.data_dir_empty)
+        *ret_role = PG_ROLE_UNINITIALIZED;
+    else
+        *ret_role = PG_ROLE_REPLICA;
+}
+
+static char *print_member(struct agent *a)
+{
+    const struct pg_facts *f = &a->pg.facts;
+    const struct config *c = a->config;
+    char conn_url[URL_SIZE], api_url[URL_SIZE];
+    bool v6 = strchr(c->postgresql.connect_host, ':') != NULL;
+    bool api_v6 = strchr(c->restapi.connect_host, ':') != NULL;
+    struct member_report r = {.conn_url = conn_url, .api_url = api_url, .version = PATRONI_VERSION};
+
+    (void)text_print(conn_url, sizeof(conn_url), v6 ? "postgres://[%s]:%u/%s" : "postgres://%s:%u/%s",
+                     c->postgresql.connect_host, c->postgresql.connect_port, c->postgresql.database);
+    (void)text_print(api_url, sizeof(api_url), api_v6 ? "%s://[%s]:%u/patroni" : "%s://%s:%u/patroni",
+                     c->restapi.tls.certfile ? "https" : "http", c->restapi.connect_host, c->restapi.connect_port);
+    publish_state(a, &r.state, &r.role);
+    r.checkpoint_pending = a->checkpoint_pending && leads(a);
+    r.tags_json = c->tags_json;
+    r.pause = a->dynamic->policy.pause;
+    r.positions_known = a->pg.valid && (r.state == PG_STATE_RUNNING || r.state == PG_STATE_STARTING);
+    if (r.positions_known) {
+        r.pending_restart = f->n_pending > 0;
+        r.is_primary = !f->in_recovery;
+        r.xlog_lsn = f->in_recovery ? (f->receive_lsn > f->replay_lsn ? f->receive_lsn : f->replay_lsn) : f->current_lsn;
+        r.replay_lsn = f->replay_lsn;
+        r.receive_lsn = f->receive_lsn;
+        r.replication_state = f->replication_state[0] ? f->replication_state : NULL;
+        r.timeline = f->timeline;
+    }
+    return codec_print_member(&r);
+}
+
+static void on_member(void *userdata, struct dcs_answer *answer)
+{
+    struct agent *a = userdata;
+
+    a->member_busy = false;
+    if (answer->outcome != DCS_DONE)
+        log_debug("could not write the member key: %s", answer->err.msg);
+    if (a->member_again) {
+        a->member_again = false;
+        publish(a);
+    }
+}
+
+static void publish_member(struct agent *a)
+{
+    char *json;
+
+    if (a->member_busy) {
+        a->member_again = true;
+        return;
+    }
+    json = print_member(a);
+    if (!json)
+        return;
+    a->member_busy = true;
+    a->dcs->ops->touch_member(a->dcs, a->config->name, json, a->dynamic->policy.ttl_us, store_deadline_us(a), on_member,
+                              a);
+    free(json);
+}
+
+/* --- status -------------------------------------------------------------------------------------------------------- */
+
+static void on_status(void *userdata, struct dcs_answer *answer)
+{
+    struct agent *a = userdata;
+
+    a->status_busy = false;
+    if (answer->outcome != DCS_DONE)
+        a->status_published_lsn = 0;
+}
+
+static void publish_status(struct agent *a)
+{
+    const struct pg_facts *f = &a->pg.facts;
+    const char *names[64];
+    uint64_t lsns[64];
+    char own_slot[64];
+    size_t n = 0;
+    char *json;
+
+    if (a->status_busy || !f->current_lsn || a->status_published_lsn == f->current_lsn)
+        return;
+    for (size_t i = 0; i < f->n_slots && n < ARRAY_LEN(names) - 1; i++) {
+        if (!f->slots[i].physical || !f->slots[i].restart_lsn)
+            continue;
+        names[n] = f->slots[i].name;
+        lsns[n++] = f->slots[i].restart_lsn;
+    }
+    pg_slot_name(a->config->name, own_slot, sizeof(own_slot));
+    names[n] = own_slot;
+    lsns[n++] = f->current_lsn;
+    json = codec_print_status(f->current_lsn, names, lsns, n, NULL, 0);
+    if (!json)
+        return;
+    a->status_busy = true;
+    a->status_published_lsn = f->current_lsn;
+    a->dcs->ops->put(a->dcs, "status", json, DCS_ANY, 0, store_deadline_us(a), on_status, a);
+    free(json);
+}
+
+/* --- history ------------------------------------------------------------------------------------------------------- */
+
+static void on_history(void *userdata, struct dcs_answer *answer)
+{
+    struct agent *a = userdata;
+
+    a->history_busy = false;
+    if (answer->outcome != DCS_DONE)
+        a->history_done_timeline = 0;
+}
+
+/* Times and names of older lines are carried over from the store; only the newest line is ours (facts sheet 1.7). */
+static void complete_history(struct agent *a, struct history_line *lines, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < a->cluster->n_history; k++) {
+            const struct history_line *old = &a->cluster->history[k];
+
+            if (old->timeline != lines[i].timeline || old->switch_lsn != lines[i].switch_lsn)
+                continue;
+            (void)text_copy(lines[i].timestamp, sizeof(lines[i].timestamp), old->timestamp);
+            (void)text_copy(lines[i].new_leader, sizeof(lines[i].new_leader), old->new_leader);
+        }
+    }
+    if (n && !lines[n - 1].timestamp[0]) {
+        time_t now = time(NULL);
+        struct tm tm;
+
+        (void)gmtime_r(&now, &tm);
+        (void)strftime(lines[n - 1].timestamp, sizeof(lines[n - 1].timestamp), "%Y-%m-%dT%H:%M:%S.000000+00:00", &tm);
+        (void)text_copy(lines[n - 1].new_leader, sizeof(lines[n - 1].new_leader), a->config->name);
+    }
+}
+
+static void publish_history(struct agent *a)
+{
+    uint32_t timeline = a->pg.facts.timeline;
+    struct history_line *lines = NULL;
+    unsigned max = a->dynamic->policy.max_timelines_history;
+    struct err err = {0};
+    size_t n = 0, first;
+    char *json;
+
+    if (a->history_busy || a->history_done_timeline == timeline || !a->cluster)
+        return;
+    if (timeline <= 1 && !a->cluster->n_history) {
+        a->history_done_timeline = timeline;
+        return;
+    }
+    if (timeline > 1 && pg_files_read_history(a->config, timeline, &lines, &n, &err) < 0) {
+        log_warning("could not read the timeline history: %s", err.msg);
+        return;
+    }
+    complete_history(a, lines, n);
+    first = max && n > max ? n - max : 0;
+    json = codec_print_history(lines + first, n - first);
+    free(lines);
+    if (!json)
+        return;
+    a->history_busy = true;
+    a->history_done_timeline = timeline;
+    a->dcs->ops->put(a->dcs, "history", json, DCS_ANY, 0, store_deadline_us(a), on_history, a);
+    free(json);
+}
+
+/* --- repairs: keys that must exist while somebody leads ------------------------------------------------------------- */
+
+static void on_initialize(void *userdata, struct dcs_answer *answer)
+{
+    (void)answer;
+    ((struct agent *)userdata)->initialize_busy = false;
+}
+
+static void on_config(void *userdata, struct dcs_answer *answer)
+{
+    (void)answer;
+    ((struct agent *)userdata)->config_busy = false;
+}
+
+static void repair_keys(struct agent *a)
+{
+    const struct text_key *initialize = &a->cluster->initialize;
+    char sysid[24];
+
+    if (!a->initialize_busy && (!initialize->exists || !cluster_sysid_is_valid(initialize->text))) {
+        log_warning("the initialize key is missing or invalid: writing this cluster's system identifier");
+        (void)text_print(sysid, sizeof(sysid), "%" PRIu64, a->pg.facts.system_identifier);
+        a->initialize_busy = true;
+        a->dcs->ops->put(a->dcs, "initialize", sysid, initialize->exists ? DCS_REVISION : DCS_ABSENT,
+                         initialize->revision, store_deadline_us(a), on_initialize, a);
+    }
+    if (!a->config_busy && !a->cluster->config.exists) {
+        log_warning("the config key is missing: writing the configuration in effect");
+        a->config_busy = true;
+        a->dcs->ops->put(a->dcs, "config", a->dynamic->json, DCS_ABSENT, 0, store_deadline_us(a), on_config, a);
+    }
+}
+
+/* --- replication slots ---------------------------------------------------------------------------------------------- */
+
+static void on_slots(void *userdata, const struct pg_rows *rows, const struct err *err, const char *sqlstate)
+{
+    struct agent *a = userdata;
+
+    (void)rows;
+    (void)sqlstate;
+    if (err && err->code)
+        log_warning("could not maintain replication slots: %s", err->msg);
+    a->slots_command = pg_command_free(a->slots_command);
+}
+
+static void maintain_slots(struct agent *a)
+{
+    struct err err = {0};
+    char *sql;
+
+    if (a->slots_command || !a->dynamic->policy.use_slots || !a->cluster)
+        return;
+    sql = pg_slots_sql(&a->pg.facts, a->cluster, a->config->name);
+    if (sql && sql[0] &&
+        pg_command_start(a->loop, agent_pg_login(a), sql, SLOTS_TIMEOUT_US, on_slots, a, &a->slots_command, &err) < 0)
+        log_warning("could not maintain replication slots: %s", err.msg);
+    free(sql);
+}
+
+void publish(struct agent *a)
+{
+    publish_member(a);
+    if (a->op.kind != OP_NONE || !a->pg.valid || !pg_server_pid(a->server))
+        return;
+    maintain_slots(a);
+    if (!leads(a) || !a->cluster || a->store_failed)
+        return;
+    publish_status(a);
+    publish_history(a);
+    repair_keys(a);
+}

@@ -1,0 +1,71 @@
+/* Writing PostgreSQL's files and starting it, as every operation needs it. */
+#include <errno.h>
+#include <string.h>
+#include "agent/parts.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+
+bool fill_upstream(const struct agent *a, const char *member, struct pg_upstream *ret)
+{
+    const struct member *m = a->cluster && member[0] ? cluster_member(a->cluster, member) : NULL;
+
+    if (!m || !m->host[0])
+        return false;
+    *ret = (struct pg_upstream){.member = m->name, .host = m->host, .port = m->port};
+    return true;
+}
+
+static struct pg_files_spec files_spec(const struct agent *a, bool standby, const struct pg_upstream *upstream)
+{
+    return (struct pg_files_spec){
+        .config = a->config,
+        .dynamic = a->dynamic,
+        .server_major = a->server_major,
+        .standby = standby,
+        .upstream = upstream,
+        .control = a->control.control_known ? &a->control : NULL,
+    };
+}
+
+int write_files(struct agent *a, bool standby, const char *upstream_member, bool *ret_changed, struct err *err)
+{
+    struct pg_upstream upstream;
+    bool has_upstream = standby && fill_upstream(a, upstream_member, &upstream);
+    struct pg_files_spec spec = files_spec(a, standby, has_upstream ? &upstream : NULL);
+    int r;
+
+    if (has_upstream) {
+        r = pg_files_passfile(a->config, &upstream, err);
+        if (r < 0)
+            return r;
+    }
+    r = pg_files_write(&spec, ret_changed, err);
+    if (r < 0)
+        return r;
+    (void)text_copy(a->follows, sizeof(a->follows), has_upstream ? upstream_member : "");
+    return 0;
+}
+
+int start_server(struct agent *a, bool standby, const char *upstream_member, struct err *err)
+{
+    struct pg_files_spec spec = files_spec(a, standby, NULL);
+    char **args = NULL;
+    int r;
+
+    r = write_files(a, standby, upstream_member, NULL, err);
+    if (r < 0)
+        return r;
+    r = pg_files_command_line(&spec, &args, err);
+    if (r < 0)
+        return r;
+    r = pg_server_start(a->server, (const char *const *)args, err);
+    args = pg_files_free_args(args);
+    if (r < 0)
+        return r;
+    a->was_standby_started = standby;
+    a->pg_started_at_us = clock_now_us();
+    gather_forget_pg(a);
+    tether_tell_postmaster(a);
+    return 0;
+}

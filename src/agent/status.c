@@ -1,0 +1,99 @@
+/* What the node says about itself, computed at the moment of asking. */
+#include <string.h>
+#include "agent/parts.h"
+#include "base/clock.h"
+#include "base/text.h"
+#include "config.h"
+
+void status_progress(struct agent *a, char *buf, size_t size)
+{
+    struct fill_progress p = {0};
+
+    buf[0] = '\0';
+    if (a->op.kind == OP_NONE)
+        return;
+    if (!a->op.fill) {
+        (void)text_copy(buf, size, ha_op_text(a->op.kind));
+        return;
+    }
+    fill_get_progress(a->op.fill, &p);
+    if (p.total_bytes)
+        (void)text_print(buf, size, "%s %u%%, %.1f of %.1f MB, %s", ha_op_text(a->op.kind),
+                         (unsigned)(p.done_bytes * 100 / p.total_bytes), (double)p.done_bytes / 1e6,
+                         (double)p.total_bytes / 1e6, p.what);
+    else
+        (void)text_print(buf, size, "%s, %s", ha_op_text(a->op.kind), p.what);
+}
+
+static const char *watchdog_text(uint16_t state)
+{
+    static const char *const texts[] = {"off", "ready", "ticking", "failed"};
+
+    return state < ARRAY_LEN(texts) ? texts[state] : "unknown";
+}
+
+static void status_keeper(struct agent *a, struct node_status *ret)
+{
+    const struct keeper_answer *k = keeper_link_last(a->link);
+
+    ret->keeper_connected = keeper_link_connected(a->link);
+    ret->keeper_state = k->state ? keeper_state_text((enum keeper_state)k->state) : "unknown";
+    ret->watchdog_state = watchdog_text(k->watchdog);
+    ret->watchdog_failed = k->watchdog == KEEPER_WATCHDOG_FAILED && a->config->watchdog.mode == WATCHDOG_REQUIRED;
+    ret->keeper_deadline_us = k->deadline_us;
+    ret->keeper_fence_at_us = k->fence_at_us;
+    ret->watchdog_timeout_us = k->watchdog_timeout_us;
+}
+
+static void status_sql(struct agent *a, struct node_status *ret)
+{
+    const struct pg_facts *f = &a->pg.facts;
+
+    ret->sql_ok = a->pg.valid && pg_server_pid(a->server) && !a->pg.failing_since_us;
+    if (!ret->sql_ok)
+        return;
+    (void)text_copy(ret->postmaster_start_time, sizeof(ret->postmaster_start_time), f->postmaster_start_time);
+    ret->postmaster_start_epoch_us = f->postmaster_start_epoch_us;
+    ret->server_version_num = f->server_version_num;
+    ret->current_lsn = f->in_recovery ? 0 : f->current_lsn;
+    ret->receive_lsn = f->receive_lsn;
+    ret->replay_lsn = f->replay_lsn;
+    (void)text_copy(ret->replayed_timestamp, sizeof(ret->replayed_timestamp), f->replayed_timestamp);
+    ret->replay_paused = f->replay_paused;
+    (void)text_copy(ret->replication_state, sizeof(ret->replication_state), f->replication_state);
+    ret->timeline = f->timeline;
+    ret->latest_end_lsn = f->latest_end_lsn;
+    ret->walsenders = a->pg.walsenders;
+    ret->n_walsenders = f->n_walsenders;
+    ret->pending_restart = f->n_pending > 0;
+}
+
+void agent_status(void *agent, struct node_status *ret)
+{
+    static char progress[192]; /* valid until control returns to the loop, as promised */
+    struct agent *a = agent;
+
+    status_progress(a, progress, sizeof(progress));
+    *ret = (struct node_status){
+        .scope = a->config->scope,
+        .name = a->config->name,
+        .version = PATRONI_VERSION,
+        .own_version = PACKAGE_VERSION,
+        .sysid = a->pg.valid ? a->pg.facts.system_identifier : a->control.sysid,
+        .tags_json = a->config->tags_json,
+        .tags = a->config->tags,
+        /* Without PostgreSQL as a primary there is no leader to be found here, whatever the key says. */
+        .lease_deadline_us = a->lease.held && agent_is_primary(a) ? a->lease.deadline_us : 0,
+        .reason = a->decision.reason,
+        .progress = progress,
+        .cluster = a->cluster,
+        .config_json = a->dynamic->json,
+        .policy = a->dynamic->policy,
+        .dcs_last_seen_s = a->dcs_last_seen_s,
+        .cluster_valid_until_us = a->cluster ? a->cluster->read_sent_at_us + a->dynamic->policy.ttl_us : 0,
+        .loop_ran_at_us = a->loop_ran_at_us,
+    };
+    publish_state(a, &ret->state, &ret->role);
+    status_sql(a, ret);
+    status_keeper(a, ret);
+}

@@ -1,0 +1,182 @@
+/*
+ * The tether: our lease on the leader key and what the keeper is told of it. The deadline only ever moves through a
+ * confirmed acquire or renewal and counts from the instant before the request was sent (S1).
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include "agent/parts.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/loop.h"
+
+enum { RENEW_RETRY_US = 100000 };
+
+static int on_renew_timer(sd_event_source *source, uint64_t planned_us, void *userdata);
+
+static void renew_at(struct agent *a, uint64_t at_us)
+{
+    if (loop_timer_at(a->loop, &a->renew_timer, at_us, on_renew_timer, a) < 0)
+        log_error("could not arm the renewal timer");
+    else
+        (void)sd_event_source_set_priority(a->renew_timer, SD_EVENT_PRIORITY_IMPORTANT);
+}
+
+void tether_renew_soon(struct agent *a)
+{
+    if (a->lease.held && !a->renewing)
+        renew_at(a, clock_now_us());
+}
+
+static void keep_confirmation(struct agent *a, const struct dcs_answer *answer)
+{
+    uint64_t ttl_us = answer->ttl_us < a->dynamic->policy.ttl_us ? answer->ttl_us : a->dynamic->policy.ttl_us;
+    uint64_t deadline_us = ha_lease_deadline_us(answer->sent_at_us, ttl_us);
+
+    a->lease.held = true;
+    a->lease.session = answer->session;
+    a->lease.confirmed_at_us = answer->sent_at_us;
+    if (deadline_us > a->lease.deadline_us)
+        a->lease.deadline_us = deadline_us;
+    if (a->lease_unknown_logged)
+        log_info("the lease is renewed again");
+    a->lease_unknown_logged = false;
+}
+
+void tether_lost(struct agent *a, const char *why)
+{
+    if (!a->lease.held)
+        return;
+    log_warning("lost the leader key: %s", why);
+    a->lease.held = false;
+    loop_timer_off(a->renew_timer);
+}
+
+static void tell_keeper_renewed(struct agent *a)
+{
+    const struct keeper_answer *last = keeper_link_last(a->link);
+    struct err err = {0};
+
+    if (last->state != KEEPER_ARMED || last->lease_id != a->lease.session)
+        return;
+    if (keeper_link_ask(a->link, KEEPER_RENEW, a->lease.session, a->lease.deadline_us, 0, -1, NULL, NULL, &err) < 0)
+        log_error("could not tell the keeper of the renewed lease: %s", err.msg);
+}
+
+static void on_renewed(void *userdata, struct dcs_answer *answer)
+{
+    struct agent *a = userdata;
+    uint64_t now_us = clock_now_us();
+
+    a->renewing = false;
+    if (!a->lease.held)
+        return;
+    switch (answer->outcome) {
+    case DCS_DONE:
+        keep_confirmation(a, answer);
+        tell_keeper_renewed(a);
+        renew_at(a, answer->sent_at_us + ha_renew_interval_us(&a->dynamic->policy));
+        return;
+    case DCS_REFUSED:
+        tether_lost(a, answer->err.msg);
+        agent_wake(a);
+        return;
+    case DCS_UNKNOWN:
+        break;
+    }
+    if (!a->lease_unknown_logged)
+        log_warning("could not renew the lease, %" PRIu64 " ms left: %s",
+                    clock_rest_us(now_us, a->lease.deadline_us) / 1000, answer->err.msg);
+    a->lease_unknown_logged = true;
+    renew_at(a, now_us + RENEW_RETRY_US);
+    agent_wake(a);
+}
+
+static int on_renew_timer(sd_event_source *source, uint64_t planned_us, void *userdata)
+{
+    struct agent *a = userdata;
+    uint64_t now_us = clock_now_us();
+    uint64_t budget_us = a->dynamic->policy.retry_timeout_us;
+
+    (void)source;
+    agent_note_lateness(a, planned_us);
+    /* Without a keeper nobody would fence us: the lease is left to run out (DESIGN section 2). */
+    if (!a->lease.held || a->renewing || !keeper_link_connected(a->link))
+        return 0;
+    if (now_us >= a->lease.deadline_us) {
+        tether_lost(a, "it ran out before it could be renewed");
+        agent_wake(a);
+        return 0;
+    }
+    if (budget_us > a->dynamic->policy.ttl_us / 3)
+        budget_us = a->dynamic->policy.ttl_us / 3;
+    if (budget_us > a->lease.deadline_us - now_us)
+        budget_us = a->lease.deadline_us - now_us;
+    a->renewing = true;
+    a->dcs->ops->renew_leader(a->dcs, a->config->name, a->lease.session, now_us + budget_us, on_renewed, a);
+    return 0;
+}
+
+void tether_keep(struct agent *a, const struct dcs_answer *answer)
+{
+    a->lease = (struct lease){0};
+    keep_confirmation(a, answer);
+    a->keeper_refused = false;
+    log_info("acquired the leader key");
+    renew_at(a, answer->sent_at_us + ha_renew_interval_us(&a->dynamic->policy));
+}
+
+static void on_acquired(void *userdata, struct dcs_answer *answer)
+{
+    struct agent *a = userdata;
+
+    if (a->op.kind != OP_ACQUIRE)
+        return;
+    if (answer->outcome == DCS_DONE) {
+        tether_keep(a, answer);
+    } else {
+        log_info("did not get the leader key: %s", answer->err.msg);
+    }
+    op_end(a);
+    gather_store(a);
+}
+
+void tether_acquire(struct agent *a)
+{
+    uint64_t now_us = clock_now_us();
+
+    a->dcs->ops->acquire_leader(a->dcs, a->config->name, a->dynamic->policy.ttl_us,
+                                now_us + a->dynamic->policy.retry_timeout_us, on_acquired, a);
+}
+
+void tether_release(struct agent *a, dcs_done_fn done)
+{
+    uint64_t session = a->lease.session;
+
+    a->lease.held = false;
+    loop_timer_off(a->renew_timer);
+    a->dcs->ops->release_leader(a->dcs, a->config->name, session,
+                                clock_now_us() + a->dynamic->policy.retry_timeout_us, done, a);
+}
+
+void tether_tell_postmaster(struct agent *a)
+{
+    struct err err = {0};
+    pid_t pid = pg_server_pid(a->server);
+
+    if (!keeper_link_connected(a->link))
+        return;
+    if (keeper_link_ask(a->link, KEEPER_POSTMASTER, 0, 0, pid, pg_server_pidfd(a->server), NULL, NULL, &err) < 0)
+        log_error("could not tell the keeper of the postmaster: %s", err.msg);
+}
+
+void tether_adopt(struct agent *a, const struct keeper_answer *answer)
+{
+    if (answer->state != KEEPER_ARMED)
+        return;
+    a->lease = (struct lease){.held = true, .session = answer->lease_id, .deadline_us = answer->deadline_us};
+    a->dcs->ops->adopt_session(a->dcs, answer->lease_id, a->dynamic->policy.ttl_us);
+    log_info("adopted the lease of an earlier agent, %" PRIu64 " ms left",
+             clock_rest_us(clock_now_us(), answer->deadline_us) / 1000);
+    renew_at(a, clock_now_us());
+}
