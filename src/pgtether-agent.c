@@ -1,4 +1,5 @@
-/* The agent's main program: reads the configuration, wires agent and REST server, runs the loop. Started by pgtetherd. */
+/* The agent's main program: reads the configuration, wires agent and REST server, runs the loop. Started by pgtetherd.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -37,9 +38,12 @@ static void usage(FILE *out)
 static int parse_arguments(int argc, char **argv, struct arguments *ret)
 {
     static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'}, {"check-config", no_argument, NULL, 'k'},
-        {"print-keeper-config", no_argument, NULL, 'p'}, {"version", no_argument, NULL, 'V'},
-        {"help", no_argument, NULL, 'h'}, {0},
+        {"config", required_argument, NULL, 'c'},
+        {"check-config", no_argument, NULL, 'k'},
+        {"print-keeper-config", no_argument, NULL, 'p'},
+        {"version", no_argument, NULL, 'V'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
     };
     int c;
 

@@ -11,7 +11,8 @@
 
 enum { LATE_US = 500000, TICK_MAX_US = 2000000, CONTROL_AGAIN_US = 10000000 };
 
-/* --- deciding ------------------------------------------------------------------------------------------------------ */
+/* --- deciding ------------------------------------------------------------------------------------------------------
+ */
 
 static void log_decision(struct agent *a)
 {
@@ -49,7 +50,8 @@ void agent_wake(struct agent *a)
         (void)sd_event_source_set_enabled(a->decide_soon, SD_EVENT_ONESHOT);
 }
 
-/* --- time ---------------------------------------------------------------------------------------------------------- */
+/* --- time ----------------------------------------------------------------------------------------------------------
+ */
 
 void agent_note_lateness(struct agent *a, uint64_t planned_us)
 {
@@ -80,7 +82,8 @@ static uint64_t tick_interval_us(const struct agent *a)
     return a->dynamic->policy.loop_wait_us < TICK_MAX_US ? a->dynamic->policy.loop_wait_us : TICK_MAX_US;
 }
 
-/* The store is read once per loop_wait; PostgreSQL is looked at more often, so that peers who ask us get fresh positions. */
+/* The store is read once per loop_wait; PostgreSQL is looked at more often, so that peers who ask us get fresh
+ * positions. */
 static int on_tick(sd_event_source *source, uint64_t planned_us, void *userdata)
 {
     struct agent *a = userdata;
@@ -89,7 +92,8 @@ static int on_tick(sd_event_source *source, uint64_t planned_us, void *userdata)
 
     (void)source;
     agent_note_lateness(a, planned_us);
-    if (a->store_failed || now_us - read_us >= a->dynamic->policy.loop_wait_us - USEC_PER_MSEC || read_us < a->frozen_at_us)
+    if (a->store_failed || now_us - read_us >= a->dynamic->policy.loop_wait_us - USEC_PER_MSEC ||
+        read_us < a->frozen_at_us)
         gather_store(a);
     if (a->op.kind == OP_NONE)
         gather_pg(a);
@@ -100,7 +104,8 @@ static int on_tick(sd_event_source *source, uint64_t planned_us, void *userdata)
     return 0;
 }
 
-/* --- events -------------------------------------------------------------------------------------------------------- */
+/* --- events --------------------------------------------------------------------------------------------------------
+ */
 
 static void on_store_change(void *userdata, const char *key)
 {
@@ -214,7 +219,8 @@ void agent_exit(struct agent *a, enum agent_exit code)
     (void)sd_event_exit(a->loop, (int)code);
 }
 
-/* --- start --------------------------------------------------------------------------------------------------------- */
+/* --- start ---------------------------------------------------------------------------------------------------------
+ */
 
 const struct pg_probe_settings *agent_pg_login(struct agent *a)
 {
@@ -245,7 +251,8 @@ static void choose_pg_host(struct agent *a)
 static int open_parts(struct agent *a, int keeper_fd, struct err *err)
 {
     const char *cgroup_procs = getenv("PGTETHER_CGROUP_PROCS");
-    struct http_tls tls = {.insecure = true}; /* as the reference: a peer's answer decides nothing that is not compared */
+    struct http_tls tls = {.insecure =
+                               true}; /* as the reference: a peer's answer decides nothing that is not compared */
     int r;
 
     if (cgroup_procs)
@@ -259,8 +266,8 @@ static int open_parts(struct agent *a, int keeper_fd, struct err *err)
     if (r >= 0)
         r = http_new(a->loop, &tls, &a->http, err);
     if (r >= 0)
-        r = pg_server_new(a->loop, a->config, a->cgroup_procs[0] ? a->cgroup_procs : NULL, on_server_exit, a, &a->server,
-                          err);
+        r = pg_server_new(a->loop, a->config, a->cgroup_procs[0] ? a->cgroup_procs : NULL, on_server_exit, a,
+                          &a->server, err);
     if (r >= 0)
         r = pg_probe_new(a->loop, agent_pg_login(a), &a->probe, err);
     return r;

@@ -1,7 +1,7 @@
 /*
- * The unprivileged process: gathers what is known, lets the decision core decide, and acts. One thread, one sd-event loop,
- * nothing in it waits. Events (death of the postmaster, the store's watch, an answer, a finished operation, a timer) wake
- * it; loop_wait is only the upper bound between two looks.
+ * The unprivileged process: gathers what is known, lets the decision core decide, and acts. One thread, one sd-event
+ * loop, nothing in it waits. Events (death of the postmaster, the store's watch, an answer, a finished operation, a
+ * timer) wake it; loop_wait is only the upper bound between two looks.
  */
 #pragma once
 #include <systemd/sd-event.h>

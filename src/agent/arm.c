@@ -30,7 +30,7 @@ static void arm_again(struct agent *a)
 
 static void armed(struct agent *a, bool yes)
 {
-    void (*done)(struct agent *a, bool armed) = a->op.on_armed;
+    void (*done)(struct agent * a, bool armed) = a->op.on_armed;
 
     a->op.on_armed = NULL;
     a->op.timer = loop_source_free(a->op.timer);
@@ -70,7 +70,8 @@ static void ask_arm(struct agent *a)
         armed(a, false);
         return;
     }
-    if (keeper_link_ask(a->link, KEEPER_ARM, a->lease.session, a->lease.deadline_us, 0, -1, on_arm_answer, a, &err) < 0) {
+    if (keeper_link_ask(a->link, KEEPER_ARM, a->lease.session, a->lease.deadline_us, 0, -1, on_arm_answer, a, &err) <
+        0) {
         log_error("could not ask the keeper to arm: %s", err.msg);
         arm_again(a);
     }
@@ -106,7 +107,7 @@ static void disarm_again(struct agent *a)
 static void on_disarm_answer(void *userdata, const struct keeper_answer *answer)
 {
     struct agent *a = userdata;
-    void (*done)(struct agent *a) = a->op.on_dead;
+    void (*done)(struct agent * a) = a->op.on_dead;
 
     if (!done)
         return;

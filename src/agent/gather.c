@@ -1,6 +1,6 @@
 /*
- * What is known, each piece with its age: the store's view, SQL's answer, the control file. Each is asked for on its own
- * and wakes the decision when it arrives; nothing waits for the slowest.
+ * What is known, each piece with its age: the store's view, SQL's answer, the control file. Each is asked for on its
+ * own and wakes the decision when it arrives; nothing waits for the slowest.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -18,7 +18,8 @@ enum {
     FRESH_US = 3000000, /* how old a read may be on which we acquire or promote */
 };
 
-/* --- the store ----------------------------------------------------------------------------------------------------- */
+/* --- the store -----------------------------------------------------------------------------------------------------
+ */
 
 static void note_leaderless(struct agent *a)
 {
@@ -81,7 +82,8 @@ void gather_store(struct agent *a)
     a->dcs->ops->get_cluster(a->dcs, true, now_us + a->dynamic->policy.retry_timeout_us, on_cluster, a);
 }
 
-/* --- SQL ----------------------------------------------------------------------------------------------------------- */
+/* --- SQL -----------------------------------------------------------------------------------------------------------
+ */
 
 static void *copy_array(const void *items, size_t n, size_t size)
 {
@@ -149,7 +151,8 @@ static void on_probe(void *userdata, enum pg_probe_outcome outcome, const struct
     a->probe_busy = false;
     if (!pg_server_pid(a->server))
         return;
-    if (outcome != PG_PROBE_OK && (outcome != a->pg.outcome || a->pg.valid) && outcome != PG_PROBE_STARTING && !a->op.kind)
+    if (outcome != PG_PROBE_OK && (outcome != a->pg.outcome || a->pg.valid) && outcome != PG_PROBE_STARTING &&
+        !a->op.kind)
         log_warning("PostgreSQL does not answer: %s", err ? err->msg : "");
     a->pg.outcome = outcome;
     if (outcome == PG_PROBE_OK) {
@@ -194,7 +197,8 @@ bool agent_is_primary(const struct agent *a)
     return pg_server_pid(a->server) && a->pg.valid && !a->pg.facts.in_recovery;
 }
 
-/* --- the data directory -------------------------------------------------------------------------------------------- */
+/* --- the data directory --------------------------------------------------------------------------------------------
+ */
 
 static void on_control(void *userdata, int outcome, const struct local_pg *found, const struct err *err)
 {
@@ -221,7 +225,8 @@ void gather_control(struct agent *a)
         log_error("could not check the data directory: %s", err.msg);
 }
 
-/* --- the view ------------------------------------------------------------------------------------------------------ */
+/* --- the view ------------------------------------------------------------------------------------------------------
+ */
 
 static void view_keeper(const struct agent *a, struct keeper_view *k)
 {

@@ -100,8 +100,8 @@ struct keeper_link *keeper_link_free(struct keeper_link *k)
     return NULL;
 }
 
-int keeper_link_ask(struct keeper_link *k, enum keeper_op op, uint64_t lease_id, uint64_t deadline_us, int pid, int pidfd,
-                    keeper_answer_fn done, void *userdata, struct err *err)
+int keeper_link_ask(struct keeper_link *k, enum keeper_op op, uint64_t lease_id, uint64_t deadline_us, int pid,
+                    int pidfd, keeper_answer_fn done, void *userdata, struct err *err)
 {
     struct keeper_request request = {.version = KEEPER_PROTOCOL,
                                      .op = (uint16_t)op,

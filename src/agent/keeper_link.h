@@ -20,8 +20,8 @@ struct keeper_link *keeper_link_free(struct keeper_link *k);
  * Sends a request; done (may be NULL) is called from the loop with its answer. Each answer also becomes the snapshot of
  * keeper_link_last(). Returns 0, or -errno: the link is then gone and done is not called.
  */
-int keeper_link_ask(struct keeper_link *k, enum keeper_op op, uint64_t lease_id, uint64_t deadline_us, int pid, int pidfd,
-                    keeper_answer_fn done, void *userdata, struct err *err);
+int keeper_link_ask(struct keeper_link *k, enum keeper_op op, uint64_t lease_id, uint64_t deadline_us, int pid,
+                    int pidfd, keeper_answer_fn done, void *userdata, struct err *err);
 bool keeper_link_connected(const struct keeper_link *k);
 /* The newest answer; all zero before the first. Kept when the keeper is gone. */
 const struct keeper_answer *keeper_link_last(const struct keeper_link *k);

@@ -43,8 +43,8 @@ void op_bootstrap_failed(struct agent *a, const char *why)
     log_error("could not bootstrap the cluster: %s", why);
     a->memory.no_race_until_us = clock_now_us() + AGAIN_AFTER_US;
     if (a->op.stage <= STAGE_INITDB && a->op.initialize_revision) {
-        a->dcs->ops->delete(a->dcs, "initialize", DCS_REVISION, a->op.initialize_revision, dcs_deadline_us(a),
-                            on_ignored, a);
+        a->dcs->ops->delete (a->dcs, "initialize", DCS_REVISION, a->op.initialize_revision, dcs_deadline_us(a),
+                             on_ignored, a);
         op_end(a);
         return;
     }
@@ -196,7 +196,8 @@ static void on_race(void *userdata, struct dcs_answer *answer)
     }
     a->op.initialize_revision = answer->revision;
     a->op.stage = STAGE_INITDB;
-    if (fill_initdb(a->loop, a->config, a->cgroup_procs[0] ? a->cgroup_procs : NULL, on_initdb, a, &a->op.fill, &err) < 0)
+    if (fill_initdb(a->loop, a->config, a->cgroup_procs[0] ? a->cgroup_procs : NULL, on_initdb, a, &a->op.fill, &err) <
+        0)
         op_bootstrap_failed(a, err.msg);
 }
 
@@ -207,12 +208,13 @@ void op_bootstrap(struct agent *a, const struct ha_decision *d)
     a->dcs->ops->put(a->dcs, "initialize", "", DCS_ABSENT, 0, dcs_deadline_us(a), on_race, a);
 }
 
-/* Our earlier attempt died half-way. Only an empty initialize key can be its mark; a system identifier is a cluster's. */
+/* Our earlier attempt died half-way. Only an empty initialize key can be its mark; a system identifier is a cluster's.
+ */
 void op_abandon_bootstrap(struct agent *a, const struct ha_decision *d)
 {
     const struct text_key *key = a->cluster ? &a->cluster->initialize : NULL;
 
     if (key && key->exists && !cluster_sysid_is_valid(key->text))
-        a->dcs->ops->delete(a->dcs, "initialize", DCS_REVISION, key->revision, dcs_deadline_us(a), on_ignored, a);
+        a->dcs->ops->delete (a->dcs, "initialize", DCS_REVISION, key->revision, dcs_deadline_us(a), on_ignored, a);
     op_set_aside(a, d);
 }

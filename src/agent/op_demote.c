@@ -1,7 +1,7 @@
 /*
- * Giving up being primary, or just being up: stop by a ladder, have the keeper prove that nothing is left, then give the
- * leader key back. The stop waits for nobody: a walsender to a dead standby or a slow archiver cannot hold it up beyond
- * its budget. The key is never released before the proof (S3).
+ * Giving up being primary, or just being up: stop by a ladder, have the keeper prove that nothing is left, then give
+ * the leader key back. The stop waits for nobody: a walsender to a dead standby or a slow archiver cannot hold it up
+ * beyond its budget. The key is never released before the proof (S3).
  */
 #include <errno.h>
 #include "agent/parts.h"
@@ -49,7 +49,8 @@ static void proven(struct agent *a)
         tether_release(a, on_released);
         return;
     }
-    /* The lease could not be renewed in time; if the store can be reached after all, others need not wait for its end. */
+    /* The lease could not be renewed in time; if the store can be reached after all, others need not wait for its end.
+     */
     if (a->lease.held)
         tether_release(a, on_released_late);
     demoted(a);

@@ -1,4 +1,5 @@
-/* Asks the other members over their REST API what they have: positions for the leader race. All at once, short timeout. */
+/* Asks the other members over their REST API what they have: positions for the leader race. All at once, short timeout.
+ */
 #include <jansson.h>
 #include <string.h>
 #include "agent/parts.h"

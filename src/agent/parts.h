@@ -42,7 +42,7 @@ struct probe_result {
     bool valid;
     uint64_t answered_at_us, failing_since_us;
     enum pg_probe_outcome outcome;
-    struct pg_facts facts; /* walsenders, slots and pending are owned copies */
+    struct pg_facts facts;             /* walsenders, slots and pending are owned copies */
     struct node_walsender *walsenders; /* for the status, same number as facts.n_walsenders */
 };
 
@@ -83,7 +83,7 @@ struct agent {
     size_t n_peers, peers_waiting;
     uint64_t peers_asked_at_us;
 
-    struct lease lease;
+    struct leader_lease lease;
     bool renewing, lease_unknown_logged;
     bool keeper_refused;
     struct memory memory;

@@ -23,7 +23,8 @@ static bool leads(const struct agent *a)
     return a->lease.held && a->lease.deadline_us > clock_now_us() && agent_is_primary(a);
 }
 
-/* --- member key ---------------------------------------------------------------------------------------------------- */
+/* --- member key ----------------------------------------------------------------------------------------------------
+ */
 
 static enum pg_state operation_state(const struct agent *a)
 {
@@ -94,7 +95,8 @@ static char *print_member(struct agent *a)
     if (r.positions_known) {
         r.pending_restart = f->n_pending > 0;
         r.is_primary = !f->in_recovery;
-        r.xlog_lsn = f->in_recovery ? (f->receive_lsn > f->replay_lsn ? f->receive_lsn : f->replay_lsn) : f->current_lsn;
+        r.xlog_lsn =
+            f->in_recovery ? (f->receive_lsn > f->replay_lsn ? f->receive_lsn : f->replay_lsn) : f->current_lsn;
         r.replay_lsn = f->replay_lsn;
         r.receive_lsn = f->receive_lsn;
         r.replication_state = f->replication_state[0] ? f->replication_state : NULL;
@@ -133,7 +135,8 @@ static void publish_member(struct agent *a)
     free(json);
 }
 
-/* --- status -------------------------------------------------------------------------------------------------------- */
+/* --- status --------------------------------------------------------------------------------------------------------
+ */
 
 static void on_status(void *userdata, struct dcs_answer *answer)
 {
@@ -173,7 +176,8 @@ static void publish_status(struct agent *a)
     free(json);
 }
 
-/* --- history ------------------------------------------------------------------------------------------------------- */
+/* --- history -------------------------------------------------------------------------------------------------------
+ */
 
 static void on_history(void *userdata, struct dcs_answer *answer)
 {
@@ -238,7 +242,8 @@ static void publish_history(struct agent *a)
     free(json);
 }
 
-/* --- repairs: keys that must exist while somebody leads ------------------------------------------------------------- */
+/* --- repairs: keys that must exist while somebody leads -------------------------------------------------------------
+ */
 
 static void on_initialize(void *userdata, struct dcs_answer *answer)
 {
@@ -271,7 +276,8 @@ static void repair_keys(struct agent *a)
     }
 }
 
-/* --- replication slots ---------------------------------------------------------------------------------------------- */
+/* --- replication slots ----------------------------------------------------------------------------------------------
+ */
 
 static void on_slots(void *userdata, const struct pg_rows *rows, const struct err *err, const char *sqlstate)
 {

@@ -119,7 +119,7 @@ static int on_renew_timer(sd_event_source *source, uint64_t planned_us, void *us
 
 void tether_keep(struct agent *a, const struct dcs_answer *answer)
 {
-    a->lease = (struct lease){0};
+    a->lease = (struct leader_lease){0};
     keep_confirmation(a, answer);
     a->keeper_refused = false;
     log_info("acquired the leader key");
@@ -155,8 +155,8 @@ void tether_release(struct agent *a, dcs_done_fn done)
 
     a->lease.held = false;
     loop_timer_off(a->renew_timer);
-    a->dcs->ops->release_leader(a->dcs, a->config->name, session,
-                                clock_now_us() + a->dynamic->policy.retry_timeout_us, done, a);
+    a->dcs->ops->release_leader(a->dcs, a->config->name, session, clock_now_us() + a->dynamic->policy.retry_timeout_us,
+                                done, a);
 }
 
 void tether_tell_postmaster(struct agent *a)
@@ -174,7 +174,7 @@ void tether_adopt(struct agent *a, const struct keeper_answer *answer)
 {
     if (answer->state != KEEPER_ARMED)
         return;
-    a->lease = (struct lease){.held = true, .session = answer->lease_id, .deadline_us = answer->deadline_us};
+    a->lease = (struct leader_lease){.held = true, .session = answer->lease_id, .deadline_us = answer->deadline_us};
     a->dcs->ops->adopt_session(a->dcs, answer->lease_id, a->dynamic->policy.ttl_us);
     log_info("adopted the lease of an earlier agent, %" PRIu64 " ms left",
              clock_rest_us(clock_now_us(), answer->deadline_us) / 1000);

@@ -13,7 +13,7 @@
 #include "model/tags.h"
 
 /* Our hold on the leader key, as last confirmed by the store (S1). */
-struct lease {
+struct leader_lease {
     bool held;                /* acquired, and no renewal was refused since; says nothing about time */
     uint64_t session;         /* the store's lease the key hangs on */
     uint64_t deadline_us;     /* valid until then, drift allowance already taken off */
@@ -91,7 +91,7 @@ struct ha_view {
 
     const struct cluster *cluster; /* NULL: the store could not be read */
     bool cluster_is_fresh;         /* read, linearizable, after the event that started this cycle */
-    struct lease lease;
+    struct leader_lease lease;
     struct keeper_view keeper;
     struct local_pg pg;
     enum op_kind op;
