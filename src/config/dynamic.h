@@ -1,0 +1,45 @@
+/*
+ * The names of the dynamic configuration in one table, and its reading with two degrees of strictness: what comes from
+ * the store must not stop a member, what an operator writes into bootstrap.dcs should be right.
+ */
+#pragma once
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "config/config.h"
+#include "config/problems.h"
+
+enum dynamic_type {
+    DYNAMIC_SECONDS, /* uint64_t microseconds in struct policy */
+    DYNAMIC_TIMEOUT, /* the same for ttl and its like: an unusable value makes the whole configuration unusable */
+    DYNAMIC_BYTES,   /* uint64_t */
+    DYNAMIC_COUNT,   /* unsigned */
+    DYNAMIC_BOOL,    /* bool */
+    DYNAMIC_OTHER,   /* read by code of its own */
+    DYNAMIC_GROUP,
+    DYNAMIC_LOCAL,   /* belongs into the local file: a warning */
+    DYNAMIC_IGNORED, /* without effect here: a warning */
+    DYNAMIC_REFUSED, /* ignoring it would do harm: the whole configuration is refused */
+};
+
+struct dynamic_entry {
+    const char *path;
+    enum dynamic_type type;
+    size_t offset; /* into struct policy */
+    int64_t min;
+    const char *alias; /* older name, used when path is not there */
+    const char *text;
+};
+
+const struct dynamic_entry *dynamic_entries(size_t *ret_n);
+const struct dynamic_entry *dynamic_find(const char *path); /* also by alias; NULL if unknown */
+/* Near known name in the same group; NULL if there is none. */
+const char *dynamic_suggest(const char *path);
+
+/*
+ * As dynamic_parse(), from JSON that is already an object (json is its text). bad_value is the severity of values that
+ * the reference would replace by their defaults. problems is appended to.
+ */
+int dynamic_read(const json_t *root, const char *json, const struct config *local, enum problem_severity bad_value,
+                 struct config_problems *problems, struct dynamic **ret, struct err *err);
