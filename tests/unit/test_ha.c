@@ -407,6 +407,9 @@ static void test_diverged_node_is_rewound_set_aside_or_started_as_it_is(void **s
     CHECK("rewind impossible", HA_START_STANDBY, "n2");
     s.v.policy.remove_data_directory_on_diverged_timelines = true;
     CHECK("rewind impossible, copy allowed", HA_SET_ASIDE);
+    s.v.rewind_possible = true;
+    s.v.policy.use_pg_rewind = false;
+    CHECK("rewind not allowed, copy allowed", HA_SET_ASIDE);
 }
 
 static void test_empty_node_bootstraps_copies_or_waits(void **state)
