@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static void err_vset(struct err *err, int code, const char *fmt, va_list ap)
+static __attribute__((format(printf, 3, 0))) void err_vset(struct err *err, int code, const char *fmt, va_list ap)
 {
     err->code = code;
     (void)vsnprintf(err->msg, sizeof(err->msg), fmt, ap);

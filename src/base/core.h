@@ -30,5 +30,6 @@ int err_prefix(struct err *err, const char *fmt, ...) __attribute__((format(prin
 void freep(void *p);
 void closep(int *fd);
 
-/* Unbounded or silently truncating; base/text.h has what to use instead. */
+/* Unbounded or silently truncating; base/text.h has what to use instead. (With clang, fortified sprintf is a macro.) */
+#undef sprintf
 #pragma GCC poison sprintf strcpy strcat strncpy atoi

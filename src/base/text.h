@@ -36,7 +36,7 @@ struct textbuf {
 void textbuf_append(struct textbuf *b, const char *s, size_t len);
 void textbuf_puts(struct textbuf *b, const char *s);
 void textbuf_printf(struct textbuf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void textbuf_vprintf(struct textbuf *b, const char *fmt, va_list ap);
+void textbuf_vprintf(struct textbuf *b, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 /* Hands the string ("" when nothing was appended) to the caller, who frees it; NULL when memory ran out. */
 char *textbuf_take(struct textbuf *b);
 void textbuf_done(struct textbuf *b);

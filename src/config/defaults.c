@@ -269,6 +269,9 @@ void loader_finish_postgresql(struct loader *l)
     c->postgresql.remove_on_rewind_failure_is_set = loader_has(l, "postgresql.remove_data_directory_on_rewind_failure");
     c->postgresql.remove_on_diverged_timelines_is_set =
         loader_has(l, "postgresql.remove_data_directory_on_diverged_timelines");
+    if (!loader_has(l, "postgresql.authentication.replication.username"))
+        loader_problem_of(l, PROBLEM_ERROR, "postgresql.authentication.replication.username", NULL,
+                          "is missing; it has no default");
     drop_protected_parameters(l);
     check_replica_methods(l);
     check_options(l, "bootstrap.initdb", &c->bootstrap.initdb, initdb_ours, PROBLEM_ERROR);

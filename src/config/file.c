@@ -282,6 +282,7 @@ static void complain_of_unknown(struct loader *l, const config_setting_t *s, con
     const char *name = config_setting_name(s);
     const char *meant = schema_suggest(path);
     bool is_top_level = strchr(path, '.') == NULL;
+    const char *dynamic = is_top_level ? dynamic_suggest(name) : NULL;
 
     if (is_top_level && dynamic_find(name))
         loader_problem(l, PROBLEM_ERROR, s, path,
@@ -290,6 +291,9 @@ static void complain_of_unknown(struct loader *l, const config_setting_t *s, con
                        "\"%s\" belongs to the dynamic configuration of the cluster, not to this file", name);
     else if (meant)
         loader_problem(l, PROBLEM_ERROR, s, path, NULL, "unknown setting \"%s\"; did you mean \"%s\"?", name, meant);
+    else if (dynamic)
+        loader_problem(l, PROBLEM_ERROR, s, path, NULL, "unknown setting \"%s\"; did you mean \"bootstrap.dcs.%s\"?",
+                       name, dynamic);
     else
         loader_problem(l, PROBLEM_ERROR, s, path, NULL, "unknown setting \"%s\"", name);
 }

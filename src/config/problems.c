@@ -5,7 +5,7 @@
 
 enum { PROBLEMS_MAX = 500 };
 
-static char *print_message(const char *fmt, va_list ap)
+__attribute__((format(printf, 1, 0))) static char *print_message(const char *fmt, va_list ap)
 {
     struct textbuf b = {0};
 

@@ -20,6 +20,6 @@ struct problem_place {
 void problems_add(struct config_problems *p, enum problem_severity severity, struct problem_place place,
                   const char *hint, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 void problems_vadd(struct config_problems *p, enum problem_severity severity, struct problem_place place,
-                   const char *hint, const char *fmt, va_list ap);
+                   const char *hint, const char *fmt, va_list ap) __attribute__((format(printf, 5, 0)));
 /* Into the order in which the files are read: first_file first, then by name; within a file by line. */
 void problems_sort(struct config_problems *p, const char *first_file);

@@ -88,7 +88,7 @@ void loader_finish_store(struct loader *l)
         add_endpoint(l, "etcd3.url", l->draft.etcd3.url);
     if (l->draft.etcd3.proxy)
         add_endpoint(l, "etcd3.proxy", l->draft.etcd3.proxy);
-    if (loader_has(l, "etcd3.hosts") && dcs->hosts.n == 0)
+    if (loader_has(l, "etcd3.hosts") && l->draft.etcd3.hosts.n == 0)
         loader_problem_of(l, PROBLEM_ERROR, "etcd3.hosts", NULL, "must not be empty");
     check_tls(l);
     if (l->draft.c.scope)

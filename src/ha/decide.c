@@ -35,15 +35,6 @@ uint64_t ha_demote_at_us(const struct ha_view *v)
     return v->keeper.fence_at_us > budget_us ? v->keeper.fence_at_us - budget_us : 1;
 }
 
-bool ha_other_leads(const struct ha_view *v)
-{
-    const struct leader_key *key = &v->cluster->leader;
-
-    if (!key->exists)
-        return false;
-    return !v->lease.held || strcmp(key->name, v->name) != 0 || key->session != v->lease.session;
-}
-
 const struct member *ha_running_leader(const struct ha_view *v)
 {
     const struct member *leader;

@@ -6,21 +6,14 @@ enum { CRASH_STARTS_MAX = 3 };
 /* Can crash recovery bring it back as the primary it was, on the same timeline? */
 static bool was_primary_here(const struct ha_view *v)
 {
-    if (!v->memory.was_primary)
-        return false;
-    switch (v->pg.control_state) {
-    case PG_CONTROL_IN_PRODUCTION:
-    case PG_CONTROL_IN_CRASH_RECOVERY:
-    case PG_CONTROL_SHUTTING_DOWN:
-    case PG_CONTROL_SHUT_DOWN:
-        return true;
-    case PG_CONTROL_UNKNOWN:
-    case PG_CONTROL_STARTING_UP:
-    case PG_CONTROL_SHUT_DOWN_IN_RECOVERY:
-    case PG_CONTROL_IN_ARCHIVE_RECOVERY:
-        break;
-    }
-    return false;
+    static const bool of_a_primary[] = {
+        [PG_CONTROL_SHUT_DOWN] = true,
+        [PG_CONTROL_SHUTTING_DOWN] = true,
+        [PG_CONTROL_IN_CRASH_RECOVERY] = true,
+        [PG_CONTROL_IN_PRODUCTION] = true,
+    };
+
+    return v->memory.was_primary && of_a_primary[v->pg.control_state];
 }
 
 /* PostgreSQL is down under a lease that is still ours: start it again here, or let another take over. */

@@ -8,8 +8,6 @@ struct ha_decision ha_say_target(enum ha_action action, const char *target, cons
 struct ha_decision ha_say_stop(enum ha_action action, enum ha_urgency urgency, bool release, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* The store shows a leader key that is not the one we hold: another node's, or our name on a foreign lease (S9). */
-bool ha_other_leads(const struct ha_view *v);
 /* The leader's member key if it is another node whose PostgreSQL runs as a primary now, else NULL. */
 const struct member *ha_running_leader(const struct ha_view *v);
 

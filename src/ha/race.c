@@ -5,7 +5,11 @@
 #include <string.h>
 #include "ha/parts.h"
 
-enum { RACE_RETRY_US = 500000 };
+/*
+ * The settling time: when the leader key vanishes every member looks at its own position anew, and WAL receivers of a
+ * dead leader hand on their last bytes. Asked sooner, a peer would answer with less than it has.
+ */
+enum { RACE_RETRY_US = 500000, RACE_SETTLE_US = 100000 };
 
 /* The first rule about this node itself that keeps it out of the election; false if there is none. */
 static bool we_are_barred(const struct ha_view *v, struct ha_decision *ret)
@@ -71,6 +75,11 @@ struct ha_decision ha_decide_race(const struct ha_view *v)
         return d;
     if (v->was_frozen || !v->cluster_is_fresh)
         return ha_say(HA_READ_STORE, "no leader: reading the store again before the election");
+    if (v->now_us - v->memory.leaderless_since_us < RACE_SETTLE_US) {
+        d = ha_say(HA_NOTHING, "no leader: waiting for the members to know their positions");
+        d.wake_at_us = v->memory.leaderless_since_us + RACE_SETTLE_US;
+        return d;
+    }
     if (v->peers_asked_at_us < v->cluster->read_sent_at_us)
         return ha_say(HA_ASK_PEERS, "no leader: asking the other members for their positions");
     for (size_t i = 0; i < v->n_peers; i++) {

@@ -41,6 +41,14 @@ static struct ha_decision decide_follow(const struct ha_view *v)
     return ha_say(HA_NOTHING, "no action. I am (%s), a secondary, and following a leader (%s)", v->name, leader_name);
 }
 
+/* The store shows the very key we hold: our name, on our lease (S9). */
+static bool our_key_is_shown(const struct ha_view *v)
+{
+    const struct leader_key *key = &v->cluster->leader;
+
+    return key->exists && strcmp(key->name, v->name) == 0 && key->session == v->lease.session;
+}
+
 /* We hold the leader key and PostgreSQL is in recovery. */
 static struct ha_decision decide_elected(const struct ha_view *v)
 {
@@ -55,7 +63,7 @@ static struct ha_decision decide_elected(const struct ha_view *v)
     }
     if (v->was_frozen || !v->cluster || !v->cluster_is_fresh)
         return ha_say(HA_READ_STORE, "reading the store again before promoting");
-    if (!v->cluster->leader.exists || ha_other_leads(v))
+    if (!our_key_is_shown(v))
         return ha_say(HA_READ_STORE, "not promoting: the store does not show our leader key");
     return ha_say(HA_PROMOTE, "elected leader: promoting");
 }

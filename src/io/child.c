@@ -39,9 +39,9 @@ struct child {
 };
 
 /* Also takes back a source that child_detach() has left to the loop. */
-static sd_event_source *drop_source(struct child *c, sd_event_source *source)
+static sd_event_source *drop_source(sd_event_source *source)
 {
-    if (source && c->detached) {
+    if (source && sd_event_source_get_floating(source) > 0) {
         (void)sd_event_source_ref(source);
         (void)sd_event_source_set_floating(source, false);
         (void)sd_event_source_set_destroy_callback(source, NULL);
@@ -51,9 +51,9 @@ static sd_event_source *drop_source(struct child *c, sd_event_source *source)
 
 static void drop_sources(struct child *c)
 {
-    c->exit_source = drop_source(c, c->exit_source);
-    c->output_source = drop_source(c, c->output_source);
-    c->timer = drop_source(c, c->timer);
+    c->exit_source = drop_source(c->exit_source);
+    c->output_source = drop_source(c->output_source);
+    c->timer = drop_source(c->timer);
 }
 
 static void release(struct child *c)
@@ -141,7 +141,7 @@ static int on_output(sd_event_source *source, int fd, uint32_t events, void *use
     (void)events;
     if (read_output(c, 1))
         return 0;
-    c->output_source = drop_source(c, c->output_source);
+    c->output_source = drop_source(c->output_source);
     if (c->exited)
         finish(c);
     return 0;
@@ -184,7 +184,7 @@ static int on_exit_of_child(sd_event_source *source, int fd, uint32_t events, vo
     (void)events;
     c->exited = true;
     (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
-    if (!c->output_source) {
+    if (!c->output_source || c->detached) {
         finish(c);
         return 0;
     }

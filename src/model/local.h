@@ -40,10 +40,8 @@ struct local_pg {
     uint64_t starting_since_us;     /* when it last entered "starting"; 0 = not starting */
 };
 
-/* The position that counts in a leader race: what this node would have to offer. */
+/* The position of a standby that counts in a leader race: what this node would have to offer. */
 static inline uint64_t local_pg_lsn(const struct local_pg *pg)
 {
-    if (!pg->in_recovery)
-        return pg->current_lsn;
     return pg->receive_lsn > pg->replay_lsn ? pg->receive_lsn : pg->replay_lsn;
 }

@@ -1,0 +1,766 @@
+/*
+ * Every rule of the decision core as a row: a healthy node of some kind, what is changed in it, what must be decided.
+ * The nodes: `leader()` runs as a primary with lease and armed keeper; `standby()` follows leader "n2"; the clock is
+ * 100 s.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <string.h>
+#include "ha/ha.h"
+
+#define S UINT64_C(1000000)
+#define SYSID_TEXT "7412345678901234567"
+#define SYSID UINT64_C(7412345678901234567)
+enum { LEASE_ID = 77 };
+
+/* The scene of one row; pointers in the view point into it. */
+static struct scene {
+    struct ha_view v;
+    struct cluster c;
+    struct member members[3];
+    struct peer peers[2];
+    struct history_line history[1];
+} s;
+
+static void add_member(size_t i, const char *name, enum pg_role role)
+{
+    struct member *m = &s.members[i];
+
+    *m = (struct member){.state = PG_STATE_RUNNING, .role = role, .tags = TAGS_DEFAULT, .timeline = 1};
+    (void)snprintf(m->name, sizeof(m->name), "%s", name);
+    (void)snprintf(m->conn_url, sizeof(m->conn_url), "postgres://10.0.0.%zu:5432/postgres", i);
+    (void)snprintf(m->api_url, sizeof(m->api_url), "http://10.0.0.%zu:8008/patroni", i);
+}
+
+static void set_leader(const char *name, uint64_t session)
+{
+    s.c.leader = (struct leader_key){.exists = name != NULL, .session = session};
+    if (name)
+        (void)snprintf(s.c.leader.name, sizeof(s.c.leader.name), "%s", name);
+}
+
+/* Node "n1" of three, nothing running, nothing held. */
+static void scene(void)
+{
+    memset(&s, 0, sizeof(s));
+    add_member(0, "n1", PG_ROLE_REPLICA);
+    add_member(1, "n2", PG_ROLE_PRIMARY);
+    add_member(2, "n3", PG_ROLE_REPLICA);
+    s.c.members = s.members;
+    s.c.n_members = 3;
+    s.c.initialize = (struct text_key){.exists = true, .text = (char *)SYSID_TEXT, .revision = 1};
+    s.c.read_sent_at_us = 99 * S;
+    s.v = (struct ha_view){.now_us = 100 * S,
+                           .name = "n1",
+                           .tags = TAGS_DEFAULT,
+                           .policy = POLICY_DEFAULT,
+                           .rewind_possible = true,
+                           .cluster = &s.c,
+                           .cluster_is_fresh = true,
+                           .keeper = {.connected = true, .dead_proven = true}};
+    s.v.policy.use_pg_rewind = true;
+    s.v.pg.data_dir_known = true;
+    s.v.peers = s.peers;
+}
+
+static void standby(void)
+{
+    scene();
+    set_leader("n2", 5);
+    s.v.pg.running = s.v.pg.accepting = s.v.pg.in_recovery = s.v.pg.streaming = true;
+    s.v.pg.receive_lsn = s.v.pg.replay_lsn = 1000;
+    s.v.pg.timeline = 1;
+    (void)snprintf(s.v.pg.follows, sizeof(s.v.pg.follows), "n2");
+}
+
+/* A standby after the leader key vanished, peers asked. */
+static void candidate(void)
+{
+    standby();
+    set_leader(NULL, 0);
+    s.v.peers_asked_at_us = 99 * S + 1;
+    s.v.n_peers = 1;
+    s.peers[0] = (struct peer){.name = "n3", .answered = true, .lsn = 1000, .timeline = 1, .failover_priority = 1};
+}
+
+static void hold_lease(void)
+{
+    set_leader("n1", LEASE_ID);
+    s.v.lease =
+        (struct leader_lease){.held = true, .session = LEASE_ID, .deadline_us = 120 * S, .confirmed_at_us = 98 * S};
+}
+
+static void arm(void)
+{
+    s.v.keeper.armed = true;
+    s.v.keeper.dead_proven = false;
+    s.v.keeper.fence_at_us = 117 * S;
+}
+
+static void elected(void)
+{
+    standby();
+    hold_lease();
+}
+
+static void leader(void)
+{
+    elected();
+    arm();
+    s.v.pg.in_recovery = false;
+    s.v.pg.current_lsn = 1000;
+    s.v.memory.was_primary = true;
+}
+
+/* The postmaster of the leader has just died. */
+static void crashed(void)
+{
+    leader();
+    s.v.pg.running = s.v.pg.accepting = false;
+    s.v.pg.control_known = true;
+    s.v.pg.control_state = PG_CONTROL_IN_PRODUCTION;
+    s.v.pg.sysid = SYSID;
+    s.v.memory.crashed = true;
+    s.v.memory.crashed_at_us = 99 * S;
+}
+
+/* A node with a data directory whose server is down, n2 leads. */
+static void down(void)
+{
+    scene();
+    set_leader("n2", 5);
+    s.v.pg.control_known = true;
+    s.v.pg.control_state = PG_CONTROL_SHUT_DOWN;
+    s.v.pg.sysid = SYSID;
+}
+
+static void empty(void)
+{
+    scene();
+    s.v.pg.data_dir_empty = true;
+}
+
+/* A fresh cluster: nothing in the store but members. */
+static void virgin(void)
+{
+    empty();
+    s.c.initialize = (struct text_key){0};
+}
+
+static void divergence(enum divergence what, const char *from)
+{
+    s.v.memory.divergence = what;
+    (void)snprintf(s.v.memory.divergence_from, sizeof(s.v.memory.divergence_from), "%s", from);
+}
+
+struct want {
+    enum ha_action action;
+    const char *target; /* NULL: do not care */
+    int release;        /* -1: do not care */
+    enum ha_urgency urgency;
+};
+
+#define CHECK(name, ...) check(name, (struct want){__VA_ARGS__})
+
+static void check(const char *name, struct want want)
+{
+    struct ha_decision got = ha_decide(&s.v);
+
+    if (got.action != want.action)
+        fail_msg("%s: decided %d (%s), wanted %d", name, (int)got.action, got.reason, (int)want.action);
+    if (!got.reason[0])
+        fail_msg("%s: no reason given", name);
+    if (want.target && strcmp(want.target, got.target) != 0)
+        fail_msg("%s: target \"%s\", wanted \"%s\"", name, got.target, want.target);
+    if (got.action == HA_DEMOTE && (got.release != (want.release == 1) || got.urgency != want.urgency))
+        fail_msg("%s: release %d urgency %d (%s)", name, got.release, (int)got.urgency, got.reason);
+}
+
+static void test_leader_with_a_valid_lease_does_nothing_until_the_demotion_point(void **state)
+{
+    (void)state;
+    leader();
+    CHECK("a healthy leader", HA_NOTHING);
+    assert_true(ha_demote_at_us(&s.v) == 114 * S);
+    assert_true(ha_decide(&s.v).wake_at_us == 114 * S);
+    s.v.now_us = 114 * S - 1;
+    CHECK("the last instant before", HA_NOTHING);
+    s.v.now_us = 114 * S;
+    CHECK("the point itself", HA_DEMOTE, .release = 0, .urgency = HA_SWIFT);
+    leader();
+    s.v.cluster = NULL;
+    CHECK("the store cannot be read, but the lease is valid", HA_NOTHING);
+    leader();
+    s.v.keeper.fence_at_us = 2 * S;
+    assert_true(ha_demote_at_us(&s.v) == 1);
+    s.v.keeper.armed = false;
+    assert_true(ha_demote_at_us(&s.v) == 0);
+}
+
+static void test_primary_without_what_it_needs_is_demoted(void **state)
+{
+    (void)state;
+    leader();
+    s.v.lease.held = false;
+    CHECK("no lease", HA_DEMOTE, .release = 0, .urgency = HA_AT_ONCE);
+    leader();
+    s.v.keeper.armed = false;
+    CHECK("keeper not armed", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+    leader();
+    s.v.pg.data_dir_empty = true;
+    CHECK("data directory gone", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+    s.v.pg.data_dir_known = false;
+    CHECK("data directory not known", HA_NOTHING);
+    leader();
+    s.v.pg.hung = true;
+    CHECK("hung", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+}
+
+static void test_without_keeper_a_primary_waits_for_a_successor_until_the_demotion_point(void **state)
+{
+    (void)state;
+    leader();
+    s.v.keeper.connected = false;
+    CHECK("before the point", HA_NOTHING);
+    s.v.now_us = 114 * S;
+    CHECK("at the point", HA_DEMOTE, .release = 0, .urgency = HA_AT_ONCE);
+    s.v.keeper.armed = false;
+    s.v.now_us = 100 * S;
+    CHECK("never armed", HA_DEMOTE, .release = 0, .urgency = HA_AT_ONCE);
+    candidate();
+    s.v.keeper.connected = false;
+    CHECK("a candidate does not race", HA_NOTHING);
+    arm();
+    s.v.now_us = 114 * S;
+    CHECK("armed while promoting", HA_DEMOTE, .release = 0, .urgency = HA_AT_ONCE);
+    down();
+    s.v.keeper.connected = false;
+    CHECK("a stopped node does not start", HA_NOTHING);
+}
+
+static void test_operation_in_flight_is_left_alone_while_the_lease_holds(void **state)
+{
+    (void)state;
+    leader();
+    s.v.op = OP_PROMOTE;
+    s.v.op_since_us = 99 * S;
+    CHECK("promoting", HA_NOTHING);
+    s.v.lease.held = false;
+    CHECK("promoting without lease", HA_DEMOTE, .release = 0, .urgency = HA_AT_ONCE);
+    s.v.op = OP_START_PRIMARY;
+    CHECK("starting as primary without lease", HA_DEMOTE, .release = 0, .urgency = HA_AT_ONCE);
+    leader();
+    s.v.op = OP_START_PRIMARY;
+    s.v.now_us = 114 * S;
+    s.v.op_since_us = 99 * S;
+    CHECK("at the demotion point", HA_DEMOTE, .release = 0, .urgency = HA_AT_ONCE);
+    s.v.op = OP_DEMOTE;
+    CHECK("already demoting", HA_NOTHING);
+    leader();
+    s.v.op = OP_START_PRIMARY;
+    s.v.policy.primary_start_timeout_us = 5 * S;
+    s.v.op_since_us = 95 * S;
+    CHECK("start timeout", HA_DEMOTE, .release = 1, .urgency = HA_SWIFT);
+    s.v.op_since_us = 95 * S + 1;
+    CHECK("just before the start timeout", HA_NOTHING);
+    s.v.policy.primary_start_timeout_us = 0;
+    CHECK("no start timeout", HA_NOTHING);
+    empty();
+    s.v.op = OP_CLONE;
+    CHECK("cloning", HA_NOTHING);
+}
+
+static void test_stopping_hands_over_then_proves_then_releases_then_exits(void **state)
+{
+    (void)state;
+    leader();
+    s.v.stopping = true;
+    CHECK("primary", HA_DEMOTE, .release = 1, .urgency = HA_GRACEFUL);
+    elected();
+    arm();
+    s.v.stopping = true;
+    CHECK("armed standby", HA_DEMOTE, .release = 1, .urgency = HA_GRACEFUL);
+    standby();
+    s.v.stopping = true;
+    CHECK("standby", HA_STOP);
+    crashed();
+    s.v.stopping = true;
+    CHECK("down, still armed", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+    down();
+    s.v.stopping = true;
+    s.v.keeper.dead_proven = false;
+    CHECK("down, not proven", HA_DEMOTE, .release = 0, .urgency = HA_AT_ONCE);
+    down();
+    hold_lease();
+    s.v.stopping = true;
+    CHECK("down, still holding the key", HA_RELEASE);
+    down();
+    s.v.stopping = true;
+    CHECK("all done", HA_EXIT);
+}
+
+static void test_crashed_leader_is_started_again_or_hands_over(void **state)
+{
+    (void)state;
+    crashed();
+    CHECK("first crash", HA_START_PRIMARY);
+    s.v.pg.control_state = PG_CONTROL_SHUTTING_DOWN;
+    CHECK("shutting down", HA_START_PRIMARY);
+    s.v.pg.control_state = PG_CONTROL_SHUT_DOWN;
+    CHECK("shut down by somebody", HA_START_PRIMARY);
+    s.v.pg.control_state = PG_CONTROL_IN_CRASH_RECOVERY;
+    CHECK("in crash recovery", HA_START_PRIMARY);
+    for (int i = PG_CONTROL_UNKNOWN; i <= PG_CONTROL_SHUT_DOWN_IN_RECOVERY; i++) {
+        if (i == PG_CONTROL_SHUT_DOWN)
+            continue;
+        s.v.pg.control_state = (enum pg_control_state)i;
+        CHECK("not a primary's control file", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+    }
+    s.v.pg.control_state = PG_CONTROL_IN_ARCHIVE_RECOVERY;
+    CHECK("a standby's control file", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+    crashed();
+    s.v.memory.was_primary = false;
+    CHECK("was a standby", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+    crashed();
+    s.v.pg.control_known = false;
+    CHECK("control file not read yet", HA_NOTHING);
+    s.v.policy.primary_start_timeout_us = 0;
+    CHECK("fail over at once, whatever the control file says", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+    crashed();
+    s.v.policy.primary_start_timeout_us = 1 * S;
+    CHECK("too long down", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+    crashed();
+    s.v.memory.failed_starts = 2;
+    CHECK("two failed starts", HA_START_PRIMARY);
+    s.v.memory.retry_start_at_us = 101 * S;
+    CHECK("waiting for the next try", HA_NOTHING);
+    s.v.memory.failed_starts = 3;
+    CHECK("three failed starts", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+    crashed();
+    s.v.now_us = 114 * S;
+    CHECK("the lease runs out meanwhile", HA_DEMOTE, .release = 0, .urgency = HA_AT_ONCE);
+    crashed();
+    s.v.bootstrap_incomplete = true;
+    CHECK("half-made cluster", HA_ABANDON_BOOTSTRAP);
+}
+
+static void test_stopped_node_comes_back_as_a_standby(void **state)
+{
+    (void)state;
+    down();
+    CHECK("leader there: compare timelines first", HA_CHECK_REWIND, "n2");
+    s.v.memory.retry_check_at_us = 101 * S;
+    CHECK("the last comparison could not be made", HA_NOTHING);
+    divergence(DIVERGENCE_NONE, "n2");
+    CHECK("not diverged", HA_START_STANDBY, "n2");
+    divergence(DIVERGENCE_NONE, "n3");
+    s.v.memory.retry_check_at_us = 0;
+    CHECK("not diverged from somebody else", HA_CHECK_REWIND, "n2");
+    divergence(DIVERGENCE_FOUND, "n3");
+    CHECK("diverged from somebody else", HA_CHECK_REWIND, "n2");
+    s.v.policy.use_pg_rewind = false;
+    CHECK("nothing could be done about it anyway", HA_START_STANDBY, "n2");
+    s.v.policy.remove_data_directory_on_diverged_timelines = true;
+    CHECK("a new copy could", HA_CHECK_REWIND, "n2");
+    down();
+    set_leader(NULL, 0);
+    CHECK("no leader", HA_START_STANDBY, "");
+    down();
+    s.v.cluster = NULL;
+    CHECK("no store", HA_START_STANDBY, "");
+    down();
+    s.members[1].state = PG_STATE_STARTING;
+    CHECK("leader not ready", HA_START_STANDBY, "n2");
+    down();
+    s.v.keeper.dead_proven = false;
+    CHECK("not proven dead", HA_DEMOTE, .release = 0, .urgency = HA_AT_ONCE);
+    down();
+    arm();
+    CHECK("still armed", HA_DEMOTE, .release = 0, .urgency = HA_AT_ONCE);
+    down();
+    s.v.pg.control_known = false;
+    CHECK("control file not read yet", HA_NOTHING);
+    down();
+    s.v.policy.pause = true;
+    CHECK("paused", HA_NOTHING);
+    down();
+    s.v.memory.retry_start_at_us = 101 * S;
+    CHECK("the last start failed", HA_NOTHING);
+}
+
+static void test_diverged_node_is_rewound_set_aside_or_started_as_it_is(void **state)
+{
+    (void)state;
+    down();
+    divergence(DIVERGENCE_FOUND, "n2");
+    CHECK("rewind", HA_REWIND, "n2");
+    s.v.memory.rewind_failed = true;
+    CHECK("rewind failed, no copy allowed", HA_START_STANDBY, "n2");
+    s.v.policy.remove_data_directory_on_rewind_failure = true;
+    CHECK("rewind failed, copy allowed", HA_SET_ASIDE);
+    s.v.memory.rewind_failed = false;
+    s.v.rewind_possible = false;
+    CHECK("rewind impossible", HA_START_STANDBY, "n2");
+    s.v.policy.remove_data_directory_on_diverged_timelines = true;
+    CHECK("rewind impossible, copy allowed", HA_SET_ASIDE);
+    s.v.rewind_possible = true;
+    s.v.policy.use_pg_rewind = false;
+    CHECK("rewind not allowed, copy allowed", HA_SET_ASIDE);
+}
+
+static void test_empty_node_bootstraps_copies_or_waits(void **state)
+{
+    (void)state;
+    virgin();
+    CHECK("a virgin cluster", HA_BOOTSTRAP);
+    s.v.cluster_is_fresh = false;
+    CHECK("not read lately", HA_READ_STORE);
+    s.v.cluster_is_fresh = true;
+    s.v.was_frozen = true;
+    CHECK("frozen meanwhile", HA_READ_STORE);
+    virgin();
+    s.v.tags.nofailover = true;
+    CHECK("nofailover", HA_NOTHING);
+    virgin();
+    s.v.keeper.watchdog_unusable = true;
+    CHECK("watchdog required", HA_NOTHING);
+    virgin();
+    s.v.memory.no_race_until_us = 101 * S;
+    CHECK("after a failure", HA_NOTHING);
+    virgin();
+    s.v.policy.pause = true;
+    CHECK("paused", HA_NOTHING);
+    virgin();
+    s.v.cluster = NULL;
+    CHECK("no store", HA_NOTHING);
+    virgin();
+    s.c.initialize = (struct text_key){.exists = true, .text = (char *)"", .revision = 1};
+    CHECK("somebody else bootstraps", HA_NOTHING);
+    set_leader("n2", 5);
+    CHECK("and holds the leader key already", HA_NOTHING);
+    empty();
+    CHECK("cluster known, no leader", HA_NOTHING);
+    set_leader("n2", 5);
+    CHECK("leader there", HA_CLONE, "n2");
+    s.members[2].tags.clonefrom = true;
+    CHECK("clonefrom", HA_CLONE, "n3");
+    s.members[2].timeline = 9;
+    CHECK("clonefrom on another timeline", HA_CLONE, "n2");
+    s.members[2].timeline = 1;
+    s.members[2].state = PG_STATE_STOPPED;
+    CHECK("clonefrom down", HA_CLONE, "n2");
+    s.members[2].tags.clonefrom = false;
+    s.members[1].tags.clonefrom = true;
+    CHECK("clonefrom on the leader", HA_CLONE, "n2");
+    s.members[1].tags.clonefrom = false;
+    s.members[0].tags.clonefrom = true;
+    CHECK("clonefrom on myself", HA_CLONE, "n2");
+    s.v.memory.retry_clone_at_us = 101 * S;
+    CHECK("the last copy failed", HA_NOTHING);
+    empty();
+    set_leader("n2", 5);
+    s.members[1].role = PG_ROLE_REPLICA;
+    CHECK("leader not promoted yet", HA_NOTHING);
+    set_leader("n9", 5);
+    CHECK("leader without member key", HA_NOTHING);
+    empty();
+    set_leader("n1", 5);
+    CHECK("our name on the leader key", HA_NOTHING);
+    empty();
+    hold_lease();
+    CHECK("holding the key", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+    empty();
+    arm();
+    CHECK("armed", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+}
+
+static void test_data_directory_that_cannot_be_used_is_left_alone(void **state)
+{
+    (void)state;
+    down();
+    s.v.pg.data_dir_known = false;
+    CHECK("not known", HA_NOTHING);
+    down();
+    s.v.pg.data_dir_foreign = true;
+    CHECK("foreign", HA_NOTHING);
+    down();
+    s.v.pg.sysid = SYSID + 1;
+    CHECK("another cluster's", HA_EXIT);
+    s.c.initialize.text = (char *)"";
+    CHECK("initialize key empty", HA_START_STANDBY, "n2");
+    s.c.initialize.exists = false;
+    CHECK("initialize key missing", HA_START_STANDBY, "n2");
+    down();
+    s.v.pg.sysid = SYSID + 1;
+    s.v.pg.control_known = false;
+    CHECK("not read yet", HA_NOTHING);
+    down();
+    s.v.pg.sysid = SYSID + 1;
+    s.v.cluster = NULL;
+    CHECK("no store to compare with", HA_START_STANDBY, "");
+    empty();
+    s.v.pg.control_known = true;
+    set_leader("n2", 5);
+    CHECK("an empty directory has no identifier", HA_CLONE, "n2");
+}
+
+static void test_standby_follows_its_leader(void **state)
+{
+    (void)state;
+    standby();
+    CHECK("all well", HA_NOTHING);
+    s.v.pg.follows[0] = '\0';
+    CHECK("following nobody", HA_FOLLOW, "n2");
+    standby();
+    set_leader("n3", 6);
+    s.members[2].role = PG_ROLE_PRIMARY;
+    CHECK("new leader", HA_FOLLOW, "n3");
+    s.members[2].role = PG_ROLE_REPLICA;
+    CHECK("new leader not promoted yet", HA_NOTHING);
+    standby();
+    s.v.tags.nostream = true;
+    CHECK("nostream", HA_FOLLOW, "");
+    s.v.pg.follows[0] = '\0';
+    CHECK("nostream, following nobody", HA_NOTHING);
+    standby();
+    (void)snprintf(s.v.tags.replicatefrom, sizeof(s.v.tags.replicatefrom), "n3");
+    CHECK("cascading", HA_FOLLOW, "n3");
+    s.members[2].conn_url[0] = '\0';
+    CHECK("cascading from one without address", HA_NOTHING);
+    (void)snprintf(s.v.tags.replicatefrom, sizeof(s.v.tags.replicatefrom), "n9");
+    CHECK("cascading from an unknown one", HA_NOTHING);
+    (void)snprintf(s.v.tags.replicatefrom, sizeof(s.v.tags.replicatefrom), "n1");
+    CHECK("cascading from itself", HA_NOTHING);
+    standby();
+    s.members[1].conn_url[0] = '\0';
+    s.v.pg.follows[0] = '\0';
+    CHECK("leader without address", HA_NOTHING);
+    standby();
+    s.v.pg.accepting = false;
+    CHECK("starting", HA_NOTHING);
+    s.v.pg.hung = true;
+    CHECK("hung", HA_NOTHING);
+    standby();
+    s.v.cluster = NULL;
+    CHECK("no store", HA_NOTHING);
+    standby();
+    set_leader("n1", 5);
+    CHECK("our name on a foreign lease (S9)", HA_NOTHING);
+    standby();
+    arm();
+    CHECK("armed without lease", HA_DEMOTE, .release = 0, .urgency = HA_AT_ONCE);
+    s.v.now_us = 114 * S;
+    CHECK("armed past the point", HA_DEMOTE, .release = 0, .urgency = HA_AT_ONCE);
+    standby();
+    s.v.pg.data_dir_empty = true;
+    CHECK("data directory gone", HA_STOP);
+    s.v.pg.data_dir_known = false;
+    CHECK("data directory not known", HA_NOTHING);
+}
+
+static void test_standby_that_does_not_stream_is_compared_with_the_leader(void **state)
+{
+    (void)state;
+    standby();
+    s.v.memory.not_streaming_since_us = 80 * S;
+    CHECK("for two loop_waits", HA_CHECK_REWIND, "n2");
+    s.v.memory.not_streaming_since_us = 80 * S + 1;
+    CHECK("not that long", HA_NOTHING);
+    s.v.memory.not_streaming_since_us = 80 * S;
+    s.v.memory.retry_check_at_us = 101 * S;
+    CHECK("asked a moment ago", HA_NOTHING);
+    s.v.memory.retry_check_at_us = 0;
+    divergence(DIVERGENCE_NONE, "n2");
+    CHECK("compared already", HA_NOTHING);
+    divergence(DIVERGENCE_NONE, "n3");
+    CHECK("compared with another", HA_CHECK_REWIND, "n2");
+    s.v.policy.use_pg_rewind = false;
+    CHECK("nothing to be done", HA_NOTHING);
+    s.v.policy.remove_data_directory_on_diverged_timelines = true;
+    CHECK("a copy to be made", HA_CHECK_REWIND, "n2");
+    standby();
+    divergence(DIVERGENCE_FOUND, "n2");
+    CHECK("diverged", HA_REWIND, "n2");
+    s.v.rewind_possible = false;
+    CHECK("rewind impossible", HA_NOTHING);
+    s.v.rewind_possible = true;
+    s.v.memory.rewind_failed = true;
+    CHECK("rewind failed", HA_NOTHING);
+    s.v.memory.rewind_failed = false;
+    s.v.policy.use_pg_rewind = false;
+    CHECK("rewind not allowed", HA_NOTHING);
+    standby();
+    divergence(DIVERGENCE_FOUND, "n3");
+    CHECK("diverged from another", HA_NOTHING);
+}
+
+static void test_elected_node_promotes_only_on_a_fresh_view_of_its_own_key(void **state)
+{
+    (void)state;
+    elected();
+    CHECK("elected", HA_PROMOTE);
+    s.v.was_frozen = true;
+    CHECK("frozen", HA_READ_STORE);
+    s.v.was_frozen = false;
+    s.v.cluster_is_fresh = false;
+    CHECK("stale", HA_READ_STORE);
+    s.v.cluster = NULL;
+    CHECK("no store", HA_READ_STORE);
+    elected();
+    set_leader(NULL, 0);
+    CHECK("the store shows no key", HA_READ_STORE);
+    set_leader("n2", LEASE_ID);
+    CHECK("the store shows another's", HA_READ_STORE);
+    set_leader("n1", LEASE_ID + 1);
+    CHECK("the store shows our name on another lease", HA_READ_STORE);
+    elected();
+    s.v.keeper.refused = true;
+    CHECK("the keeper refuses", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+    elected();
+    s.v.lease.deadline_us = 100 * S;
+    CHECK("the lease ran out", HA_DEMOTE, .release = 0, .urgency = HA_AT_ONCE);
+    elected();
+    s.v.pg.accepting = false;
+    s.v.pg.starting_since_us = 99 * S;
+    CHECK("starting up", HA_NOTHING);
+    s.v.policy.primary_start_timeout_us = 1 * S;
+    CHECK("starting for too long", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+}
+
+static void test_race_is_entered_only_by_those_who_may(void **state)
+{
+    (void)state;
+    candidate();
+    CHECK("nobody before us", HA_ACQUIRE);
+    s.v.was_frozen = true;
+    CHECK("frozen", HA_READ_STORE);
+    candidate();
+    s.v.cluster_is_fresh = false;
+    CHECK("stale", HA_READ_STORE);
+    candidate();
+    s.v.peers_asked_at_us = 99 * S - 1;
+    CHECK("peers not asked since the read", HA_ASK_PEERS);
+    candidate();
+    s.v.memory.leaderless_since_us = 100 * S - 50000;
+    s.v.peers_asked_at_us = 99 * S - 1;
+    CHECK("not yet settled", HA_NOTHING);
+    candidate();
+    s.v.policy.pause = true;
+    CHECK("paused", HA_NOTHING);
+    candidate();
+    s.v.tags.nofailover = true;
+    CHECK("nofailover", HA_NOTHING);
+    candidate();
+    s.v.tags.failover_priority = 0;
+    CHECK("priority 0", HA_NOTHING);
+    candidate();
+    s.v.keeper.watchdog_unusable = true;
+    CHECK("watchdog required", HA_NOTHING);
+    candidate();
+    s.v.memory.no_race_until_us = 100 * S + 1;
+    CHECK("backing off", HA_NOTHING);
+    s.v.memory.no_race_until_us = 100 * S;
+    CHECK("back again", HA_ACQUIRE);
+    candidate();
+    s.c.status_lsn = 1000 + 1048576;
+    CHECK("lag just allowed", HA_ACQUIRE);
+    s.c.status_lsn++;
+    CHECK("lag one byte too much", HA_NOTHING);
+    candidate();
+    s.history[0] = (struct history_line){.timeline = 1};
+    s.c.history = s.history;
+    s.c.n_history = 1;
+    s.c.history_text.exists = true;
+    CHECK("older timeline, not checked", HA_ACQUIRE);
+    s.v.policy.check_timeline = true;
+    CHECK("older timeline", HA_NOTHING);
+    s.v.pg.timeline = 2;
+    CHECK("same timeline", HA_ACQUIRE);
+}
+
+static void test_race_is_left_to_a_better_peer(void **state)
+{
+    (void)state;
+    candidate();
+    s.peers[0].lsn = 1001;
+    CHECK("one byte ahead", HA_NOTHING);
+    s.peers[0].nofailover = true;
+    CHECK("ahead, but nofailover", HA_ACQUIRE);
+    s.peers[0].nofailover = false;
+    s.peers[0].watchdog_failed = true;
+    CHECK("ahead, but without watchdog", HA_ACQUIRE);
+    s.peers[0].answered = false;
+    CHECK("not reachable", HA_ACQUIRE);
+    candidate();
+    s.peers[0].failover_priority = 2;
+    CHECK("same position, higher priority", HA_NOTHING);
+    s.peers[0].lsn = 999;
+    CHECK("higher priority, but behind", HA_ACQUIRE);
+    candidate();
+    s.peers[0].is_primary = true;
+    s.peers[0].nofailover = true;
+    CHECK("a primary that is alive", HA_NOTHING);
+    candidate();
+    (void)snprintf(s.peers[0].name, sizeof(s.peers[0].name), "n1");
+    s.peers[0].lsn = 2000;
+    CHECK("an answer of our own name", HA_ACQUIRE);
+    candidate();
+    s.v.pg.replay_lsn = 1002;
+    s.peers[0].lsn = 1001;
+    CHECK("what was replayed counts too", HA_ACQUIRE);
+}
+
+static void test_intervals_follow_the_ttl(void **state)
+{
+    struct policy p = POLICY_DEFAULT;
+
+    (void)state;
+    assert_true(ha_renew_interval_us(&p) == 5 * S);
+    assert_true(ha_swift_stop_budget_us(&p) == 3 * S);
+    p.ttl_us = 60 * S;
+    assert_true(ha_swift_stop_budget_us(&p) == 3 * S);
+    p.ttl_us = 5 * S;
+    assert_true(ha_swift_stop_budget_us(&p) == S / 2);
+    p.ttl_us = 2 * S;
+    assert_true(ha_swift_stop_budget_us(&p) == 3 * S / 10);
+    p.loop_wait_us = S / 10;
+    assert_true(ha_renew_interval_us(&p) == S / 10);
+    /* 2 x 500 ppm of 30 s */
+    assert_true(ha_lease_deadline_us(10 * S, 30 * S) == 40 * S - 30000);
+}
+
+static void test_every_operation_has_a_name(void **state)
+{
+    (void)state;
+    for (int i = OP_NONE; i <= OP_ASK_PEERS; i++)
+        assert_true(ha_op_text((enum op_kind)i)[0]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_leader_with_a_valid_lease_does_nothing_until_the_demotion_point),
+        cmocka_unit_test(test_primary_without_what_it_needs_is_demoted),
+        cmocka_unit_test(test_without_keeper_a_primary_waits_for_a_successor_until_the_demotion_point),
+        cmocka_unit_test(test_operation_in_flight_is_left_alone_while_the_lease_holds),
+        cmocka_unit_test(test_stopping_hands_over_then_proves_then_releases_then_exits),
+        cmocka_unit_test(test_crashed_leader_is_started_again_or_hands_over),
+        cmocka_unit_test(test_stopped_node_comes_back_as_a_standby),
+        cmocka_unit_test(test_diverged_node_is_rewound_set_aside_or_started_as_it_is),
+        cmocka_unit_test(test_empty_node_bootstraps_copies_or_waits),
+        cmocka_unit_test(test_data_directory_that_cannot_be_used_is_left_alone),
+        cmocka_unit_test(test_standby_follows_its_leader),
+        cmocka_unit_test(test_standby_that_does_not_stream_is_compared_with_the_leader),
+        cmocka_unit_test(test_elected_node_promotes_only_on_a_fresh_view_of_its_own_key),
+        cmocka_unit_test(test_race_is_entered_only_by_those_who_may),
+        cmocka_unit_test(test_race_is_left_to_a_better_peer),
+        cmocka_unit_test(test_intervals_follow_the_ttl),
+        cmocka_unit_test(test_every_operation_has_a_name),
+    };
+
+    return cmocka_run_group_tests_name("ha", tests, NULL, NULL);
+}
