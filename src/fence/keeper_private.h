@@ -1,0 +1,74 @@
+/* The keeper's inside, shared by keeper.c (loop and decisions), keeper_agent.c (the agent and its requests) and
+ * keeper_start.c (what happens before the loop). */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "fence/keeper.h"
+#include "fence/killer.h"
+#include "fence/lease.h"
+#include "fence/notify.h"
+#include "fence/protocol.h"
+#include "fence/rundir.h"
+#include "fence/settings.h"
+#include "fence/spawn.h"
+#include "fence/watchdog.h"
+#include "fence/will.h"
+
+/* Exit codes of the agent that mean more than "start me again". */
+enum { AGENT_EXIT_LEAVE_POSTGRES = 3, AGENT_EXIT_USAGE = 64, AGENT_EXIT_CONFIG = 78 };
+
+struct keeper_agent {
+    pid_t pid; /* 0 = not running */
+    int fd;    /* our end of its socket; -1 = no connection */
+    uint32_t starts;
+    uint64_t started_us;
+    uint64_t restart_at_us; /* when to start it again; UINT64_MAX = not planned */
+    uint64_t backoff_us;
+    uint64_t kill_at_us; /* it has hung up: if it still lives then, it is killed; UINT64_MAX = not planned */
+};
+
+struct keeper {
+    const struct keeper_options *options;
+    struct keeper_settings settings;
+    struct spawn spawn;
+    struct rundir rundir;
+    struct will_file will;
+    struct notify notify;
+    struct lease lease;
+    struct watchdog watchdog;
+    struct killer killer;
+    struct killer_result (*kill_round)(struct killer *k, enum lease_kill what); /* tests put their own here */
+    struct keeper_agent agent;
+    int signal_fd, timer_fd, postmaster_fd, log_fd;
+    uint64_t next_round_us;    /* the next look at what is to be killed */
+    uint64_t killing_since_us; /* 0 = nothing is being killed */
+    uint64_t planned_us;       /* when the loop wanted to wake up */
+    uint64_t status_sent_us, alive_sent_us;
+    bool ready;          /* an agent has said STATUS: the service has started */
+    bool stopping;       /* the agent was told to stop, or has stopped for good */
+    bool spare_postgres; /* PostgreSQL stays up when we go */
+    bool finished;
+    int exit_status;
+};
+
+/* keeper_start.c */
+void keeper_init(struct keeper *k, const struct keeper_options *options);
+int keeper_start(struct keeper *k, const struct watchdog_ops *ops, void *ctx);
+void keeper_end(struct keeper *k);
+
+/* keeper.c */
+enum keeper_result keeper_step(struct keeper *k, const struct lease_event *event);
+void keeper_kill_and_prove(struct keeper *k);
+void keeper_act(struct keeper *k); /* does what the lease demands now; the body of the loop */
+void keeper_say_status(struct keeper *k);
+
+/* keeper_agent.c */
+void keeper_start_agent_if_due(struct keeper *k);
+void keeper_drop_agent(struct keeper *k); /* kills it; it will be reaped and started again */
+void keeper_agent_exited(struct keeper *k, int wait_status);
+void keeper_read_requests(struct keeper *k);
+/* Answers one valid request; takes the descriptor. Returns 0, or -EBADMSG: the agent is confused. */
+int keeper_handle_request(struct keeper *k, const struct keeper_request *request, int pidfd,
+                          struct keeper_answer *ret_answer, struct err *err);
+void keeper_stop(struct keeper *k); /* on SIGTERM */

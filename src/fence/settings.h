@@ -1,0 +1,27 @@
+/*
+ * The few settings of the keeper. The agent reads the configuration file and prints them as lines "key=value"
+ * (--print-keeper-config), so that the privileged process needs no parser of its own for the file.
+ */
+#pragma once
+#include <stddef.h>
+#include "base/core.h"
+#include "base/log.h"
+#include "fence/watchdog.h"
+
+enum { SETTINGS_TEXT_MAX = 8192, SETTINGS_NAME_SIZE = 128, SETTINGS_DIR_SIZE = 1024 };
+
+struct keeper_settings {
+    char scope[SETTINGS_NAME_SIZE];
+    char name[SETTINGS_NAME_SIZE];
+    char data_dir[SETTINGS_DIR_SIZE]; /* absolute, without links: compared with what the kernel prints */
+    char run_dir[SETTINGS_DIR_SIZE];
+    struct watchdog_settings watchdog;
+    enum log_level log_level;
+};
+
+/*
+ * Keys: scope, name, data_dir, run_dir, watchdog_mode, watchdog_device, watchdog_timeout_us, watchdog_reset_us,
+ * log_level. The first four must be there, the others have defaults. Returns 0, or -EINVAL on anything unexpected, an
+ * unknown key too: keeper and agent are then of different versions. `text` need not be terminated.
+ */
+int settings_parse(const char *text, size_t len, struct keeper_settings *ret, struct err *err);

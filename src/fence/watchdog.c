@@ -1,0 +1,202 @@
+#include "fence/watchdog.h"
+#include <errno.h>
+#include <limits.h>
+#include <linux/watchdog.h>
+#include "base/clock.h"
+#include "base/text.h"
+
+void watchdog_init(struct watchdog *w, const struct watchdog_settings *settings, const struct watchdog_ops *ops,
+                   void *ctx)
+{
+    *w = (struct watchdog){.ops = ops, .ctx = ctx, .settings = *settings, .status = KEEPER_WATCHDOG_OFF, .fd = -1};
+}
+
+static int failed(struct watchdog *w, int code)
+{
+    bool absent = (code == -ENOENT || code == -EACCES) && w->fd < 0;
+
+    /* Where it is only wanted if there is one, a host without one is no failure. */
+    if (absent && w->settings.mode == WATCHDOG_MODE_AUTOMATIC)
+        w->status = KEEPER_WATCHDOG_OFF;
+    else
+        w->status = KEEPER_WATCHDOG_FAILED;
+    return code;
+}
+
+static int open_device(struct watchdog *w, struct err *err)
+{
+    struct watchdog_info info = {0};
+    int fd;
+
+    fd = w->ops->open(w->ctx, w->settings.device);
+    if (fd == -EBUSY)
+        return err_set(err, fd,
+                       "could not open watchdog device \"%s\": another program holds it\n"
+                       "HINT: Look for RuntimeWatchdogSec in systemd, watchdogd and sbd.",
+                       w->settings.device);
+    if (fd < 0)
+        return err_sys(err, fd, "could not open watchdog device \"%s\"", w->settings.device);
+    w->fd = fd;
+    if (w->ops->control(w->ctx, fd, WDIOC_GETSUPPORT, &info) < 0) {
+        (void)text_copy(w->identity, sizeof(w->identity), "unknown watchdog");
+        return 0;
+    }
+    w->magic_close = info.options & WDIOF_MAGICCLOSE;
+    /* The kernel does not promise a terminator. */
+    (void)text_print(w->identity, sizeof(w->identity), "%.*s", (int)sizeof(info.identity), (const char *)info.identity);
+    return 0;
+}
+
+/* Stops without changing the status; what cannot be stopped stays open. */
+static int close_device(struct watchdog *w, struct err *err)
+{
+    int r;
+
+    if (w->fd < 0)
+        return 0;
+    if (w->nowayout)
+        return 1;
+    /* The magic character disarms; after a close without it the countdown goes on. */
+    r = w->ops->write(w->ctx, w->fd, 'V');
+    if (r < 0) {
+        w->nowayout = true;
+        return err_sys(err, r, "could not disarm watchdog \"%s\"", w->settings.device);
+    }
+    (void)w->ops->close(w->ctx, w->fd);
+    w->fd = -1;
+    w->timeout_us = 0;
+    return 0;
+}
+
+int watchdog_probe(struct watchdog *w, bool may_open, bool *ret_was_reset, struct err *err)
+{
+    int status = 0, r;
+
+    *ret_was_reset = false;
+    if (w->settings.mode == WATCHDOG_MODE_OFF)
+        return 0;
+    r = w->ops->nowayout(w->ctx, w->settings.device);
+    if (r == -ENOENT || r == -EACCES)
+        return failed(w, err_sys(err, r, "could not find watchdog device \"%s\"", w->settings.device));
+    w->nowayout = r != 0;
+    w->status = KEEPER_WATCHDOG_READY;
+    if (w->nowayout || !may_open)
+        return 0;
+    r = open_device(w, err);
+    if (r < 0)
+        return failed(w, r);
+    if (w->ops->control(w->ctx, w->fd, WDIOC_GETBOOTSTATUS, &status) == 0)
+        *ret_was_reset = status & WDIOF_CARDRESET;
+    r = close_device(w, err);
+    return r < 0 ? failed(w, r) : 0;
+}
+
+uint64_t watchdog_timeout_for(const struct watchdog *w, uint64_t rest_us)
+{
+    uint64_t timeout_s = rest_us / 4 / USEC_PER_SEC;
+
+    if (w->settings.timeout_us)
+        return w->settings.timeout_us;
+    if (timeout_s < 1)
+        timeout_s = 1;
+    return (timeout_s > 5 ? 5 : timeout_s) * USEC_PER_SEC;
+}
+
+static int set_timeout(struct watchdog *w, uint64_t timeout_us, struct err *err)
+{
+    int asked_s = (int)(timeout_us / USEC_PER_SEC), granted_s, r;
+
+    granted_s = asked_s;
+    r = w->ops->control(w->ctx, w->fd, WDIOC_SETTIMEOUT, &granted_s);
+    /* Some drivers write back what they chose, some only tell when asked, and some have one fixed timeout. */
+    if (w->ops->control(w->ctx, w->fd, WDIOC_GETTIMEOUT, &granted_s) < 0 && r < 0)
+        return err_sys(err, r, "could not set watchdog \"%s\" to %d s", w->settings.device, asked_s);
+    if (granted_s <= 0)
+        return err_set(err, -ERANGE, "watchdog \"%s\" reports a timeout of %d s", w->settings.device, granted_s);
+    w->timeout_us = (uint64_t)granted_s * USEC_PER_SEC;
+    return 0;
+}
+
+int watchdog_start(struct watchdog *w, uint64_t timeout_us, struct err *err)
+{
+    int r = 0;
+
+    if (w->settings.mode == WATCHDOG_MODE_OFF)
+        return err_set(err, -ENODEV, "the watchdog is switched off");
+    if (timeout_us < USEC_PER_SEC || timeout_us / USEC_PER_SEC > INT_MAX)
+        return err_set(err, -ERANGE, "cannot set a watchdog to less than 1 s");
+    if (w->fd < 0)
+        r = open_device(w, err);
+    if (r == 0)
+        r = set_timeout(w, timeout_us, err);
+    if (r == 0)
+        r = watchdog_pet(w,
+                         err); /* the countdown of the new timeout begins here, whatever the driver does on opening */
+    if (r < 0) {
+        (void)close_device(w, NULL);
+        return failed(w, r);
+    }
+    w->status = KEEPER_WATCHDOG_TICKING;
+    return 0;
+}
+
+int watchdog_pet(struct watchdog *w, struct err *err)
+{
+    int r;
+
+    if (w->fd < 0)
+        return err_set(err, -ENODEV, "watchdog \"%s\" is not open", w->settings.device);
+    r = w->ops->control(w->ctx, w->fd, WDIOC_KEEPALIVE, NULL);
+    if (r == -ENOTTY || r == -EOPNOTSUPP)
+        r = w->ops->write(w->ctx, w->fd, '\0'); /* the older way; any character but the magic one */
+    if (r < 0)
+        return failed(w, err_sys(err, r, "could not pet watchdog \"%s\"", w->settings.device));
+    w->last_pet_us = clock_now_us();
+    w->status = KEEPER_WATCHDOG_TICKING;
+    return 0;
+}
+
+int watchdog_stop(struct watchdog *w, struct err *err)
+{
+    int r = close_device(w, err);
+
+    if (r == 0 && w->status == KEEPER_WATCHDOG_TICKING)
+        w->status = KEEPER_WATCHDOG_READY;
+    return r;
+}
+
+void watchdog_abandon(struct watchdog *w)
+{
+    if (w->fd >= 0)
+        (void)w->ops->close(w->ctx, w->fd);
+    w->fd = -1;
+}
+
+uint64_t watchdog_reset_us(const struct watchdog *w)
+{
+    if (w->fd < 0)
+        return 0;
+    return w->settings.reset_us > w->timeout_us ? w->settings.reset_us : w->timeout_us;
+}
+
+static const char *const mode_texts[] = {
+    [WATCHDOG_MODE_OFF] = "off",
+    [WATCHDOG_MODE_AUTOMATIC] = "automatic",
+    [WATCHDOG_MODE_REQUIRED] = "required",
+};
+
+const char *watchdog_mode_text(enum watchdog_mode mode)
+{
+    return mode_texts[mode];
+}
+
+bool watchdog_mode_from_text(const char *text, enum watchdog_mode *ret)
+{
+    for (size_t i = 0; i < ARRAY_LEN(mode_texts); i++) {
+        if (!text_equal(text, mode_texts[i]))
+            continue;
+        *ret = (enum watchdog_mode)i;
+        return true;
+    }
+    return false;
+}

@@ -1,0 +1,89 @@
+/*
+ * Hardware watchdog: the timer that resets this host once petting stops.
+ *
+ * Only the keeper opens it. An open watchdog is ticking: from then on the host survives only while it is petted in
+ * time, whatever becomes of this process. When petting and stopping are allowed is said by fence/lease.h; this file
+ * only does it. Nothing here allocates. Rules: Linux kernel, Documentation/watchdog/watchdog-api.rst.
+ *
+ * The system calls go through a table, so that tests and the simulator put a pretended device in their place.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/core.h"
+#include "fence/protocol.h"
+
+enum watchdog_mode {
+    WATCHDOG_MODE_OFF,
+    WATCHDOG_MODE_AUTOMATIC, /* used if it works; without it a primary runs unfenced by hardware, which is shown */
+    WATCHDOG_MODE_REQUIRED,  /* no primary without it */
+};
+
+/* All return 0 (open: a descriptor; nowayout: 0 or 1) or -errno. */
+struct watchdog_ops {
+    int (*open)(void *ctx, const char *path);
+    int (*control)(void *ctx, int fd, unsigned long request, void *arg);
+    int (*write)(void *ctx, int fd, char byte);
+    int (*close)(void *ctx, int fd);
+    /* Can nothing stop the device once it ticks? Asked without opening it, since opening starts it. */
+    int (*nowayout)(void *ctx, const char *path);
+};
+extern const struct watchdog_ops watchdog_linux;
+
+enum { WATCHDOG_PATH_SIZE = 108, WATCHDOG_IDENTITY_SIZE = 33 };
+
+struct watchdog_settings {
+    enum watchdog_mode mode;
+    char device[WATCHDOG_PATH_SIZE];
+    uint64_t timeout_us; /* 0: from the ttl, watchdog_timeout_for() */
+    uint64_t reset_us;   /* measured real reset time; 0: what the driver says. The larger of both counts. */
+};
+
+struct watchdog {
+    const struct watchdog_ops *ops;
+    void *ctx;
+    struct watchdog_settings settings;
+    enum keeper_watchdog status;
+    int fd;
+    bool nowayout;    /* or unknown: stopping it would be a gamble with the host */
+    bool magic_close; /* without it any close stops the device, also that of a crash */
+    char identity[WATCHDOG_IDENTITY_SIZE];
+    uint64_t timeout_us;  /* what the driver granted; 0 while not ticking */
+    uint64_t last_pet_us; /* read after the pet: the reset is not sooner than this + timeout */
+};
+
+void watchdog_init(struct watchdog *w, const struct watchdog_settings *settings, const struct watchdog_ops *ops,
+                   void *ctx);
+
+/*
+ * Once at start: finds out whether the device can be stopped, and if it can and may_open is set (nothing is armed),
+ * opens it, learns what it is and stops it again. *ret_was_reset says that the last boot was this watchdog's doing, as
+ * far as the driver knows. Returns 0 also with mode off, and -errno when no watchdog is usable.
+ */
+int watchdog_probe(struct watchdog *w, bool may_open, bool *ret_was_reset, struct err *err);
+
+/* The timeout to ask for when a lease has this long to live: a quarter in whole seconds, from 1 to 5 s. */
+uint64_t watchdog_timeout_for(const struct watchdog *w, uint64_t rest_us);
+
+/*
+ * Opens, thereby starts, and sets the timeout; on a device that is ticking already it only sets the timeout. Drivers
+ * round: calculate with watchdog_reset_us(). Returns 0 or -errno; on failure the device is stopped if that is possible,
+ * and the status is FAILED. With mode off -ENODEV.
+ */
+int watchdog_start(struct watchdog *w, uint64_t timeout_us, struct err *err);
+int watchdog_pet(struct watchdog *w, struct err *err);
+
+/*
+ * Disarms and closes. Returns 0, or 1 if nothing can stop this device, or -errno if that was just found out: it then
+ * stays open and must be petted on.
+ * watchdog_abandon() closes without disarming, at the exit of the keeper: the host will be reset unless a successor
+ * opens the device in time.
+ */
+int watchdog_stop(struct watchdog *w, struct err *err);
+void watchdog_abandon(struct watchdog *w);
+
+/* From the last pet to the reset (R); 0 while it does not tick. */
+uint64_t watchdog_reset_us(const struct watchdog *w);
+
+const char *watchdog_mode_text(enum watchdog_mode mode);
+bool watchdog_mode_from_text(const char *text, enum watchdog_mode *ret);

@@ -1,0 +1,633 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/text.h"
+#include "fence/lease.h"
+#include "node.h"
+
+#define MS USEC_PER_MSEC
+enum { LEASE = 77 };
+
+static bool no_postgres(struct node *n)
+{
+    return node_count_postgres(n) == 0;
+}
+
+static bool agent_is_dead(struct node *n)
+{
+    return !node_process_lives(n->agent);
+}
+
+static struct keeper_answer arm(struct node *n, uint64_t deadline_us)
+{
+    struct keeper_answer a = node_ask(n, KEEPER_ARM, LEASE, deadline_us, 0);
+
+    assert_int_equal(a.result, KEEPER_OK);
+    assert_int_equal(a.state, KEEPER_ARMED);
+    return a;
+}
+
+static struct keeper_answer status(struct node *n)
+{
+    return node_ask(n, KEEPER_STATUS, 0, 0, 0);
+}
+
+/* --- life -----------------------------------------------------------------------------------------------------------
+ */
+
+static void test_keeper_is_ready_when_the_agent_asks_for_its_status(void **state)
+{
+    struct node *n = *state;
+    struct keeper_answer a;
+
+    node_start(n);
+    a = status(n);
+    assert_int_equal(a.state, KEEPER_DISARMED);
+    assert_int_equal(a.watchdog, KEEPER_WATCHDOG_OFF);
+    assert_int_equal(a.agent_starts, 1);
+    assert_true(a.fenced_at_us == 0 && a.rung == FENCE_RUNG_NONE && a.deadline_us == 0);
+    node_wait_for_notify(n, "READY=1");
+    node_wait_for_notify(n, "STATUS=disarmed: no lease is armed, watchdog off");
+    n->passed = true;
+}
+
+static void test_keeper_ends_with_the_status_of_an_agent_that_dislikes_the_configuration(void **state)
+{
+    struct node *n = *state;
+
+    n->settings = "nonsense=1\n";
+    node_start_keeper(n);
+    assert_int_equal(node_wait_for_exit(n), 1);
+    assert_true(node_log_says(n, "unknown keeper setting \"nonsense\""));
+    n->passed = true;
+}
+
+static void test_keeper_refuses_to_be_the_second_of_its_instance(void **state)
+{
+    struct node *n = *state;
+    pid_t first;
+
+    node_start(n);
+    first = n->keeper;
+    node_start_keeper(n);
+    assert_int_equal(node_wait_for_exit(n), 1);
+    assert_true(node_log_says(n, "another pgtetherd runs this instance"));
+    n->keeper = first;
+    assert_int_equal(status(n).agent_starts, 1);
+    n->passed = true;
+}
+
+static void test_keeper_told_to_stop_tells_the_agent_and_kills_what_it_leaves(void **state)
+{
+    struct node *n = *state;
+    struct fake_report r;
+
+    node_start(n);
+    (void)arm(n, clock_now_us() + 20000 * MS);
+    (void)node_start_postgres(n);
+    (void)kill(n->keeper, SIGTERM);
+    r = node_report(n);
+    assert_int_equal(r.event, FAKE_SIGNAL);
+    assert_int_equal(r.pid, SIGTERM);
+    node_wait_for_notify(n, "STOPPING=1");
+    assert_int_equal(node_count_postgres(n), 4); /* it is the agent's to stop PostgreSQL */
+    node_exit_agent(n, 0);
+    assert_int_equal(node_wait_for_exit(n), 0);
+    assert_int_equal(node_count_postgres(n), 0);
+    assert_true(node_log_says(n, "stopped"));
+    n->passed = true;
+}
+
+static void test_keeper_passes_a_reload_on(void **state)
+{
+    struct node *n = *state;
+    struct fake_report r;
+
+    node_start(n);
+    (void)kill(n->keeper, SIGHUP);
+    r = node_report(n);
+    assert_int_equal(r.event, FAKE_SIGNAL);
+    assert_int_equal(r.pid, SIGHUP);
+    node_wait_for_notify(n, "RELOADING=1\nMONOTONIC_USEC=");
+    node_wait_for_notify(n, "READY=1");
+    n->passed = true;
+}
+
+static void test_keeper_ends_when_the_agent_cannot_run_with_its_configuration(void **state)
+{
+    struct node *n = *state;
+
+    node_start(n);
+    (void)node_start_postgres(n);
+    node_exit_agent(n, 78);
+    assert_int_equal(node_wait_for_exit(n), 1);
+    assert_int_equal(node_count_postgres(n), 0);
+    n->passed = true;
+}
+
+static void test_keeper_leaves_postgres_running_when_the_agent_wants_that_and_nothing_is_armed(void **state)
+{
+    struct node *n = *state;
+
+    node_start(n);
+    (void)node_start_postgres(n);
+    node_exit_agent(n, 3);
+    assert_int_equal(node_wait_for_exit(n), 0);
+    assert_int_equal(node_count_postgres(n), 4);
+    node_start(n); /* and the next keeper lets it run, too: its predecessor had nothing armed */
+    assert_int_equal(status(n).state, KEEPER_DISARMED);
+    assert_int_equal(node_count_postgres(n), 4);
+    n->passed = true;
+}
+
+static void test_keeper_leaves_no_armed_postgres_running(void **state)
+{
+    struct node *n = *state;
+
+    node_start(n);
+    (void)arm(n, clock_now_us() + 20000 * MS);
+    (void)node_start_postgres(n);
+    node_exit_agent(n, 3);
+    assert_int_equal(node_wait_for_exit(n), 0);
+    assert_int_equal(node_count_postgres(n), 0);
+    n->passed = true;
+}
+
+/* --- fencing --------------------------------------------------------------------------------------------------------
+ */
+
+static void test_keeper_fences_a_stopped_agent_between_the_fence_point_and_the_deadline(void **state)
+{
+    struct node *n = *state;
+    struct keeper_answer a;
+    uint64_t deadline_us = clock_now_us() + 3000 * MS, died_at_us;
+    pid_t old_agent;
+
+    node_start(n);
+    a = arm(n, deadline_us);
+    assert_true(a.fence_at_us == deadline_us - LEASE_KILL_BUDGET_MIN_US);
+    (void)node_start_postgres(n);
+    old_agent = n->agent;
+    (void)kill(old_agent, SIGSTOP);
+    while (clock_now_us() < a.fence_at_us - 200 * MS)
+        (void)usleep(5000);
+    assert_int_equal(node_count_postgres(n), 4);
+    node_wait_until(no_postgres, n, "PostgreSQL is dead");
+    died_at_us = clock_now_us();
+    assert_true(died_at_us >= a.fence_at_us);
+    assert_true(died_at_us <= deadline_us);
+    node_wait_until(agent_is_dead, n, "the agent is dead");
+    assert_true(clock_now_us() <= deadline_us);
+    node_wait_for_agent(n);
+    a = status(n);
+    assert_int_equal(a.state, KEEPER_DISARMED);
+    assert_int_equal(a.rung, FENCE_RUNG_KILL);
+    assert_int_equal(a.agent_starts, 2);
+    assert_true(a.fenced_at_us != 0 && a.fenced_at_us <= deadline_us);
+    n->passed = true;
+}
+
+static void test_keeper_does_not_fence_as_long_as_the_lease_is_renewed(void **state)
+{
+    struct node *n = *state;
+    uint64_t deadline_us = clock_now_us() + 1500 * MS, first_us = deadline_us;
+
+    node_start(n);
+    (void)arm(n, deadline_us);
+    (void)node_start_postgres(n);
+    while (clock_now_us() < first_us + 500 * MS) {
+        deadline_us = clock_now_us() + 1500 * MS;
+        assert_int_equal(node_ask(n, KEEPER_RENEW, LEASE, deadline_us, 0).result, KEEPER_OK);
+        (void)usleep(200000);
+    }
+    assert_int_equal(node_count_postgres(n), 4);
+    assert_int_equal(status(n).state, KEEPER_ARMED);
+    n->passed = true;
+}
+
+static void test_keeper_starts_a_killed_agent_again_and_keeps_the_lease(void **state)
+{
+    struct node *n = *state;
+    struct keeper_answer a;
+    uint64_t deadline_us = clock_now_us() + 20000 * MS;
+    pid_t postmaster;
+
+    node_start(n);
+    (void)arm(n, deadline_us);
+    postmaster = node_start_postgres(n);
+    (void)kill(n->agent, SIGKILL);
+    node_wait_for_agent(n);
+    a = status(n);
+    assert_int_equal(a.state, KEEPER_ARMED);
+    assert_true(a.lease_id == LEASE && a.deadline_us == deadline_us);
+    assert_int_equal(a.postmaster_pid, postmaster);
+    assert_int_equal(a.agent_starts, 2);
+    assert_int_equal(node_count_postgres(n), 4);
+    n->passed = true;
+}
+
+static void test_keeper_disarms_only_with_postgres_dead_and_spares_the_agent(void **state)
+{
+    struct node *n = *state;
+    struct keeper_answer a;
+    pid_t agent;
+
+    node_start(n);
+    agent = n->agent;
+    (void)arm(n, clock_now_us() + 20000 * MS);
+    (void)node_start_postgres(n);
+    do
+        a = node_ask(n, KEEPER_DISARM, 0, 0, 0);
+    while (a.state == KEEPER_FENCING);
+    assert_int_equal(node_count_postgres(n), 0);
+    assert_int_equal(a.state, KEEPER_DISARMED);
+    assert_int_equal(a.result, KEEPER_OK);
+    assert_int_equal(a.rung, FENCE_RUNG_DISARM);
+    assert_true(a.deadline_us == 0 && a.postmaster_pid == 0);
+    assert_int_equal(status(n).agent_starts, 1);
+    assert_true(node_process_lives(agent));
+    a = node_ask(n, KEEPER_DISARM, 0, 0, 0); /* again, with nothing to kill: proven at once */
+    assert_int_equal(a.state, KEEPER_DISARMED);
+    n->passed = true;
+}
+
+static void test_keeper_refuses_leases_it_could_not_fence(void **state)
+{
+    struct node *n = *state;
+    uint64_t now_us = clock_now_us();
+
+    node_start(n);
+    assert_int_equal(node_ask(n, KEEPER_RENEW, LEASE, now_us + 20000 * MS, 0).result, KEEPER_REFUSED_LEASE);
+    assert_int_equal(node_ask(n, KEEPER_ARM, LEASE, now_us + 600 * MS, 0).result, KEEPER_REFUSED_LATE);
+    assert_int_equal(node_ask(n, KEEPER_ARM, LEASE, now_us + 7200 * USEC_PER_SEC, 0).result, KEEPER_REFUSED_LEASE);
+    (void)arm(n, now_us + 20000 * MS);
+    assert_int_equal(node_ask(n, KEEPER_ARM, LEASE + 1, now_us + 20000 * MS, 0).result, KEEPER_REFUSED_LEASE);
+    assert_int_equal(node_ask(n, KEEPER_RENEW, LEASE, now_us + 19999 * MS, 0).result, KEEPER_REFUSED_LEASE);
+    n->passed = true;
+}
+
+/* --- an agent that cannot be trusted ---------------------------------------------------------------------------------
+ */
+
+static void expect_replaced_agent(struct node *n)
+{
+    pid_t old_agent = n->agent;
+
+    node_wait_for_agent(n);
+    assert_false(node_process_lives(old_agent));
+    assert_int_equal(status(n).state, KEEPER_ARMED);
+    assert_true(node_log_says(n, "the agent is broken"));
+}
+
+static void test_keeper_replaces_an_agent_that_talks_garbage_and_keeps_the_lease(void **state)
+{
+    struct node *n = *state;
+    struct fake_order order = {.command = FAKE_SEND, .argument = 32, .bytes = "lorem ipsum dolor sit amet, cons"};
+
+    node_start(n);
+    (void)arm(n, clock_now_us() + 20000 * MS);
+    (void)node_start_postgres(n);
+    node_order(n, &order);
+    expect_replaced_agent(n);
+    assert_int_equal(node_count_postgres(n), 4);
+    n->passed = true;
+}
+
+static void test_keeper_believes_no_postmaster_that_is_not_of_the_node(void **state)
+{
+    struct node *n = *state;
+    struct fake_order order = {.command = FAKE_ASK, .argument = 1};
+
+    /* This test itself: it would be killed with all its descendants. */
+    order.argument = (uint32_t)getpid();
+    order.request =
+        (struct keeper_request){.version = KEEPER_PROTOCOL, .op = KEEPER_POSTMASTER, .pid = (uint32_t)getpid()};
+    node_start(n);
+    (void)arm(n, clock_now_us() + 20000 * MS);
+    node_order(n, &order);
+    expect_replaced_agent(n);
+
+    /* A descriptor of another process than the one named. */
+    order.argument = (uint32_t)n->agent;
+    node_order(n, &order);
+    expect_replaced_agent(n);
+    n->passed = true;
+}
+
+static void test_keeper_kills_an_agent_that_hangs_up_without_ending(void **state)
+{
+    struct node *n = *state;
+    struct fake_order order = {.command = FAKE_HANG_UP};
+
+    node_start(n);
+    node_order(n, &order);
+    node_wait_for_agent(n);
+    assert_int_equal(status(n).agent_starts, 2);
+    assert_true(node_log_says(n, "the agent has hung up but does not end"));
+    n->passed = true;
+}
+
+static void test_keeper_waits_longer_before_each_restart(void **state)
+{
+    struct node *n = *state;
+    uint64_t began_us;
+
+    node_start(n);
+    began_us = clock_now_us();
+    for (int i = 0; i < 4; i++) {
+        (void)kill(n->agent, SIGKILL);
+        node_wait_for_agent(n);
+    }
+    /* 100 + 200 + 400 + 800 ms */
+    assert_in_range(clock_now_us() - began_us, 1500 * MS, 5000 * MS);
+    n->passed = true;
+}
+
+/* --- a keeper that dies
+ * ----------------------------------------------------------------------------------------------- */
+
+static void kill_keeper(struct node *n)
+{
+    (void)kill(n->keeper, SIGKILL);
+    (void)waitpid(n->keeper, NULL, 0);
+}
+
+static void test_successor_removes_the_old_agent_and_takes_over_the_lease(void **state)
+{
+    struct node *n = *state;
+    struct keeper_answer a;
+    uint64_t deadline_us = clock_now_us() + 5000 * MS;
+    pid_t old_agent;
+
+    node_start(n);
+    (void)arm(n, deadline_us);
+    (void)node_start_postgres(n);
+    old_agent = n->agent;
+    kill_keeper(n);
+    assert_true(node_process_lives(old_agent));
+    node_start(n);
+    assert_false(node_process_lives(old_agent));
+    a = status(n);
+    assert_int_equal(a.state, KEEPER_ARMED);
+    assert_true(a.lease_id == LEASE && a.deadline_us == deadline_us);
+    assert_int_equal(node_count_postgres(n), 4);
+    node_wait_until(no_postgres, n, "PostgreSQL is dead"); /* no longer its child, but in its directory and group */
+    assert_true(clock_now_us() <= deadline_us);
+    n->passed = true;
+}
+
+static void test_successor_that_comes_too_late_kills_at_once(void **state)
+{
+    struct node *n = *state;
+    uint64_t deadline_us = clock_now_us() + 1500 * MS;
+
+    node_start(n);
+    (void)arm(n, deadline_us);
+    (void)node_start_postgres(n);
+    kill_keeper(n);
+    while (clock_now_us() < deadline_us)
+        (void)usleep(5000);
+    node_start(n);
+    assert_int_equal(node_count_postgres(n), 0);
+    assert_int_equal(status(n).rung, FENCE_RUNG_STARVE);
+    n->passed = true;
+}
+
+/* --- the watchdog
+ * ----------------------------------------------------------------------------------------------------- */
+
+static void test_keeper_pets_the_watchdog_while_armed_and_stops_it_with_the_proof(void **state)
+{
+    struct node *n = *state;
+    struct keeper_answer a;
+    uint64_t until_us;
+    uint32_t pets;
+
+    n->settings = "watchdog_mode=required\nwatchdog_timeout_us=1000000\n";
+    node_start(n);
+    assert_int_equal(status(n).watchdog, KEEPER_WATCHDOG_READY);
+    assert_int_equal(n->watchdog->ticks, 0);
+    a = arm(n, clock_now_us() + 20000 * MS);
+    assert_int_equal(a.watchdog, KEEPER_WATCHDOG_TICKING);
+    assert_true(a.watchdog_timeout_us == USEC_PER_SEC);
+    node_wait_for_notify(n, "watchdog fake 1 s");
+    pets = n->watchdog->pets;
+    for (until_us = clock_now_us() + 1200 * MS; clock_now_us() < until_us; (void)usleep(1000))
+        assert_true(clock_now_us() < n->watchdog->last_pet_us + 700 * MS);
+    assert_in_range(n->watchdog->pets - pets, 3, 6);
+    a = node_ask(n, KEEPER_DISARM, 0, 0, 0);
+    assert_int_equal(a.state, KEEPER_DISARMED);
+    (void)status(n);
+    assert_int_equal(n->watchdog->ticks, 0);
+    assert_int_equal(status(n).watchdog, KEEPER_WATCHDOG_READY);
+    n->passed = true;
+}
+
+static void test_keeper_reckons_with_the_timeout_that_the_driver_grants(void **state)
+{
+    struct node *n = *state;
+    uint64_t now_us;
+
+    n->settings = "watchdog_mode=required\nwatchdog_timeout_us=1000000\n";
+    n->watchdog->least_s = 4;
+    node_start(n);
+    now_us = clock_now_us();
+    assert_int_equal(node_ask(n, KEEPER_ARM, LEASE, now_us + 4500 * MS, 0).result, KEEPER_REFUSED_LATE);
+    (void)status(n);
+    assert_int_equal(n->watchdog->ticks, 0); /* it was started for nothing, and stopped */
+    assert_true(arm(n, now_us + 9000 * MS).fence_at_us < now_us + 5000 * MS);
+    n->passed = true;
+}
+
+static void test_keeper_arms_nothing_without_the_required_watchdog(void **state)
+{
+    struct node *n = *state;
+    struct keeper_answer a;
+
+    n->settings = "watchdog_mode=required\n";
+    n->watchdog->absent = 1;
+    node_start(n);
+    a = node_ask(n, KEEPER_ARM, LEASE, clock_now_us() + 20000 * MS, 0);
+    assert_int_equal(a.result, KEEPER_REFUSED_WATCHDOG);
+    assert_int_equal(a.watchdog, KEEPER_WATCHDOG_FAILED);
+    n->watchdog->absent = 0; /* it is tried again each time */
+    assert_int_equal(arm(n, clock_now_us() + 20000 * MS).watchdog, KEEPER_WATCHDOG_TICKING);
+    n->passed = true;
+}
+
+static void test_keeper_fences_when_the_required_watchdog_fails(void **state)
+{
+    struct node *n = *state;
+
+    n->settings = "watchdog_mode=required\nwatchdog_timeout_us=1000000\n";
+    node_start(n);
+    (void)arm(n, clock_now_us() + 20000 * MS);
+    (void)node_start_postgres(n);
+    n->watchdog->pets_fail = 1;
+    node_wait_until(no_postgres, n, "PostgreSQL is dead");
+    node_wait_for_agent(n);
+    assert_int_equal(status(n).rung, FENCE_RUNG_KILL);
+    n->passed = true;
+}
+
+static void test_keeper_goes_on_when_the_automatic_watchdog_fails(void **state)
+{
+    struct node *n = *state;
+    uint64_t until_us;
+
+    n->settings = "watchdog_mode=automatic\nwatchdog_timeout_us=1000000\n";
+    node_start(n);
+    (void)arm(n, clock_now_us() + 20000 * MS);
+    (void)node_start_postgres(n);
+    n->watchdog->pets_fail = 1;
+    for (until_us = clock_now_us() + 800 * MS; clock_now_us() < until_us; (void)usleep(10000))
+        ;
+    assert_int_equal(node_count_postgres(n), 4);
+    assert_int_equal(status(n).watchdog, KEEPER_WATCHDOG_FAILED);
+    n->passed = true;
+}
+
+static void test_keeper_pets_a_watchdog_on_that_nothing_can_stop(void **state)
+{
+    struct node *n = *state;
+    uint32_t pets;
+
+    n->settings = "watchdog_mode=required\nwatchdog_timeout_us=1000000\n";
+    n->watchdog->nowayout = 1;
+    node_start(n);
+    assert_int_equal(status(n).watchdog, KEEPER_WATCHDOG_READY);
+    assert_int_equal(n->watchdog->opens, 0); /* looking at it must not start it */
+    (void)arm(n, clock_now_us() + 20000 * MS);
+    assert_int_equal(node_ask(n, KEEPER_DISARM, 0, 0, 0).state, KEEPER_DISARMED);
+    pets = n->watchdog->pets;
+    (void)usleep(900000);
+    assert_in_range(n->watchdog->pets - pets, 1, 4);
+    assert_int_equal(arm(n, clock_now_us() + 20000 * MS).watchdog, KEEPER_WATCHDOG_TICKING);
+    n->passed = true;
+}
+
+static void test_successor_pets_the_watchdog_that_was_left_ticking(void **state)
+{
+    struct node *n = *state;
+    uint64_t deadline_us = clock_now_us() + 20000 * MS;
+
+    n->settings = "watchdog_mode=required\nwatchdog_timeout_us=2000000\n";
+    node_start(n);
+    (void)arm(n, deadline_us);
+    (void)node_start_postgres(n);
+    kill_keeper(n);
+    assert_int_equal(n->watchdog->ticks, 1);
+    node_start(n);
+    assert_int_equal(n->watchdog->ticks, 1); /* never stopped in between: a primary runs */
+    assert_int_equal(n->watchdog->stops, 1); /* the first keeper's look at start */
+    assert_int_equal(status(n).state, KEEPER_ARMED);
+    assert_int_equal(status(n).watchdog, KEEPER_WATCHDOG_TICKING);
+    n->passed = true;
+}
+
+/* --- a primary that cannot be killed
+ * ----------------------------------------------------------------------------------- */
+
+static bool put(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    bool done = f && fputs(text, f) >= 0;
+
+    if (f && fclose(f) != 0)
+        done = false;
+    return done;
+}
+
+static bool watchdog_would_have_fired(struct node *n)
+{
+    return clock_now_us() > n->watchdog->last_pet_us + (uint64_t)n->watchdog->timeout_s * USEC_PER_SEC;
+}
+
+/* In the old freezer a process survives SIGKILL until it is thawed, as one that waits for a hung disk does. */
+static void test_keeper_stops_petting_when_death_cannot_be_proven_in_time(void **state)
+{
+    struct node *n = *state;
+    char group[128], path[160], text[16];
+    struct keeper_answer a;
+    uint64_t deadline_us;
+    pid_t postmaster;
+    uint32_t pets;
+
+    (void)text_print(group, sizeof(group), "/sys/fs/cgroup/freezer/%s", n->dir + 5);
+    if (mkdir(group, 0755) < 0) {
+        n->passed = true;
+        skip();
+    }
+    n->settings = "watchdog_mode=required\nwatchdog_timeout_us=1000000\n";
+    node_start(n);
+    deadline_us = clock_now_us() + 4000 * MS;
+    a = arm(n, deadline_us);
+    postmaster = node_start_postgres(n);
+    (void)text_print(path, sizeof(path), "%s/cgroup.procs", group);
+    (void)text_print(text, sizeof(text), "%d\n", (int)postmaster);
+    assert_true(put(path, text));
+    (void)text_print(path, sizeof(path), "%s/freezer.state", group);
+    assert_true(put(path, "FROZEN\n"));
+    node_wait_until(watchdog_would_have_fired, n, "the watchdog fires");
+    assert_true(clock_now_us() <= deadline_us + 20 * MS);
+    assert_true(n->watchdog->last_pet_us >= a.fence_at_us - 400 * MS);
+    assert_int_equal(n->watchdog->ticks, 1);
+    assert_true(node_process_lives(postmaster));
+    pets = n->watchdog->pets;
+    while (clock_now_us() < deadline_us + 300 * MS)
+        (void)usleep(5000);
+    assert_int_equal(n->watchdog->pets, pets);
+    /* No reset came after all: with the proof the node comes back. */
+    assert_true(put(path, "THAWED\n"));
+    node_wait_for_agent(n);
+    a = status(n);
+    assert_int_equal(a.state, KEEPER_DISARMED);
+    assert_int_equal(a.rung, FENCE_RUNG_STARVE);
+    assert_int_equal(n->watchdog->ticks, 0);
+    (void)rmdir(group);
+    n->passed = true;
+}
+
+#define NODE_TEST(t) cmocka_unit_test_setup_teardown(t, node_setup, node_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        NODE_TEST(test_keeper_is_ready_when_the_agent_asks_for_its_status),
+        NODE_TEST(test_keeper_ends_with_the_status_of_an_agent_that_dislikes_the_configuration),
+        NODE_TEST(test_keeper_refuses_to_be_the_second_of_its_instance),
+        NODE_TEST(test_keeper_told_to_stop_tells_the_agent_and_kills_what_it_leaves),
+        NODE_TEST(test_keeper_passes_a_reload_on),
+        NODE_TEST(test_keeper_ends_when_the_agent_cannot_run_with_its_configuration),
+        NODE_TEST(test_keeper_leaves_postgres_running_when_the_agent_wants_that_and_nothing_is_armed),
+        NODE_TEST(test_keeper_leaves_no_armed_postgres_running),
+        NODE_TEST(test_keeper_fences_a_stopped_agent_between_the_fence_point_and_the_deadline),
+        NODE_TEST(test_keeper_does_not_fence_as_long_as_the_lease_is_renewed),
+        NODE_TEST(test_keeper_starts_a_killed_agent_again_and_keeps_the_lease),
+        NODE_TEST(test_keeper_disarms_only_with_postgres_dead_and_spares_the_agent),
+        NODE_TEST(test_keeper_refuses_leases_it_could_not_fence),
+        NODE_TEST(test_keeper_replaces_an_agent_that_talks_garbage_and_keeps_the_lease),
+        NODE_TEST(test_keeper_believes_no_postmaster_that_is_not_of_the_node),
+        NODE_TEST(test_keeper_kills_an_agent_that_hangs_up_without_ending),
+        NODE_TEST(test_keeper_waits_longer_before_each_restart),
+        NODE_TEST(test_successor_removes_the_old_agent_and_takes_over_the_lease),
+        NODE_TEST(test_successor_that_comes_too_late_kills_at_once),
+        NODE_TEST(test_keeper_pets_the_watchdog_while_armed_and_stops_it_with_the_proof),
+        NODE_TEST(test_keeper_reckons_with_the_timeout_that_the_driver_grants),
+        NODE_TEST(test_keeper_arms_nothing_without_the_required_watchdog),
+        NODE_TEST(test_keeper_fences_when_the_required_watchdog_fails),
+        NODE_TEST(test_keeper_goes_on_when_the_automatic_watchdog_fails),
+        NODE_TEST(test_keeper_pets_a_watchdog_on_that_nothing_can_stop),
+        NODE_TEST(test_successor_pets_the_watchdog_that_was_left_ticking),
+        NODE_TEST(test_keeper_stops_petting_when_death_cannot_be_proven_in_time),
+    };
+
+    return cmocka_run_group_tests_name("keeper", tests, NULL, NULL);
+}
