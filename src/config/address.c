@@ -15,7 +15,7 @@ static const char *take_host(const char *text, char *host, size_t size)
 {
     bool in_brackets = *text == '[';
     const char *begin = text + in_brackets;
-    size_t len = strcspn(begin, in_brackets ? "]" : ":");
+    size_t len = strcspn(begin, in_brackets ? "]" : ":,");
 
     if ((in_brackets && begin[len] != ']') || !is_host_text(begin, len) ||
         !text_print(host, size, "%.*s", (int)len, begin))

@@ -14,7 +14,7 @@
 
 struct setting { /* one "name = value" pair of a free list, in the file's order; value as text ("on" for true) */
     char *name;
-    char *value; /* NULL for a bare option such as "data-checksums" */
+    char *value; /* NULL for a bare option such as "data-checksums" (of initdb and pg_basebackup also "x = true") */
 };
 struct settings {
     struct setting *items;
@@ -54,7 +54,7 @@ struct config {
     char *scope, *namespace_, *name;
 
     struct {
-        char *listen_host; /* NULL = all addresses */
+        char *listen_host; /* NULL = all addresses ("*"); default "0.0.0.0", port 8008 */
         uint16_t listen_port;
         char *connect_host;
         uint16_t connect_port;
@@ -76,12 +76,17 @@ struct config {
         uint16_t listen_port;
         char *connect_host;
         uint16_t connect_port;
+        /*
+         * Defaults: config_dir = data_dir, bin_dir what bindir.h finds, pgpass "<parent of data_dir>/pgpass-<name>",
+         * database "postgres", log_file "/var/log/postgresql/pgtether-<scope>-<name>.log", run_dir "/run/pgtether".
+         */
         char *data_dir, *config_dir, *bin_dir, *pgpass, *database, *log_file, *run_dir;
         char *custom_conf;
         char *config_base_name;
-        bool use_unix_socket;
-        struct credentials superuser, replication, rewind;
-        struct settings parameters; /* local ones, they win over the store's except for protected names */
+        bool use_unix_socket; /* default false: TCP to the listen address */
+        struct credentials superuser, replication,
+            rewind;                 /* superuser.username default "postgres"; rewind may be empty */
+        struct settings parameters; /* local ones, they win over the store's; protected names are left out */
         struct string_list pg_hba, pg_ident;
         struct settings recovery_conf;
         struct string_list create_replica_methods; /* default { "basebackup" } */
@@ -142,7 +147,11 @@ char *config_problems_text(const struct config_problems *p);
  * The dynamic configuration: JSON of the store's /config key (or bootstrap.dcs) as a struct. Immutable once parsed.
  * Values below the limits are raised to them (ttl 5, loop_wait 1, retry_timeout 1 — lower than the reference's 20/1/3
  * because the agent's latency is bounded) and loop_wait + 2 * retry_timeout <= ttl is enforced by the same rule as the
- * reference's; each adjustment is a warning in problems.
+ * reference's; each adjustment is a warning in problems. Values of the wrong kind are warnings too and leave the
+ * default, except that an unusable ttl, loop_wait or retry_timeout, a standby_cluster, or JSON that is no object is
+ * -EINVAL: the caller keeps what it had. *problems is always initialised; it and local may be NULL. Protected
+ * parameters that would not be accepted, or that nobody sets (listen_addresses, port, cluster_name), are left out of
+ * parameters.
  */
 struct dynamic {
     struct policy policy;                /* local postgresql.use_pg_rewind & co. already merged in */

@@ -20,7 +20,7 @@ struct source {
     size_t n_lines;
     bool line_is_open; /* the last of lines has not ended yet */
     bool failed;       /* memory ran out */
-    bool incomplete;
+    bool incomplete;   /* what libconfig would make of the text is of no use */
     struct config_problems *problems;
 };
 
@@ -246,6 +246,7 @@ static void copy_token(struct source *s, struct cursor *c)
         /* Never let libconfig see its directive: it would open the file itself. */
         if (!try_include(s, c)) {
             complain(s, c, c->line, "Write @include \"file\" on a line of its own.", "syntax error at \"@\"");
+            s->incomplete = true;
             c->at++;
         }
     } else {

@@ -26,7 +26,7 @@ struct source *source_free(struct source *s);
 DEFINE_CLEANUP(struct source, source_free)
 
 const char *source_text(const struct source *s);
-/* False when the text ends inside a string or comment of some file: it must not be parsed then. */
+/* False when a file ends inside a string or comment, or has a directive nobody knows: not to be parsed then. */
 bool source_is_complete(const struct source *s);
 /* File and line that a line of the text (counted from 1) came from; pointers live as long as s. */
 struct problem_place source_place(const struct source *s, unsigned text_line);
