@@ -138,8 +138,8 @@ static CURLcode set_tls(CURL *easy, const struct http *h)
         c |= curl_easy_setopt(easy, CURLOPT_SSLCERT, h->cert_file);
     if (h->key_file)
         c |= curl_easy_setopt(easy, CURLOPT_SSLKEY, h->key_file);
-    if (h->key_password)
-        c |= curl_easy_setopt(easy, CURLOPT_KEYPASSWD, h->key_password);
+    /* Never unset: OpenSSL would ask for it on the terminal, and wait. */
+    c |= curl_easy_setopt(easy, CURLOPT_KEYPASSWD, h->key_password ? h->key_password : "");
     return c;
 }
 
