@@ -147,13 +147,6 @@ static int on_output(sd_event_source *source, int fd, uint32_t events, void *use
     return 0;
 }
 
-static bool is_zombie(const struct child *c)
-{
-    siginfo_t info = {0};
-
-    return waitid(P_PIDFD, (id_t)c->process.pidfd, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid != 0;
-}
-
 /* First the timeout of the child, later the end of our patience with whoever holds its output open. */
 static int on_timer(sd_event_source *source, uint64_t at_us, void *userdata)
 {
@@ -165,7 +158,8 @@ static int on_timer(sd_event_source *source, uint64_t at_us, void *userdata)
         /* When this process was stopped for a while, the output may still be waiting. */
         (void)read_output(c, LAST_READS_MAX);
         finish(c);
-    } else if (!is_zombie(c)) {
+    } else {
+        /* If it is a zombie already and we are late, this does nothing, and how it ended tells. */
         c->timed_out = true;
         child_signal(c, SIGKILL);
     }

@@ -16,6 +16,55 @@
 #include "base/text.h"
 #include "io/child.h"
 
+/* Memory runs out on demand (linker option --wrap): at the n-th allocation from now on, 0 is never. */
+static int fail_alloc;
+
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__real_realloc(void *p, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+char *__real_strdup(const char *s);
+char *__wrap_strdup(const char *s);
+
+static bool no_memory(void)
+{
+    return fail_alloc > 0 && --fail_alloc == 0;
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    return no_memory() ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_malloc(size_t size)
+{
+    return no_memory() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_realloc(void *p, size_t size)
+{
+    return no_memory() ? NULL : __real_realloc(p, size);
+}
+
+char *__wrap_strdup(const char *s)
+{
+    return no_memory() ? NULL : __real_strdup(s);
+}
+
+/* Counts the signals we send (linker option --wrap). */
+static unsigned kills;
+
+int __real_kill(pid_t pid, int sig);
+int __wrap_kill(pid_t pid, int sig);
+
+int __wrap_kill(pid_t pid, int sig)
+{
+    kills += sig != 0;
+    return __real_kill(pid, sig);
+}
+
 /* One child, and everything it reported. */
 struct run {
     sd_event *loop;
@@ -528,7 +577,10 @@ static void test_child_signal_reaches_the_group_and_not_a_finished_child(void **
     child_signal(run.child, SIGTERM);
     run_until_done(&run);
     assert_int_equal(run.result.signal, SIGTERM);
+    kills = 0;
     child_signal(run.child, SIGKILL); /* must not hit whoever has the pid now */
+    run.child = child_free(run.child);
+    assert_int_equal(kills, 0);
 }
 
 static void test_child_signal_right_after_the_start_of_a_session_is_not_lost(void **state)
@@ -635,6 +687,26 @@ static void test_child_detached_outlives_the_loop_without_a_leak(void **state)
     assert_int_equal(waitpid(pid, &status, 0), pid);
 }
 
+static void test_child_start_without_memory_fails_cleanly(void **state)
+{
+    struct child_spec spec = {.argv = SH("exit 0"), .env = LIST("A=b"), .input = "text"};
+    sd_event *loop = NULL;
+    struct child *child = NULL;
+    int n = 0, r;
+
+    (void)state;
+    assert_true(sd_event_new(&loop) >= 0);
+    do {
+        fail_alloc = ++n;
+        r = child_start(loop, &spec, NULL, NULL, &child, NULL);
+        assert_true(r == 0 || (r == -ENOMEM && !child));
+    } while (r < 0);
+    fail_alloc = 0;
+    assert_int_equal(n, 3 + 1);
+    child = child_free(child);
+    (void)sd_event_unref(loop);
+}
+
 static void test_child_result_text_names_every_kind_of_end(void **state)
 {
     static const struct {
@@ -708,6 +780,7 @@ int main(void)
         cmocka_unit_test(test_child_detached_goes_on_writing_and_is_reaped),
         cmocka_unit_test(test_child_detached_in_its_line_callback_hears_no_more),
         cmocka_unit_test(test_child_detached_outlives_the_loop_without_a_leak),
+        cmocka_unit_test(test_child_start_without_memory_fails_cleanly),
         cmocka_unit_test(test_child_result_text_names_every_kind_of_end),
     };
 

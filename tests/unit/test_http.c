@@ -23,6 +23,43 @@
 #include "base/text.h"
 #include "io/http.h"
 
+/* Memory runs out on demand (linker option --wrap): at the n-th allocation from now on, 0 is never. */
+static int fail_alloc;
+
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__real_realloc(void *p, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+char *__real_strdup(const char *s);
+char *__wrap_strdup(const char *s);
+
+static bool must_fail(void)
+{
+    return fail_alloc > 0 && --fail_alloc == 0;
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    return must_fail() ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_malloc(size_t size)
+{
+    return must_fail() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_realloc(void *p, size_t size)
+{
+    return must_fail() ? NULL : __real_realloc(p, size);
+}
+
+char *__wrap_strdup(const char *s)
+{
+    return must_fail() ? NULL : __real_strdup(s);
+}
+
 /* --- a server on the same loop ---------------------------------------------------------------------------------- */
 
 enum { CONNECTIONS_MAX = 16 };
@@ -1207,6 +1244,88 @@ static void test_http_callbacks_may_cancel_start_and_free(void **state)
     assert_int_equal(all_in_data.done, 0);
 }
 
+/* --- memory ----------------------------------------------------------------------------------------------------- */
+
+static void test_http_new_without_memory_fails_cleanly(void **state)
+{
+    const struct http_tls tls = {.ca_file = "a", .cert_file = "b", .key_file = "c", .key_password = "d"};
+    sd_event *loop = NULL;
+    struct http *h = NULL;
+    int n = 0, r;
+
+    (void)state;
+    assert_true(sd_event_new(&loop) >= 0);
+    do {
+        fail_alloc = ++n;
+        r = http_new(loop, &tls, &h, NULL);
+        assert_true(r == 0 || (r == -ENOMEM && !h));
+    } while (r < 0);
+    assert_int_equal(n, 5 + 1); /* all five allocations of ours have failed once */
+    fail_alloc = 0;
+    h = http_free(h);
+    (void)sd_event_unref(loop);
+}
+
+static void test_http_start_without_memory_fails_cleanly_or_says_so_later(void **state)
+{
+    CLEANUP(world_close) struct world w;
+    int failed = 0, said_so_later = 0;
+
+    (void)state;
+    world_open(&w);
+    server_open(&w.a, w.loop, answer_ok);
+    for (int n = 1;; n++) {
+        CLEANUP(call_done) struct call c = {.world = &w};
+        struct http_call what = {.method = "POST",
+                                 .path = "/",
+                                 .endpoints = ENDPOINTS(w.a.url),
+                                 .headers = ENDPOINTS("X-A: b"),
+                                 .user_password = "u:p",
+                                 .body = "body",
+                                 .body_len = 4,
+                                 .deadline_us = in_ms(20000)};
+        int r;
+
+        fail_alloc = n;
+        r = http_start(w.h, &what, on_data, on_done, &c, &c.request, NULL);
+        if (r == 0 && fail_alloc > 0) {
+            c.request = http_cancel(c.request);
+            break;
+        }
+        fail_alloc = 0;
+        assert_true(r == 0 || r == -ENOMEM);
+        if (r < 0) {
+            failed++;
+            continue;
+        }
+        wait_until_done(&c);
+        assert_int_equal(c.answer.error, -ENOMEM);
+        assert_false(c.answer.maybe_executed);
+        said_so_later++;
+    }
+    fail_alloc = 0;
+    assert_true(failed >= 6);
+    assert_true(said_so_later >= 2);
+    assert_int_equal(w.a.requests, 0);
+}
+
+static void test_http_large_body_is_sent_without_asking_first(void **state)
+{
+    CLEANUP(world_close) struct world w;
+    CLEANUP(call_done) struct call c = {0};
+    CLEANUP(freep) char *body = malloc(2 << 20);
+
+    (void)state;
+    assert_non_null(body);
+    memset(body, 'x', 2 << 20);
+    world_open(&w);
+    server_open(&w.a, w.loop, answer_ok);
+    start(&c, &w, (struct http_call){.method = "PUT", .body = body, .body_len = 2 << 20}, ENDPOINTS(w.a.url));
+    wait_until_done(&c);
+    assert_int_equal(c.answer.status, 200);
+    assert_null(strcasestr(w.a.last_request, "\r\nExpect"));
+}
+
 /* --- names ------------------------------------------------------------------------------------------------------ */
 
 /*
@@ -1307,6 +1426,9 @@ int main(void)
         cmocka_unit_test(test_http_cancel_ends_without_a_callback),
         cmocka_unit_test(test_http_free_cancels_everything_without_callbacks),
         cmocka_unit_test(test_http_callbacks_may_cancel_start_and_free),
+        cmocka_unit_test(test_http_new_without_memory_fails_cleanly),
+        cmocka_unit_test(test_http_start_without_memory_fails_cleanly_or_says_so_later),
+        cmocka_unit_test(test_http_large_body_is_sent_without_asking_first),
         cmocka_unit_test(test_http_name_that_does_not_exist_moves_on_to_the_next),
         cmocka_unit_test(test_http_silent_name_server_does_not_stop_the_loop),
     };
