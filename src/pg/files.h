@@ -48,13 +48,17 @@ int pg_files_passfile(const struct config *config, const struct pg_upstream *ups
 /* Name of a member's physical replication slot (facts sheet 5.1); buf of at least 64 bytes. */
 void pg_slot_name(const char *member_name, char *buf, size_t size);
 
-/* Reads pg_wal/%08X.history of the data directory into history lines (timeline, switch LSN, reason). Caller frees *ret.
+/*
+ * Reads pg_wal/%08X.history of the data directory into history lines (timeline, switch LSN, reason; the newest also
+ * with the file's time). Timeline 1 has none: 0 lines. -ENOENT if there is no such file. Caller frees *ret.
  */
 int pg_files_read_history(const struct config *config, uint32_t timeline, struct history_line **ret, size_t *ret_n,
                           struct err *err);
 
 /*
- * Sets the data directory aside: rename to "<data_dir>.<reason>.<timestamp>" (S8), never deletes. Returns 0 and the new
- * name, or -errno (-ENOSPC when the file system has too little room left for another copy).
+ * Sets the data directory aside: rename to "<data_dir>.<reason>.<timestamp>" (S8), never deletes. Tablespaces and a WAL
+ * directory elsewhere are renamed as well, with their links. Returns 0 and the new name, or -errno (-ENOSPC when the
+ * file system has too little room left for another copy; in doubt every file is looked at). After an error in the
+ * middle the links are right: calling again goes on.
  */
 int pg_files_set_aside(const struct config *config, const char *reason, char *new_path, size_t size, struct err *err);

@@ -12,7 +12,7 @@
 struct pg_probe;
 
 struct pg_probe_settings {
-    const char *host; /* address or socket directory to connect to */
+    const char *host; /* address or socket directory to connect to; looking a name up would wait, except "localhost" */
     uint16_t port;
     const char *user, *password, *database;
 };
@@ -63,8 +63,12 @@ struct pg_facts {
 enum pg_probe_outcome {
     PG_PROBE_OK,
     PG_PROBE_STARTING, /* the server answers 57P03: starting up, shutting down or not yet consistent */
-    PG_PROBE_REFUSED,  /* nobody listens, or it does not let us in (password, pg_hba): see err */
-    PG_PROBE_TIMEOUT,  /* no answer within the budget */
+    /*
+     * Nobody listens or it does not let us in, see err: code -ECONNREFUSED, -EACCES (password, pg_hba.conf), -EUSERS
+     * (too many connections: it is alive), -ECONNRESET (broke off), -EPROTO (the query failed).
+     */
+    PG_PROBE_REFUSED,
+    PG_PROBE_TIMEOUT, /* no answer within the budget */
 };
 
 /* facts is borrowed until the callback returns, NULL unless PG_PROBE_OK. Called once per start, from the loop. */
@@ -83,7 +87,9 @@ void pg_probe_disconnect(struct pg_probe *p);
 
 /*
  * Runs one SQL command on a connection of its own (CREATE ROLE, CHECKPOINT, pg_promote, slots …). The callback gets
- * rows as text; err->code 0 on success. At most `timeout_us`.
+ * rows as text (of the last statement that has any); err->code 0 on success. At most `timeout_us`. The search_path is
+ * pg_catalog and synchronous_commit is local: nothing here waits for a standby. Several statements in one text are one
+ * transaction. The owner frees the command, at the latest after the callback, at the earliest in it.
  */
 struct pg_rows {
     size_t n_rows, n_columns;
