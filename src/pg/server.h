@@ -32,7 +32,10 @@ int pg_server_adopt(struct pg_server *s, struct err *err);
 /*
  * Starts "postgres -D … --config-file=… <protected parameters>" with output appended to the log file. A stale
  * postmaster.pid (its process is proven gone or is not a postmaster) is removed first. Returns 0 at once; readiness is
- * found by the probe, failure by on_exit. extra_args: more "--name=value" texts, NULL-terminated, may be NULL.
+ * found by the probe, failure by on_exit. extra_args: the "--name=value" texts of pg_files_command_line() and more,
+ * NULL-terminated, may be NULL. -EBUSY when a server, or a backend that outlived one, works in the data directory:
+ * starting another would destroy it. The environment gets LC_MESSAGES=C, which lasts until the server has read its
+ * configuration.
  */
 int pg_server_start(struct pg_server *s, const char *const *extra_args, struct err *err);
 
@@ -41,7 +44,10 @@ enum pg_stop_mode { PG_STOP_SMART, PG_STOP_FAST, PG_STOP_IMMEDIATE }; /* SIGTERM
 int pg_server_stop(struct pg_server *s, enum pg_stop_mode mode);
 /* SIGHUP: re-read the configuration files. */
 int pg_server_reload(struct pg_server *s);
-/* SIGKILL to the postmaster and every process with our data directory as working directory. Proof is the keeper's. */
+/*
+ * SIGKILL to the postmaster and every process of our user with the data directory as working directory (but no shells
+ * of people). Proof is the keeper's.
+ */
 void pg_server_kill(struct pg_server *s);
 
 pid_t pg_server_pid(const struct pg_server *s); /* 0 = none runs */
@@ -53,5 +59,6 @@ int pg_server_pidfd(const struct pg_server *s); /* -1 = none; borrowed */
  */
 void pg_server_diagnose(struct pg_server *s, char *buf, size_t size);
 
-/* Checks bin_dir: programs there and executable, version. *ret_version e.g. 150020 >= as PG_VERSION_NUM. */
+/* Checks bin_dir: programs there and executable, version (15). Runs "postgres -V" and waits for it: only at start-up.
+ */
 int pg_server_check_binaries(const struct config *config, int *ret_major, struct err *err);
