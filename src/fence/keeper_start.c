@@ -72,6 +72,7 @@ static int read_settings(struct keeper *k)
         log_error("%s", err.msg);
         return 1;
     }
+    settings_resolve_data_dir(&k->settings);
     return 0;
 }
 

@@ -19,9 +19,11 @@ static enum cgroup_which group_of(enum lease_kill what)
 static bool look_and_kill(struct killer *k, enum lease_kill what, struct killer_result *result)
 {
     struct tree_scope scope = scope_of(k, what);
-    int left = tree_scan(&k->tree, &scope, &result->err);
     bool populated;
+    int left;
 
+    scope.kill_on_sight = true;
+    left = tree_scan(&k->tree, &scope, &result->err);
     /* Signals one by one first: they take no lock. Writing to a control group may wait for another writer. */
     (void)tree_kill(&k->tree);
     populated = cgroups_populated(&k->cgroups, group_of(what));

@@ -17,7 +17,7 @@ static bool request_is_valid(const struct keeper_request *r, bool has_fd)
 {
     if (r->version != KEEPER_PROTOCOL || r->op < KEEPER_ARM || r->op > KEEPER_STATUS || r->reserved != 0)
         return false;
-    if (fields[r->op].deadline ? r->deadline_us == 0 || r->lease_id == 0 : r->deadline_us != 0)
+    if (fields[r->op].deadline ? r->deadline_us == 0 : r->deadline_us != 0)
         return false;
     if (!fields[r->op].pid && r->pid != 0)
         return false;

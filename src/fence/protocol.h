@@ -88,11 +88,12 @@ struct keeper_answer {
 _Static_assert(sizeof(struct keeper_answer) == 72, "the layout is the protocol: no padding, no pointers");
 
 /*
- * What a request may carry; a field it does not have must be 0, else the keeper takes the agent for broken.
+ * What a request may carry; a field it does not have (-) must be 0, one it has (x) must not, else the
+ * keeper takes the agent for broken.
  *
  *   op          lease_id  deadline_us  pid  descriptor
- *   ARM         x         x            -    -
- *   RENEW       x         x            -    -
+ *   ARM         any       x            -    -
+ *   RENEW       any       x            -    -
  *   POSTMASTER  any       -            x    pidfd of that pid; with pid 0 none
  *   DISARM      any       -            -    -
  *   STATUS      any       -            -    -

@@ -1,5 +1,7 @@
 #include "fence/settings.h"
 #include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
 #include "base/text.h"
@@ -137,4 +139,22 @@ int settings_parse(const char *text, size_t len, struct keeper_settings *ret, st
             return err_set(err, -EINVAL, "the agent did not print keeper setting \"%s\"", keys[i].key);
     *ret = s;
     return 0;
+}
+
+void settings_resolve_data_dir(struct keeper_settings *s)
+{
+    char path[SETTINGS_DIR_SIZE], resolved[PATH_MAX], whole[SETTINGS_DIR_SIZE];
+    size_t end = strlen(s->data_dir);
+
+    /* The longest part that exists, and the rest behind it. */
+    while (end > 0) {
+        (void)text_print(path, sizeof(path), "%.*s", (int)end, s->data_dir);
+        if (realpath(path, resolved))
+            break;
+        while (end > 0 && s->data_dir[--end] != '/')
+            ;
+    }
+    if (end > 0 &&
+        text_print(whole, sizeof(whole), "%s%s", text_equal(resolved, "/") ? "" : resolved, s->data_dir + end))
+        (void)text_copy(s->data_dir, sizeof(s->data_dir), whole);
 }

@@ -13,7 +13,7 @@ enum { SETTINGS_TEXT_MAX = 8192, SETTINGS_NAME_SIZE = 128, SETTINGS_DIR_SIZE = 1
 struct keeper_settings {
     char scope[SETTINGS_NAME_SIZE];
     char name[SETTINGS_NAME_SIZE];
-    char data_dir[SETTINGS_DIR_SIZE]; /* absolute, without links: compared with what the kernel prints */
+    char data_dir[SETTINGS_DIR_SIZE]; /* absolute */
     char run_dir[SETTINGS_DIR_SIZE];
     struct watchdog_settings watchdog;
     enum log_level log_level;
@@ -25,3 +25,9 @@ struct keeper_settings {
  * unknown key too: keeper and agent are then of different versions. `text` need not be terminated.
  */
 int settings_parse(const char *text, size_t len, struct keeper_settings *ret, struct err *err);
+
+/*
+ * Makes the data directory's path what the kernel prints for it: without links. What does not exist yet, before
+ * bootstrap, stays as it is. Looks at the disk, so only at start.
+ */
+void settings_resolve_data_dir(struct keeper_settings *s);

@@ -122,6 +122,22 @@ static bool is_spared(const struct tree_scope *s, pid_t pid)
     return pid == s->keeper;
 }
 
+static bool kill_process(const struct tree *t, const struct tree_process *p)
+{
+    CLEANUP(closep) int fd = -1;
+    struct stat_line stat;
+    char name[16];
+
+    (void)text_print(name, sizeof(name), "%d", (int)p->pid);
+    /* The directory is the identity: signals through it reach this process or none. */
+    fd = openat(t->proc_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || read_stat(fd, "stat", &stat) <= 0 || stat.start != p->start)
+        return false;
+    if (syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) == 0)
+        return true;
+    return errno == ENOSYS && kill(p->pid, SIGKILL) == 0;
+}
+
 static int add_process(struct tree *t, const struct tree_scope *scope, const char *name)
 {
     struct tree_process *p = &t->processes[t->count];
@@ -144,6 +160,8 @@ static int add_process(struct tree *t, const struct tree_scope *scope, const cha
     p->in_scope = p->pid == scope->postmaster || p->parent == scope->keeper;
     if (!p->in_scope && (stat.tty == 0 || stat.named_postgres))
         p->in_scope = works_in(t->proc_fd, name, scope->data_dir);
+    if (p->in_scope && scope->kill_on_sight)
+        (void)kill_process(t, p);
     return 0;
 }
 
@@ -215,22 +233,6 @@ int tree_scan(struct tree *t, const struct tree_scope *scope, struct err *err)
     if (r < 0)
         return err_sys(err, r, "could not read the process table");
     return (int)t->in_scope;
-}
-
-static bool kill_process(const struct tree *t, const struct tree_process *p)
-{
-    CLEANUP(closep) int fd = -1;
-    struct stat_line stat;
-    char name[16];
-
-    (void)text_print(name, sizeof(name), "%d", (int)p->pid);
-    /* The directory is the identity: signals through it reach this process or none. */
-    fd = openat(t->proc_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || read_stat(fd, "stat", &stat) <= 0 || stat.start != p->start)
-        return false;
-    if (syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0) == 0)
-        return true;
-    return errno == ENOSYS && kill(p->pid, SIGKILL) == 0;
 }
 
 int tree_kill(struct tree *t)

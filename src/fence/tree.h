@@ -15,7 +15,8 @@
 #include <sys/types.h>
 #include "base/core.h"
 
-enum { TREE_PROCESSES_MAX = 32768, TREE_ENTRIES_BYTES = 32768 };
+/* Few names are read at a time, so that each is fresh when its turn comes. */
+enum { TREE_PROCESSES_MAX = 32768, TREE_ENTRIES_BYTES = 512 };
 
 struct tree_process {
     pid_t pid, parent;
@@ -44,6 +45,8 @@ struct tree_scope {
     pid_t spared[2];      /* children of the keeper; 0 = none */
     pid_t postmaster;     /* 0 = not known */
     const char *data_dir; /* as the kernel prints it: absolute, without links */
+    bool
+        kill_on_sight; /* SIGKILL at the moment one is found: who forks and exits all the time is gone a little later */
 };
 
 int tree_open(struct tree *t, struct err *err);

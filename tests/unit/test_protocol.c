@@ -123,7 +123,6 @@ static void test_protocol_refuses_what_a_request_must_not_carry(void **state)
         {"status with descriptor", {KEEPER_PROTOCOL, KEEPER_STATUS, 0, 0, 0, 0, 0}, true},
         {"disarm with deadline", {KEEPER_PROTOCOL, KEEPER_DISARM, 0, 0, 1, 0, 0}, false},
         {"arm without deadline", {KEEPER_PROTOCOL, KEEPER_ARM, 0, 7, 0, 0, 0}, false},
-        {"arm without lease", {KEEPER_PROTOCOL, KEEPER_ARM, 0, 0, 9, 0, 0}, false},
         {"arm with pid", {KEEPER_PROTOCOL, KEEPER_ARM, 0, 7, 9, 1, 0}, false},
         {"renew without deadline", {KEEPER_PROTOCOL, KEEPER_RENEW, 0, 7, 0, 0, 0}, false},
         {"renew with descriptor", {KEEPER_PROTOCOL, KEEPER_RENEW, 0, 7, 9, 0, 0}, true},
