@@ -85,7 +85,7 @@ static int load_leader(struct cluster *c, struct entry *e)
 
     *key = (struct leader_key){.exists = e->len > 0, .session = e->session, .revision = e->revision};
     /* A holder we cannot name is still a holder, and must not look like a member whose name it begins with. */
-    if (strlen(e->text) != e->len || !text_copy(key->name, sizeof(key->name), e->text))
+    if (!codec_is_text(e->text, e->len) || !text_copy(key->name, sizeof(key->name), e->text))
         (void)text_copy(key->name, sizeof(key->name), "(unreadable name)");
     return 0;
 }
@@ -158,7 +158,7 @@ static void read_legacy_failover(const char *text, struct failover_key *key)
     const char *ends[2], *begins[2] = {text, NULL};
     char *names[2] = {key->leader, key->candidate};
 
-    if (strpbrk(text, "{}[]\""))
+    if (!codec_is_text(text, strlen(text)) || strpbrk(text, "{}[]\""))
         return;
     ends[0] = text + strcspn(text, ":");
     begins[1] = *ends[0] ? ends[0] + 1 : ends[0];
@@ -166,10 +166,10 @@ static void read_legacy_failover(const char *text, struct failover_key *key)
     for (size_t i = 0; i < 2; i++) {
         size_t len;
 
-        while (begins[i] < ends[i] && (*begins[i] == ' ' || *begins[i] == '\n'))
+        while (begins[i] < ends[i] && *begins[i] == ' ')
             begins[i]++;
         len = (size_t)(ends[i] - begins[i]);
-        while (len && (begins[i][len - 1] == ' ' || begins[i][len - 1] == '\n'))
+        while (len && begins[i][len - 1] == ' ')
             len--;
         if (len >= MEMBER_NAME_SIZE)
             return;
@@ -325,7 +325,7 @@ static int load_member(struct cluster *c, const char *name, struct entry *e)
     struct member m, *slot;
     int r;
 
-    if (!*name || strchr(name, '/') || strlen(name) >= MEMBER_NAME_SIZE)
+    if (!*name || strchr(name, '/') || strlen(name) >= MEMBER_NAME_SIZE || !codec_is_text(name, strlen(name)))
         return 0;
     slot = member_slot(c, name);
     if (!slot)

@@ -23,6 +23,9 @@ bool codec_json_timeline(const json_t *value, uint32_t *ret);
  */
 bool codec_json_copy(const json_t *object, const char *key, char *buf, size_t size);
 
+/* Text that may go into logs, JSON and other keys: UTF-8 without control characters. */
+bool codec_is_text(const char *s, size_t len);
+
 /*
  * ISO 8601 with a zone ("2026-08-01T12:00:00+00:00", fractions ignored) to Unix time. Without a zone the instant is
  * unknown, and false is the answer as on any other malformed text.

@@ -45,6 +45,17 @@ bool codec_json_copy(const json_t *object, const char *key, char *buf, size_t si
     return false;
 }
 
+bool codec_is_text(const char *s, size_t len)
+{
+    json_t *json = json_stringn(s, len); /* NULL when it is no UTF-8 */
+
+    json_decref(json);
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)s[i] < 0x20 || s[i] == 0x7f)
+            return false;
+    return json != NULL;
+}
+
 /* Exactly `digits` digits at *s, which is moved behind them. */
 static bool scan_number(const char **s, int digits, int *ret)
 {

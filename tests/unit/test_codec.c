@@ -355,6 +355,8 @@ static void test_codec_failover_reads_requests_and_nothing_else(void **state)
         {":b", true, "", "b", 0},
         {":", false, "", "", 0},
         {"a:b:c", true, "a", "b", 0},
+        {"a\xff:b", false, "", "", 0},
+        {"a\n:b", false, "", "", 0},
         {"[\"a\"]", false, "", "", 0},
         {"12", false, "", "", 0},
     };
@@ -493,6 +495,8 @@ static void test_codec_leader_that_cannot_be_named_is_still_a_leader(void **stat
     assert_string_equal(c.leader.name, "(unreadable name)");
     assert_int_equal(codec_load_key(&c, "leader", "node1\0x", 7, 7, 1, &err), 0);
     assert_string_equal(c.leader.name, "(unreadable name)");
+    load(&c, "leader", "node\xff");
+    assert_string_equal(c.leader.name, "(unreadable name)");
     load(&c, "leader", "");
     assert_false(c.leader.exists);
     cluster_done(&c);
@@ -534,6 +538,8 @@ static void test_codec_members_are_sorted_replaced_and_limited(void **state)
     load(&c, "members/b", "{\"role\":\"primary\"}");
     load(&c, "members/", "{}");
     load(&c, "members/a/b", "{}");
+    load(&c, "members/\xff", "{}");
+    load(&c, "members/a\n", "{}");
     codec_load_finish(&c);
     assert_int_equal(c.n_members, 2);
     assert_string_equal(c.members[0].name, "a");

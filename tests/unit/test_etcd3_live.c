@@ -116,6 +116,32 @@ static void kill_server(size_t i)
     lab.servers[i].pid = 0;
 }
 
+/* Returns when every thread of the server stands still. */
+static void freeze_server(size_t i)
+{
+    int status;
+
+    assert_int_equal(kill(lab.servers[i].pid, SIGSTOP), 0);
+    assert_true(waitpid(lab.servers[i].pid, &status, WUNTRACED) == lab.servers[i].pid && WIFSTOPPED(status));
+}
+
+static void thaw_server(size_t i)
+{
+    assert_int_equal(kill(lab.servers[i].pid, SIGCONT), 0);
+}
+
+/* After every test, as a failed one may have left a server frozen or killed. */
+static int mend_servers(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < lab.n; i++)
+        if (lab.servers[i].pid > 0)
+            (void)kill(lab.servers[i].pid, SIGCONT);
+        else
+            start_server(i);
+    return 0;
+}
+
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
     (void)st;
@@ -466,14 +492,14 @@ static void test_etcd3_live_frozen_server_makes_everything_unknown_by_the_deadli
     open_client(&a, "node1", NULL);
     assert_int_equal(acquire(&a, 20), DCS_DONE);
     session = a.answer.session;
-    assert_int_equal(kill(lab.servers[0].pid, SIGSTOP), 0);
+    freeze_server(0);
     deadline_us = clock_now_us() + 700 * USEC_PER_MSEC;
     a.dcs->ops->renew_leader(a.dcs, "node1", session, deadline_us, on_answer, &a);
     assert_int_equal(answered(&a), DCS_UNKNOWN);
     assert_in_range(clock_now_us(), deadline_us - 200 * USEC_PER_MSEC, deadline_us + 300 * USEC_PER_MSEC);
     a.dcs->ops->put(a.dcs, "history", "[]", DCS_ANY, 0, in_seconds(1), on_answer, &a);
     assert_int_equal(answered(&a), DCS_UNKNOWN);
-    assert_int_equal(kill(lab.servers[0].pid, SIGCONT), 0);
+    thaw_server(0);
     assert_int_equal(renew(&a, session), DCS_DONE);
     assert_int_equal(release(&a, session), DCS_DONE);
     close_client(&a);
@@ -486,10 +512,10 @@ static void test_etcd3_live_acquire_that_timed_out_leaves_no_leader_key_behind(v
     SKIP_WITHOUT_ETCD();
     open_client(&a, "node1", NULL);
     (void)read_cluster(&a);
-    assert_int_equal(kill(lab.servers[0].pid, SIGSTOP), 0);
+    freeze_server(0);
     a.dcs->ops->acquire_leader(a.dcs, "node1", 20 * USEC_PER_SEC, clock_now_us() + 500 * USEC_PER_MSEC, on_answer, &a);
     assert_int_equal(answered(&a), DCS_UNKNOWN);
-    assert_int_equal(kill(lab.servers[0].pid, SIGCONT), 0);
+    thaw_server(0);
     /* Whatever the server did with the requests it had received: well before the ttl is over nobody holds the key. */
     uint64_t end_us = in_seconds(5);
 
@@ -600,11 +626,11 @@ static void test_etcd3_live_any_frozen_member_of_three_does_not_cost_the_lease(v
     session = a.answer.session;
     /* One of the three is the leader, another the one we are connected to. */
     for (size_t i = 0; i < lab.n; i++) {
-        assert_int_equal(kill(lab.servers[i].pid, SIGSTOP), 0);
+        freeze_server(i);
         a.dcs->ops->renew_leader(a.dcs, "node1", session, in_seconds(8), on_answer, &a);
         if (answered(&a) != DCS_DONE)
             fail_msg("member %zu frozen: %s", i, a.answer.err.msg);
-        assert_int_equal(kill(lab.servers[i].pid, SIGCONT), 0);
+        thaw_server(i);
         if (renew(&a, session) != DCS_DONE)
             fail_msg("member %zu back: %s", i, a.answer.err.msg);
     }
@@ -636,19 +662,20 @@ static void test_etcd3_live_without_a_majority_nothing_is_confirmed(void **state
 int main(void)
 {
     const struct CMUnitTest one[] = {
-        cmocka_unit_test(test_etcd3_live_leader_key_is_acquired_renewed_and_released),
-        cmocka_unit_test(test_etcd3_live_leader_key_ends_with_its_lease_and_not_before),
-        cmocka_unit_test(test_etcd3_live_leader_key_deleted_by_somebody_is_refused),
-        cmocka_unit_test(test_etcd3_live_conditional_writes_compare_with_the_revision),
-        cmocka_unit_test(test_etcd3_live_member_lives_as_long_as_it_is_touched_and_the_watch_sees_it),
-        cmocka_unit_test(test_etcd3_live_frozen_server_makes_everything_unknown_by_the_deadline),
-        cmocka_unit_test(test_etcd3_live_acquire_that_timed_out_leaves_no_leader_key_behind),
-        cmocka_unit_test(test_etcd3_live_watch_and_lease_survive_a_restart_of_the_server),
-        cmocka_unit_test(test_etcd3_live_users_get_tokens_and_new_ones_when_the_old_are_gone),
+        cmocka_unit_test_teardown(test_etcd3_live_leader_key_is_acquired_renewed_and_released, mend_servers),
+        cmocka_unit_test_teardown(test_etcd3_live_leader_key_ends_with_its_lease_and_not_before, mend_servers),
+        cmocka_unit_test_teardown(test_etcd3_live_leader_key_deleted_by_somebody_is_refused, mend_servers),
+        cmocka_unit_test_teardown(test_etcd3_live_conditional_writes_compare_with_the_revision, mend_servers),
+        cmocka_unit_test_teardown(test_etcd3_live_member_lives_as_long_as_it_is_touched_and_the_watch_sees_it,
+                                  mend_servers),
+        cmocka_unit_test_teardown(test_etcd3_live_frozen_server_makes_everything_unknown_by_the_deadline, mend_servers),
+        cmocka_unit_test_teardown(test_etcd3_live_acquire_that_timed_out_leaves_no_leader_key_behind, mend_servers),
+        cmocka_unit_test_teardown(test_etcd3_live_watch_and_lease_survive_a_restart_of_the_server, mend_servers),
+        cmocka_unit_test_teardown(test_etcd3_live_users_get_tokens_and_new_ones_when_the_old_are_gone, mend_servers),
     };
     const struct CMUnitTest three[] = {
-        cmocka_unit_test(test_etcd3_live_any_frozen_member_of_three_does_not_cost_the_lease),
-        cmocka_unit_test(test_etcd3_live_without_a_majority_nothing_is_confirmed),
+        cmocka_unit_test_teardown(test_etcd3_live_any_frozen_member_of_three_does_not_cost_the_lease, mend_servers),
+        cmocka_unit_test_teardown(test_etcd3_live_without_a_majority_nothing_is_confirmed, mend_servers),
     };
 
     return cmocka_run_group_tests_name("etcd3, one real server", one, start_one, stop_servers) +
