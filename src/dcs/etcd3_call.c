@@ -105,6 +105,8 @@ static void endpoint_failed(struct etcd3 *e, const char *url, const struct err *
  * An endpoint of another cluster would hand out another leader key. One that lags behind an election which others have
  * told us about must not be believed either; it may be cut off without knowing.
  */
+#define REBUILT_HINT "\nHINT:  Restart the agent if the etcd cluster was built anew on purpose."
+
 static int guard(struct etcd3 *e, const json_t *json, const char *url, struct err *err)
 {
     struct etcd3_header header;
@@ -113,13 +115,11 @@ static int guard(struct etcd3 *e, const json_t *json, const char *url, struct er
     if (!header.cluster_id)
         return 0;
     if (e->cluster_id && header.cluster_id != e->cluster_id)
-        return err_set(err, -EREMCHG,
-                       "\"%s\" belongs to the etcd cluster %" PRIx64 ", not to %" PRIx64
-                       "\nHINT:  Restart the agent if the etcd cluster was built anew on purpose.",
+        return err_set(err, -EREMCHG, "\"%s\" belongs to the etcd cluster %" PRIx64 ", not to %" PRIx64 REBUILT_HINT,
                        url, header.cluster_id, e->cluster_id);
     if (header.raft_term < e->raft_term)
-        return err_set(err, -ESTALE, "\"%s\" lags behind: raft term %" PRIu64 ", others are at %" PRIu64, url,
-                       header.raft_term, e->raft_term);
+        return err_set(err, -ESTALE, "\"%s\" lags behind: raft term %" PRIu64 ", others are at %" PRIu64 REBUILT_HINT,
+                       url, header.raft_term, e->raft_term);
     e->cluster_id = header.cluster_id;
     e->raft_term = header.raft_term;
     return 0;

@@ -63,6 +63,7 @@ void etcd3_endpoints_failed(struct etcd3_endpoints *l, const char *url, const ch
         return;
     endpoint->failed_at_us = now_us;
     (void)text_copy(endpoint->failure, sizeof(endpoint->failure), why);
+    endpoint->failure[strcspn(endpoint->failure, "\n")] = '\0'; /* without its HINT: one line per endpoint */
 }
 
 static bool failed_lately(const struct etcd3_endpoint *endpoint, uint64_t now_us)

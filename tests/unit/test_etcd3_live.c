@@ -505,6 +505,33 @@ static void test_etcd3_live_frozen_server_makes_everything_unknown_by_the_deadli
     close_client(&a);
 }
 
+/* S1: the lease counts from before the request left, however late the answer comes. */
+static void test_etcd3_live_lease_counts_from_before_the_request_when_the_answer_is_late(void **state)
+{
+    uint64_t session = 0, thawed_us;
+    struct client a;
+
+    SKIP_WITHOUT_ETCD();
+    open_client(&a, "node1", NULL);
+    (void)read_cluster(&a);
+    for (int renewing = 0; renewing < 2; renewing++) {
+        freeze_server(0);
+        if (renewing)
+            a.dcs->ops->renew_leader(a.dcs, "node1", session, in_seconds(10), on_answer, &a);
+        else
+            a.dcs->ops->acquire_leader(a.dcs, "node1", 20 * USEC_PER_SEC, in_seconds(10), on_answer, &a);
+        thawed_us = clock_now_us() + 300 * USEC_PER_MSEC;
+        while (clock_now_us() < thawed_us)
+            assert_true(sd_event_run(lab.loop, 20 * USEC_PER_MSEC) >= 0);
+        thaw_server(0);
+        assert_int_equal(answered(&a), DCS_DONE);
+        assert_true(a.answer.sent_at_us < thawed_us - 200 * USEC_PER_MSEC);
+        session = a.answer.session;
+    }
+    assert_int_equal(release(&a, session), DCS_DONE);
+    close_client(&a);
+}
+
 static void test_etcd3_live_acquire_that_timed_out_leaves_no_leader_key_behind(void **state)
 {
     struct client a;
@@ -669,6 +696,8 @@ int main(void)
         cmocka_unit_test_teardown(test_etcd3_live_member_lives_as_long_as_it_is_touched_and_the_watch_sees_it,
                                   mend_servers),
         cmocka_unit_test_teardown(test_etcd3_live_frozen_server_makes_everything_unknown_by_the_deadline, mend_servers),
+        cmocka_unit_test_teardown(test_etcd3_live_lease_counts_from_before_the_request_when_the_answer_is_late,
+                                  mend_servers),
         cmocka_unit_test_teardown(test_etcd3_live_acquire_that_timed_out_leaves_no_leader_key_behind, mend_servers),
         cmocka_unit_test_teardown(test_etcd3_live_watch_and_lease_survive_a_restart_of_the_server, mend_servers),
         cmocka_unit_test_teardown(test_etcd3_live_users_get_tokens_and_new_ones_when_the_old_are_gone, mend_servers),
