@@ -10,19 +10,6 @@
 static const char *const refused[] = {"pgdata", "format", "wal-method", "xlog-method", "gzip",     "version",  "dbname",
                                       "host",   "port",   "username",   "password",    "compress", "progress", NULL};
 
-/* "  123/4567 kB (2%), 0/1 tablespace …" */
-bool basebackup_parse_progress(const char *line, uint64_t *ret_done_bytes, uint64_t *ret_total_bytes)
-{
-    unsigned long long done_kb, total_kb;
-    int at = 0;
-
-    if (sscanf(line, " %llu/%llu kB%n", &done_kb, &total_kb, &at) != 2 || at == 0)
-        return false;
-    *ret_done_bytes = done_kb * 1024;
-    *ret_total_bytes = total_kb * 1024;
-    return true;
-}
-
 int basebackup_args(const struct config *config, const char *dsn, struct tool_args *ret, struct err *err)
 {
     const struct settings *options = &config->postgresql.basebackup;
@@ -86,7 +73,7 @@ int fill_replica(sd_event *loop, const struct config *config, const struct pg_up
     (void)text_print(plan.what, sizeof(plan.what), "pg_basebackup from %s",
                      source->member ? source->member : source->host);
     textbuf_printf(&passfile, "PGPASSFILE=%s", config->postgresql.pgpass ? config->postgresql.pgpass : "");
-    plan.parse_progress = basebackup_parse_progress;
+    plan.parse_progress = tool_parse_progress;
     plan.data_dir = strdup(config->postgresql.data_dir);
     plan.wal_dir = wal_dir ? strdup(wal_dir) : NULL;
     plan.cgroup_procs = cgroup_procs ? strdup(cgroup_procs) : NULL;

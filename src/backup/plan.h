@@ -40,6 +40,5 @@ const char *fill_option(const struct settings *options, const char *name);
 bool fill_has_option(const struct settings *options, const char *name);
 
 /* Pure, for the tests. */
-bool basebackup_parse_progress(const char *line, uint64_t *ret_done_bytes, uint64_t *ret_total_bytes);
 int basebackup_args(const struct config *config, const char *dsn, struct tool_args *ret, struct err *err);
 int initdb_args(const struct config *config, struct tool_args *ret, struct err *err);

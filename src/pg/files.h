@@ -55,6 +55,10 @@ void pg_slot_name(const char *member_name, char *buf, size_t size);
 int pg_files_read_history(const struct config *config, uint32_t timeline, struct history_line **ret, size_t *ret_n,
                           struct err *err);
 
+/* The same from the text of such a file, which is written to; path for messages. Lines ascend by timeline, or -EBADMSG.
+ */
+int pg_history_parse(char *text, const char *path, struct history_line **ret, size_t *ret_n, struct err *err);
+
 /*
  * Sets the data directory aside: rename to "<data_dir>.<reason>.<timestamp>" (S8), never deletes. Tablespaces and a WAL
  * directory elsewhere are renamed as well, with their links. Returns 0 and the new name, or -errno (-ENOSPC when the

@@ -35,7 +35,7 @@ static int parse_line(char *line, struct history_line *ret)
     return 1;
 }
 
-static int parse_history(char *text, const char *path, struct history_line **ret, size_t *ret_n, struct err *err)
+int pg_history_parse(char *text, const char *path, struct history_line **ret, size_t *ret_n, struct err *err)
 {
     CLEANUP(freep) struct history_line *lines = NULL;
     size_t n = 0;
@@ -94,7 +94,7 @@ int pg_files_read_history(const struct config *config, uint32_t timeline, struct
     r = file_read(path, HISTORY_FILE_MAX, &text, NULL, err);
     if (r < 0)
         return r;
-    r = parse_history(text, path, &lines, &n, err);
+    r = pg_history_parse(text, path, &lines, &n, err);
     if (r < 0)
         return r;
     if (n > 0 && stat(path, &st) == 0)

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/loop.h"
 #include "base/text.h"
+#include "config/config.h"
 
 enum link_state {
     LINK_IDLE,       /* nothing under way; conn may be kept */
@@ -21,6 +22,8 @@ struct pg_link {
     sd_event *loop;
     char *host, *user, *password, *database, *application_name, *options;
     char port[8];
+    struct setting more[LINK_KEYWORDS_MAX]; /* owned */
+    size_t n_more;
     PGconn *conn;
     sd_event_source *io, *timer;
     enum link_state state;
@@ -193,13 +196,19 @@ static int begin_connect(struct pg_link *l)
 {
     const char *address = text_equal(l->host, "localhost") ? "127.0.0.1" : numeric_address(l->host);
     /* GSS would look for credentials on disk and in the network before the first byte. */
-    const char *const names[] = {"host",   "hostaddr",         "port",    "user",       "password",
-                                 "dbname", "application_name", "options", "gssencmode", "client_encoding",
-                                 NULL};
-    const char *const values[] = {
+    enum { N_FIXED = 10 };
+    const char *names[N_FIXED + LINK_KEYWORDS_MAX + 1] = {
+        "host",   "hostaddr",         "port",    "user",       "password",
+        "dbname", "application_name", "options", "gssencmode", "client_encoding"};
+    const char *values[N_FIXED + LINK_KEYWORDS_MAX + 1] = {
         l->host,    address,   l->port, l->user, l->password, l->database, l->application_name,
-        l->options, "disable", "UTF8",  NULL};
+        l->options, "disable", "UTF8"};
 
+    /* Of two equal keywords the later one counts. */
+    for (size_t i = 0; i < l->n_more; i++) {
+        names[N_FIXED + i] = l->more[i].name;
+        values[N_FIXED + i] = l->more[i].value;
+    }
     l->conn = PQconnectStartParams(names, values, 0);
     if (!l->conn)
         return err_set(&l->err, -ENOMEM, "out of memory");
@@ -393,6 +402,25 @@ int link_new(sd_event *loop, const struct pg_probe_settings *settings, const cha
     return 0;
 }
 
+int link_set_keyword(struct pg_link *l, const char *keyword, const char *value, struct err *err)
+{
+    struct setting *more = &l->more[l->n_more];
+
+    if (!value || !*value)
+        return 0;
+    if (l->n_more == LINK_KEYWORDS_MAX)
+        return err_set(err, -E2BIG, "cannot take another connection setting");
+    l->n_more++; /* freed as it is */
+    if (!copy_string(&more->name, keyword) || !copy_string(&more->value, value))
+        return err_set(err, -ENOMEM, "out of memory");
+    return 0;
+}
+
+PGconn *link_connection(const struct pg_link *l)
+{
+    return l->conn;
+}
+
 struct pg_link *link_free(struct pg_link *l)
 {
     if (!l)
@@ -408,6 +436,12 @@ struct pg_link *link_free(struct pg_link *l)
     free(l->database);
     free(l->application_name);
     free(l->options);
+    for (size_t i = 0; i < l->n_more; i++) {
+        free(l->more[i].name);
+        if (l->more[i].value)
+            explicit_bzero(l->more[i].value, strlen(l->more[i].value)); /* sslpassword */
+        free(l->more[i].value);
+    }
     if (l->sql)
         explicit_bzero(l->sql, strlen(l->sql));
     free(l->sql);

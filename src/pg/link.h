@@ -32,6 +32,14 @@ int link_new(sd_event *loop, const struct pg_probe_settings *settings, const cha
              const char *options, struct pg_link **ret, struct err *err);
 struct pg_link *link_free(struct pg_link *l); /* no callback */
 DEFINE_CLEANUP(struct pg_link, link_free)
+/*
+ * One more keyword of the connection string (TLS settings, "replication"), before the first link_run(). It wins over
+ * what the settings say; value NULL or "" is left out. At most LINK_KEYWORDS_MAX.
+ */
+enum { LINK_KEYWORDS_MAX = 16 };
+int link_set_keyword(struct pg_link *l, const char *keyword, const char *value, struct err *err);
+/* For functions of libpq that need a connection; borrowed, NULL while there is none. */
+PGconn *link_connection(const struct pg_link *l);
 
 /*
  * Connects if necessary and runs the query string; several statements give several results. A kept connection that

@@ -18,6 +18,32 @@ enum rewind_need rewind_decide(uint32_t local_timeline, uint64_t local_lsn, bool
                                uint64_t shutdown_checkpoint_end_lsn, uint32_t leader_timeline,
                                const struct history_line *history, size_t n_history);
 
+/* The local position those arguments are made of. */
+struct rewind_position {
+    uint32_t timeline;
+    uint64_t lsn;
+    bool in_recovery;
+    uint64_t shutdown_checkpoint_end_lsn;
+};
+/*
+ * Pure: 0, or -EAGAIN with err when it cannot be told now (no control data, server running but not as a standby that
+ * answers). A primary that was killed has written WAL of unknown length: its position is UINT64_MAX.
+ */
+int rewind_local_position(const struct local_pg *local, struct rewind_position *ret, struct err *err);
+
+/* A piece of one timeline's WAL; end_lsn 0: to the end. */
+struct rewind_span {
+    uint32_t timeline;
+    uint64_t start_lsn, end_lsn;
+};
+/*
+ * Pure: the local WAL that is not in the leader's history, oldest first. Returns the number of spans, at most
+ * n_local + 1 (the room `ret` must have); 0 when everything is, or when the histories have nothing in common.
+ */
+size_t rewind_lost_spans(uint32_t local_timeline, const struct history_line *local_history, size_t n_local,
+                         uint32_t leader_timeline, const struct history_line *leader_history, size_t n_leader,
+                         struct rewind_span *ret);
+
 /*
  * Asks the leader (replication connection: IDENTIFY_SYSTEM, TIMELINE_HISTORY) and the local control data, then decides.
  * outcome REWIND_UNKNOWN with err when somebody could not be asked: try again later. The callback also gets the
@@ -32,12 +58,18 @@ struct rewind_check *rewind_check_free(struct rewind_check *c);
 
 /*
  * Runs pg_rewind against the leader (server must be down): lists the transactions that will be lost first (pg_waldump
- * of the divergent WAL into "<log dir>/lost-transactions-<timestamp>.txt"), then rewinds. done gets 0 or -errno with
- * err.
+ * of the divergent WAL into "<log dir>/lost-transactions-<scope>-<name>-<timestamp>.txt"), then rewinds. done gets 0 or
+ * -errno with err; with 0, err->msg says how many transactions were lost and where they are listed, "" if none.
+ *
+ * A rewind that was cancelled or failed half-way leaves a directory that cannot be started, only rewound or copied
+ * anew. After a good one, the files in it that are not PostgreSQL's are the leader's: configuration must be written
+ * again before the start.
  */
 typedef void (*rewind_done_fn)(void *userdata, int outcome, const struct err *err);
 struct rewind_run;
 int rewind_run_start(sd_event *loop, const struct config *config, const struct pg_upstream *leader,
                      const char *cgroup_procs, rewind_done_fn done, void *userdata, struct rewind_run **ret,
                      struct err *err);
+/* Both 0 until pg_rewind knows. */
+void rewind_run_get_progress(const struct rewind_run *r, uint64_t *ret_done_bytes, uint64_t *ret_total_bytes);
 struct rewind_run *rewind_run_free(struct rewind_run *r); /* cancels */

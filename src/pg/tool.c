@@ -132,6 +132,33 @@ int tool_failure(const char *name, const struct child_result *result, struct err
                    hint_for(words));
 }
 
+static bool take_kb(const char **s, uint64_t *ret_bytes)
+{
+    size_t len = strspn(*s, "0123456789");
+    char digits[24];
+    uint64_t kb;
+
+    if (!text_print(digits, sizeof(digits), "%.*s", (int)(len < sizeof(digits) ? len : sizeof(digits)), *s) ||
+        !text_to_u64(digits, &kb) || kb > UINT64_MAX / 1024)
+        return false;
+    *s += len;
+    *ret_bytes = kb * 1024;
+    return true;
+}
+
+bool tool_parse_progress(const char *line, uint64_t *ret_done_bytes, uint64_t *ret_total_bytes)
+{
+    uint64_t done_bytes, total_bytes;
+
+    line += strspn(line, " ");
+    if (!take_kb(&line, &done_bytes) || *line++ != '/' || !take_kb(&line, &total_bytes) ||
+        !text_starts_with(line, " kB"))
+        return false;
+    *ret_done_bytes = done_bytes;
+    *ret_total_bytes = total_bytes;
+    return true;
+}
+
 static void add_keyword(struct textbuf *b, const char *keyword, const char *value)
 {
     if (!value)

@@ -35,6 +35,12 @@ extern const char *const tool_env_unset[];
 int tool_failure(const char *name, const struct child_result *result, struct err *err);
 
 /*
+ * Pure: progress as pg_basebackup ("  123/4567 kB (2%), 0/1 tablespace …") and pg_rewind ("  123/4567 kB (2%) copied")
+ * write it; false and nothing filled for any other line.
+ */
+bool tool_parse_progress(const char *line, uint64_t *ret_done_bytes, uint64_t *ret_total_bytes);
+
+/*
  * Connection string in the reference's order of keywords (facts of the format: primary_conninfo). who: user and TLS
  * settings. host NULL: libpq's default socket directory. application_name and passfile may be NULL: left out.
  */

@@ -10,17 +10,21 @@
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/text.h"
 
-enum { CONFIGS_MAX = 32, TEXTS_MAX = 512 };
+enum { CONFIGS_MAX = 32, TEXTS_MAX = 512, PORT_FIRST = 21340, PORTS_EACH = 10, PORT_SETS = 6 };
 
 static char dir[64], bin_dir[256];
 static struct config *configs[CONFIGS_MAX];
 static size_t n_configs;
 static void *texts[TEXTS_MAX];
 static size_t n_texts;
+static int port_lock = -1; /* held by a name in the abstract namespace, which ends with the process */
+static unsigned port_base;
 
 const char *live_dir(void)
 {
@@ -76,6 +80,30 @@ static bool become_unprivileged(void)
            setenv("HOME", "/tmp", 1) == 0;
 }
 
+/* Another run of the tests may be under way on this host: talking to its server would be worse than failing. */
+static bool reserve_ports(void)
+{
+    for (unsigned i = 0; i < PORT_SETS; i++) {
+        struct sockaddr_un name = {.sun_family = AF_UNIX};
+        int n = snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, "pgtether-live-ports-%u", i);
+
+        port_lock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        port_base = PORT_FIRST + i * PORTS_EACH;
+        if (port_lock < 0)
+            return false;
+        if (bind(port_lock, (struct sockaddr *)&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + n)) == 0)
+            return true;
+        closep(&port_lock);
+    }
+    return false;
+}
+
+uint16_t live_port(unsigned i)
+{
+    assert_true(i < PORTS_EACH);
+    return (uint16_t)(port_base + i);
+}
+
 bool live_begin(const char *test_name)
 {
     if (!find_programs()) {
@@ -84,6 +112,10 @@ bool live_begin(const char *test_name)
     }
     if (!become_unprivileged()) {
         (void)printf("SKIPPED %s: there is no user \"postgres\" to run servers as\n", test_name);
+        return false;
+    }
+    if (!reserve_ports()) {
+        (void)printf("SKIPPED %s: too many of these tests run on this host\n", test_name);
         return false;
     }
     (void)text_print(dir, sizeof(dir), "/tmp/pgtether-%s-XXXXXX", test_name);
@@ -125,6 +157,7 @@ void live_end(void)
     for (size_t i = 0; i < n_texts; i++)
         free(texts[i]);
     n_configs = n_texts = 0;
+    closep(&port_lock);
 }
 
 struct settings live_settings(const struct setting *items, size_t n)

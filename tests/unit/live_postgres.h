@@ -19,6 +19,8 @@ void live_end(void); /* stops what still runs, removes the directory */
 
 const char *live_dir(void);
 const char *live_bin_dir(void);
+/* Port number `i` of ten that no other test uses at the same time, however many run. */
+uint16_t live_port(unsigned i);
 
 /* Text that lives until live_end(). */
 char *live_text(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
