@@ -14,7 +14,7 @@
 #include "live_postgres.h"
 #include "pg/controldata.h"
 
-enum { PORT = 21310, TIMEOUT_S = 120 };
+enum { TIMEOUT_S = 120 };
 
 struct outcome {
     bool is_done;
@@ -93,7 +93,7 @@ static void test_initdb_makes_a_cluster_with_the_options_and_the_password(void *
     struct outcome o;
     struct local_pg found;
 
-    node1 = live_config("node1", PORT);
+    node1 = live_config("node1", live_port(0));
     node1->bootstrap.initdb = live_settings(options, 3);
     node1->bootstrap.pg_hba = live_list("host replication all 127.0.0.1/32 scram-sha-256");
     found = look(loop, node1);
@@ -107,14 +107,14 @@ static void test_initdb_makes_a_cluster_with_the_options_and_the_password(void *
     assert_int_equal(found.control_timeline, 1);
     assert_true(found.control_checkpoint_end_lsn > found.control_checkpoint_lsn);
     assert_int_equal(live_run("tail -1 node1/pg_hba.conf | grep '^host replication all 127.0.0.1/32 scram'"), 0);
-    live_start(node1, "");
+    live_start(node1, "-c log_statement=all");
     assert_string_equal(live_query(node1, "show data_checksums"), "on");
     assert_string_equal(live_query(node1, "select current_user"), "postgres");
 }
 
 static void test_initdb_of_a_directory_in_use_is_refused_and_touches_nothing(void **state)
 {
-    struct config *c = live_config("used", PORT + 1);
+    struct config *c = live_config("used", live_port(1));
     struct outcome o;
 
     assert_int_equal(live_run("mkdir -m 755 used && echo precious > used/file"), 0);
@@ -127,7 +127,7 @@ static void test_initdb_of_a_directory_in_use_is_refused_and_touches_nothing(voi
 static void test_initdb_that_fails_leaves_the_directory_as_it_was(void **state)
 {
     const struct setting bad[] = {{live_text("encoding"), live_text("NOSUCH")}};
-    struct config *c = live_config("bad", PORT + 1);
+    struct config *c = live_config("bad", live_port(1));
     struct outcome o;
 
     c->bootstrap.initdb = live_settings(bad, 1);
@@ -146,7 +146,7 @@ static void test_initdb_that_fails_leaves_the_directory_as_it_was(void **state)
 static void test_initdb_refuses_options_that_are_its_own(void **state)
 {
     const struct setting own[] = {{live_text("pwfile"), live_text("/etc/passwd")}};
-    struct config *c = live_config("own", PORT + 1);
+    struct config *c = live_config("own", live_port(1));
     struct outcome o;
 
     c->bootstrap.initdb = live_settings(own, 1);
@@ -158,7 +158,7 @@ static void test_initdb_refuses_options_that_are_its_own(void **state)
 
 static void test_directory_of_somebody_else_is_told_apart(void **state)
 {
-    struct config *c = live_config("foreign", PORT + 1);
+    struct config *c = live_config("foreign", live_port(1));
     struct local_pg found;
 
     assert_int_equal(live_run("mkdir foreign && mkdir foreign/lost+found && touch foreign/.hidden"), 0);
@@ -172,22 +172,122 @@ static void test_directory_of_somebody_else_is_told_apart(void **state)
     assert_true(found.data_dir_known && found.data_dir_foreign);
 }
 
-static void make_replication_role(void)
+static void bootstrap(sd_event *loop, const struct config *c, struct outcome *o)
 {
-    (void)live_query(node1, "create role replicator login replication password E'rep:secret\\\\'");
-    (void)live_query(node1, "create table t as select g, repeat('x', 500) from generate_series(1, 100000) g");
+    struct post_bootstrap *p = NULL;
+
+    *o = (struct outcome){0};
+    o->code = post_bootstrap_start(loop, c, NULL, on_filled, o, &p, &o->err);
+    if (o->code == 0)
+        live_wait(loop, &o->is_done, TIMEOUT_S);
+    (void)post_bootstrap_free(p);
+}
+
+static void expect_login(const char *user, const char *password)
+{
+    assert_int_equal(setenv("PGPASSWORD", password, 1), 0);
+    assert_int_equal(setenv("PGUSER", user, 1), 0);
+    assert_int_equal(
+        live_run("'%s/psql' -X -h 127.0.0.1 -p %u -d postgres -c 'select 1'", live_bin_dir(), live_port(0)), 0);
+    assert_int_equal(unsetenv("PGPASSWORD"), 0);
+    assert_int_equal(unsetenv("PGUSER"), 0);
+}
+
+static void test_post_bootstrap_makes_the_roles_and_runs_the_script(void **state)
+{
+    struct outcome o;
+
+    node1->postgresql.rewind.username = live_text("we\"ird 'role\\");
+    node1->postgresql.rewind.password = live_text("it's \"rewind\\");
+    assert_int_equal(live_run("printf '#!/bin/sh\\necho \"$1|$2|$PGPASSFILE|$PGOPTIONS\" >> %s/script.out; "
+                              "exec %s/psql -X -w -d \"$2\" -c \"create table made_by_script()\"' > script && "
+                              "chmod 755 script",
+                              live_dir(), live_bin_dir()),
+                     0);
+    node1->bootstrap.post_bootstrap = live_text("%s/script 'two words'", live_dir());
+    bootstrap(*state, node1, &o);
+    expect_success(&o);
+
+    assert_int_equal(
+        live_run("grep '^two words|dbname=postgres user=postgres host=localhost port=%u .*|%s|.*local' script.out",
+                 live_port(0), node1->postgresql.pgpass),
+        0);
+    assert_string_equal(live_query(node1, "select count(*) from pg_class where relname = 'made_by_script'"), "1");
+    assert_string_equal(live_query(node1, "select rolreplication, rolsuper, rolcanlogin from pg_roles where rolname = "
+                                          "'replicator'"),
+                        "t|f|t");
+    expect_login("postgres", "super secret");
+    expect_login("replicator", "rep:secret\\");
+    expect_login("we\"ird 'role\\", "it's \"rewind\\");
+    assert_string_equal(live_query(node1,
+                                   "select bool_and(has_function_privilege(E'we\"ird \\'role\\\\', f, 'execute')) "
+                                   "from unnest(array['pg_ls_dir(text,boolean,boolean)',"
+                                   "'pg_stat_file(text,boolean)', 'pg_read_binary_file(text)',"
+                                   "'pg_read_binary_file(text,bigint,bigint,boolean)']) f"),
+                        "t");
+}
+
+static void test_post_bootstrap_again_changes_the_passwords(void **state)
+{
+    struct outcome o;
+
+    node1->bootstrap.post_bootstrap = NULL;
+    node1->postgresql.replication.password = live_text("new:secret\\");
+    bootstrap(*state, node1, &o);
+    expect_success(&o);
+    expect_login("replicator", "new:secret\\");
+}
+
+static void test_passwords_are_not_in_the_log_of_the_server(void **state)
+{
+    (void)state;
+    /* The server was started with log_statement = all and logs what our tests did. */
+    assert_int_equal(live_run("grep -q 'made_by_script' node1.log"), 0);
+    assert_int_equal(live_run("if grep -e secret -e SCRAM -e 'ROLE' node1.log; then exit 1; fi"), 0);
+}
+
+static void test_post_bootstrap_whose_script_fails_says_why(void **state)
+{
+    struct outcome o;
+
+    node1->bootstrap.post_bootstrap = live_text("sh -c 'echo \"error: no such thing\"; exit 3'");
+    bootstrap(*state, node1, &o);
+    assert_int_equal(o.code, -EIO);
+    if (!strstr(o.err.msg, "no such thing") || !strstr(o.err.msg, "exit code 3"))
+        fail_msg("unclear: %s", o.err.msg);
+    node1->bootstrap.post_bootstrap = NULL;
+}
+
+static void test_post_bootstrap_that_is_not_let_in_says_why(void **state)
+{
+    struct config *c = live_config("stranger2", live_port(0));
+    struct outcome o;
+
+    c->postgresql.superuser.password = live_text("guess");
+    bootstrap(*state, c, &o);
+    assert_true(o.code < 0);
+    if (!strstr(o.err.msg, "password authentication failed"))
+        fail_msg("unclear: %s", o.err.msg);
+}
+
+static struct config *replica_config(const char *name)
+{
+    struct config *c = live_config(name, live_port(2));
+
+    c->postgresql.replication = node1->postgresql.replication;
+    return c;
 }
 
 static void test_replica_is_a_copy_that_starts_and_says_how_far_it_is(void **state)
 {
-    const struct pg_upstream source = {"node1", "127.0.0.1", PORT};
-    struct config *c = live_config("node2", PORT + 2);
+    const struct pg_upstream source = {"node1", "127.0.0.1", live_port(0)};
+    struct config *c = replica_config("node2");
     struct fill_progress progress = {0};
     sd_event *loop = *state;
     struct fill *f = NULL;
     struct outcome o = {0};
 
-    make_replication_role();
+    (void)live_query(node1, "create table t as select g, repeat('x', 500) from generate_series(1, 100000) g");
     /* Open to others: the server would refuse it. */
     assert_int_equal(live_run("mkdir -m 755 node2"), 0);
     assert_int_equal(fill_replica(loop, c, &source, NULL, on_filled, &o, &f, &o.err), 0);
@@ -215,8 +315,8 @@ static bool has_progress(const struct fill *f)
 static void test_replica_cancelled_midway_leaves_nothing(void **state)
 {
     const struct setting slow[] = {{live_text("max-rate"), live_text("1M")}};
-    const struct pg_upstream source = {"node1", "127.0.0.1", PORT};
-    struct config *c = live_config("slow", PORT + 2);
+    const struct pg_upstream source = {"node1", "127.0.0.1", live_port(0)};
+    struct config *c = replica_config("slow");
     uint64_t deadline_us = clock_now_us() + TIMEOUT_S * USEC_PER_SEC;
     sd_event *loop = *state;
     struct fill *f = NULL;
@@ -250,11 +350,11 @@ static void test_replica_cancelled_midway_leaves_nothing(void **state)
 
 static void test_replica_of_a_source_that_is_down_says_so_after_two_attempts(void **state)
 {
-    struct config *c = live_config("alone", PORT + 2);
+    struct config *c = live_config("alone", live_port(2));
     uint64_t started_us = clock_now_us();
     struct outcome o;
 
-    copy(*state, c, PORT + 9, &o);
+    copy(*state, c, live_port(9), &o);
     assert_int_equal(o.code, -EIO);
     if (!strstr(o.err.msg, "pg_basebackup failed") || !strstr(o.err.msg, "Connection refused"))
         fail_msg("unclear: %s", o.err.msg);
@@ -264,11 +364,11 @@ static void test_replica_of_a_source_that_is_down_says_so_after_two_attempts(voi
 
 static void test_replica_with_a_wrong_password_says_what_to_compare(void **state)
 {
-    struct config *c = live_config("stranger", PORT + 2);
+    struct config *c = live_config("stranger", live_port(2));
     struct outcome o;
 
     c->postgresql.replication.password = live_text("guess");
-    copy(*state, c, PORT, &o);
+    copy(*state, c, live_port(0), &o);
     assert_int_equal(o.code, -EIO);
     if (!strstr(o.err.msg, "password authentication failed") || !strstr(o.err.msg, "HINT:"))
         fail_msg("unclear: %s", o.err.msg);
@@ -299,6 +399,11 @@ int main(void)
         cmocka_unit_test(test_initdb_that_fails_leaves_the_directory_as_it_was),
         cmocka_unit_test(test_initdb_refuses_options_that_are_its_own),
         cmocka_unit_test(test_directory_of_somebody_else_is_told_apart),
+        cmocka_unit_test(test_post_bootstrap_makes_the_roles_and_runs_the_script),
+        cmocka_unit_test(test_post_bootstrap_again_changes_the_passwords),
+        cmocka_unit_test(test_passwords_are_not_in_the_log_of_the_server),
+        cmocka_unit_test(test_post_bootstrap_whose_script_fails_says_why),
+        cmocka_unit_test(test_post_bootstrap_that_is_not_let_in_says_why),
         cmocka_unit_test(test_replica_is_a_copy_that_starts_and_says_how_far_it_is),
         cmocka_unit_test(test_replica_cancelled_midway_leaves_nothing),
         cmocka_unit_test(test_replica_of_a_source_that_is_down_says_so_after_two_attempts),
