@@ -9,8 +9,7 @@
 
 enum { IDLE_CONNECTIONS_MAX = 4 }; /* one for each server of the usual store; idle ones cost memory, more so with TLS */
 
-/* Takes up what curl has finished. No callback of the user runs in here. */
-static void collect(struct http *h)
+void http_collect(struct http *h)
 {
     CURLMsg *msg;
     int left;
@@ -48,7 +47,7 @@ static int on_timer(sd_event_source *source, uint64_t at_us, void *userdata)
     /* curl counts CLOCK_MONOTONIC: after a suspend we are early, and it would not ask for the same instant again. */
     if (curl_multi_timeout(h->multi, &timeout_ms) == CURLM_OK)
         set_timer(h, timeout_ms);
-    collect(h);
+    http_collect(h);
     return 0;
 }
 
@@ -72,7 +71,7 @@ static int on_socket(sd_event_source *source, int fd, uint32_t events, void *use
     if (events & (EPOLLERR | EPOLLHUP))
         what |= CURL_CSELECT_ERR;
     (void)curl_multi_socket_action(h->multi, fd, what, &running);
-    collect(h);
+    http_collect(h);
     return 0;
 }
 
@@ -95,12 +94,15 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *userdata
 {
     struct http *h = userdata;
     sd_event_source *source = socket_data;
+    struct http_attempt *a = NULL;
 
-    (void)easy;
     if (what == CURL_POLL_REMOVE) {
         (void)loop_source_free(source);
         return 0;
     }
+    (void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, &a);
+    if (a) /* not one of curl's own handles */
+        a->fd = fd;
     if (source)
         return sd_event_source_set_io_events(source, epoll_events_of(what)) < 0 ? -1 : 0;
     if (sd_event_add_io(h->loop, &source, fd, epoll_events_of(what), on_socket, h) < 0)

@@ -190,6 +190,7 @@ int http_attempt_start(struct http_request *r, size_t endpoint, uint64_t connect
         return err_set(err, -ENOMEM, "out of memory");
     a->request = r;
     a->endpoint = endpoint;
+    a->fd = -1;
     a->next = r->attempts;
     r->attempts = a;
     a->easy = curl_easy_init();
@@ -204,6 +205,14 @@ int http_attempt_start(struct http_request *r, size_t endpoint, uint64_t connect
         return err_set(err, -ENOMEM, "could not start a request");
     }
     return 0;
+}
+
+void http_attempt_read(struct http_attempt *a)
+{
+    int running;
+
+    if (a->fd >= 0)
+        (void)curl_multi_socket_action(a->request->h->multi, a->fd, CURL_CSELECT_IN, &running);
 }
 
 void http_attempt_free(struct http_attempt *a)

@@ -24,6 +24,7 @@ struct http_attempt {
     struct http_attempt *next;
     CURL *easy;
     size_t endpoint;
+    int fd; /* where its answer is awaited, -1: nowhere yet. Only a hint: it may be closed, or another's */
     struct textbuf body;
     bool too_large;
     bool streaming; /* a 2xx answer has begun and on_data got it, or will */
@@ -60,10 +61,17 @@ struct http_request {
     size_t answered_by;
 };
 
+/* http.c */
+
+/* Takes up what curl has finished, which ends attempts of any request. Calls nothing of the user. */
+void http_collect(struct http *h);
+
 /* http_attempt.c */
 
 /* Starts to ask an endpoint and links the attempt into the request. Returns 0 or -errno. */
 int http_attempt_start(struct http_request *r, size_t endpoint, uint64_t connect_timeout_us, struct err *err);
+/* Takes up what its server has sent already, without waiting; http_collect() then tells the request. */
+void http_attempt_read(struct http_attempt *a);
 /* Unlinks and frees, under way or not. */
 void http_attempt_free(struct http_attempt *a);
 /* Whether the first byte of the request has left. */

@@ -128,16 +128,31 @@ static void time_out(struct http_request *r)
     decide(r);
 }
 
+/* When the loop comes late, deadline and answer may wait in it together: an answer that is there is not thrown away. */
+static void read_last_chance(struct http_request *r)
+{
+    for (struct http_attempt *a = r->attempts; a; a = a->next)
+        http_attempt_read(a);
+    http_collect(r->h);
+}
+
 static int on_request_timer(sd_event_source *source, uint64_t at_us, void *userdata)
 {
     struct http_request *r = userdata;
+    uint64_t now_us;
 
     (void)source;
     (void)at_us;
-    if (clock_rest_us(clock_now_us(), r->deadline_us) == 0)
+    read_last_chance(r);
+    if (r->decided)
+        return 0;
+    now_us = clock_now_us();
+    if (clock_rest_us(now_us, r->deadline_us) == 0)
         time_out(r);
-    else
+    else if (r->hedge_at_us && r->hedge_at_us <= now_us)
         ask_next(r);
+    else
+        (void)arm_timer(r); /* what was read just now has moved the request on to another endpoint */
     return 0;
 }
 

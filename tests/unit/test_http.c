@@ -773,6 +773,29 @@ static void test_http_times_out_at_the_deadline_and_may_have_been_executed(void 
     assert_true(c.done_at_us < deadline_us + 5 * USEC_PER_SEC);
 }
 
+static void test_http_answers_that_came_in_time_count_when_the_loop_comes_late(void **state)
+{
+    CLEANUP(world_close) struct world w;
+    struct call calls[8] = {0};
+    uint64_t deadline_us = in_ms(300);
+
+    (void)state;
+    world_open(&w);
+    server_open(&w.a, w.loop, answer_never);
+    for (size_t i = 0; i < ARRAY_LEN(calls); i++)
+        start(&calls[i], &w, (struct http_call){.idempotent = i % 2, .deadline_us = deadline_us}, ENDPOINTS(w.a.url));
+    wait_for(&w, &w.a.requests, ARRAY_LEN(calls));
+    for (size_t i = 0; i < ARRAY_LEN(calls); i++)
+        send_answer(&w.a.connections[i], 200, "in time");
+    while (clock_now_us() <= deadline_us)
+        ; /* the loop stands still: now all answers and all deadlines wait in it */
+    for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
+        wait_until_done(&calls[i]);
+        assert_int_equal(calls[i].answer.error, 0);
+        call_done(&calls[i]);
+    }
+}
+
 static void test_http_deadline_in_the_past_sends_nothing(void **state)
 {
     CLEANUP(world_close) struct world w;
@@ -1405,6 +1428,7 @@ int main(void)
         cmocka_unit_test(test_http_does_not_follow_redirects),
         cmocka_unit_test(test_http_body_of_the_largest_size_passes_and_one_more_byte_does_not),
         cmocka_unit_test(test_http_times_out_at_the_deadline_and_may_have_been_executed),
+        cmocka_unit_test(test_http_answers_that_came_in_time_count_when_the_loop_comes_late),
         cmocka_unit_test(test_http_deadline_in_the_past_sends_nothing),
         cmocka_unit_test(test_http_when_the_server_never_accepts_tls_nothing_was_executed),
         cmocka_unit_test(test_http_when_the_first_is_slow_the_second_is_asked_after_a_third_and_wins),
