@@ -20,7 +20,7 @@ struct pg_files_spec {
     int server_major;                      /* e.g. 15 */
     bool standby;                          /* write standby.signal (and remove it otherwise) */
     const struct pg_upstream *upstream;    /* primary_conninfo; NULL = none */
-    const struct local_pg *control;        /* NULL or control values that the standby must not fall below */
+    const struct local_pg *control;        /* NULL or control values that a standby must not fall below */
     const char *synchronous_standby_names; /* NULL = not set */
 };
 

@@ -364,7 +364,7 @@ int params_merge(const struct pg_files_spec *spec, struct params *ret_server, st
     merge_list(&spec->config->postgresql.parameters, true, ret_server, ret_recovery);
     set_our_own(spec, ret_server);
     set_recovery(spec, ret_recovery);
-    if (spec->control)
+    if (spec->standby && spec->control)
         raise_to_control(spec->control, ret_server);
     if (ret_server->failed || ret_recovery->failed)
         return err_set(err, -ENOMEM, "out of memory");

@@ -219,7 +219,13 @@ static void test_command_line_has_the_reference_order_and_a_standby_is_raised_to
         .control_max_connections = 150, .control_max_worker_processes = 12, .control_max_wal_senders = 5};
     struct err err = {0};
 
+    /* A primary starts with what is configured: that is how such a setting is ever lowered. */
     f->spec.control = &control;
+    assert_int_equal(pg_files_command_line(&f->spec, &args, &err), 0);
+    assert_string_equal(args[5], "--max_connections=100");
+    args = pg_files_free_args(args);
+
+    f->spec.standby = true;
     assert_int_equal(pg_files_command_line(&f->spec, &args, &err), 0);
     for (size_t i = 0; i < ARRAY_LEN(want); i++)
         assert_string_equal(args[i], want[i]);

@@ -13,7 +13,9 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/clock.h"
@@ -40,7 +42,7 @@ struct node {
 static char top[64];
 static sd_event *loop;
 static struct node primary, standby;
-static uint16_t primary_port, standby_port; /* differ between tests that run at the same time, mostly */
+static uint16_t primary_port, standby_port;
 
 static int run(const char *const *argv)
 {
@@ -248,6 +250,13 @@ static void test_probe_of_a_started_primary_has_its_facts(void **state)
     assert_int_equal(p.outcome, PG_PROBE_REFUSED);
     assert_int_equal(p.err.code, -ECONNREFUSED);
 
+    {
+        struct err err = {0};
+        int major = 0;
+
+        assert_int_equal(pg_server_check_binaries(&primary.config, &major, &err), 0);
+        assert_int_equal(major, 15);
+    }
     start(&primary, NULL);
     p = probe_until(&primary, PG_PROBE_OK);
     assert_false(p.facts.in_recovery);
@@ -587,6 +596,36 @@ static void test_a_standby_streams_and_its_facts_say_so(void **state)
     stop(&standby);
 }
 
+static void test_a_standby_keeps_its_timeline_when_its_upstream_is_gone(void **state)
+{
+    const struct pg_upstream up = {.member = "standby", .host = "127.0.0.1", .port = standby_port};
+    const struct pg_files_spec spec = {.standby = true, .upstream = &up};
+    struct probed p;
+
+    /* Roles are exchanged: what was promoted to timeline 2 leads now. */
+    (void)state;
+    primary.dynamic.policy.use_slots = false;
+    start(&standby, NULL);
+    (void)probe_until(&standby, PG_PROBE_OK);
+    assert_int_equal(command(&standby, "CREATE TABLE public.u (i int)").err.code, 0);
+    start(&primary, &spec);
+    do
+        p = probe_until(&primary, PG_PROBE_OK);
+    while (p.facts.timeline != 2);
+    assert_string_equal(p.facts.replication_state, "streaming");
+    assert_string_equal(p.facts.primary_slot_name, "");
+
+    stop(&standby);
+    do
+        p = probe_once(&primary);
+    while (p.outcome == PG_PROBE_OK && *p.facts.replication_state);
+    assert_int_equal(p.outcome, PG_PROBE_OK);
+    assert_string_equal(p.facts.receiver_host, "");
+    assert_int_equal(p.facts.timeline, 2);
+    stop(&primary);
+    primary.dynamic.policy.use_slots = true;
+}
+
 static void test_a_server_that_lets_nobody_in_yet_is_starting(void **state)
 {
     const struct pg_files_spec spec = {.standby = true};
@@ -614,6 +653,27 @@ static void test_a_server_that_lets_nobody_in_yet_is_starting(void **state)
 
 /* --- the group --- */
 
+/*
+ * Two ports that no other run of this test uses: a name in the abstract namespace, held until we end, says so, because
+ * a port is free between two starts of a server.
+ */
+static void claim_ports(void)
+{
+    for (uint16_t port = FIRST_PORT; port < FIRST_PORT + 100; port = (uint16_t)(port + 2)) {
+        struct sockaddr_un name = {.sun_family = AF_UNIX};
+        int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+        (void)text_print(name.sun_path + 1, sizeof(name.sun_path) - 1, "pgtether-test-port-%u", (unsigned)port);
+        if (fd >= 0 && bind(fd, (struct sockaddr *)&name, sizeof(name)) == 0) {
+            primary_port = port;
+            standby_port = (uint16_t)(port + 1);
+            return; /* fd stays open */
+        }
+        (void)close(fd);
+    }
+    fail_msg("no port is free");
+}
+
 static int setup(void **state)
 {
     const char *const initdb[] = {BIN_DIR "/initdb",
@@ -639,8 +699,7 @@ static int setup(void **state)
     (void)text_copy(top, sizeof(top), "/tmp/test_pg_live_XXXXXX");
     assert_non_null(mkdtemp(top));
     assert_int_equal(sd_event_new(&loop), 0);
-    primary_port = (uint16_t)(FIRST_PORT + getpid() % 48 * 2);
-    standby_port = (uint16_t)(primary_port + 1);
+    claim_ports();
     init_node(&primary, "primary", primary_port);
     init_node(&standby, "standby", standby_port);
     for (size_t i = 0; silent[i]; i++)
@@ -695,6 +754,7 @@ int main(void)
                                   stop_all),
         cmocka_unit_test_teardown(test_a_failed_start_is_explained, stop_all),
         cmocka_unit_test_teardown(test_a_standby_streams_and_its_facts_say_so, stop_all),
+        cmocka_unit_test_teardown(test_a_standby_keeps_its_timeline_when_its_upstream_is_gone, stop_all),
         cmocka_unit_test_teardown(test_a_server_that_lets_nobody_in_yet_is_starting, stop_all),
     };
 
