@@ -93,7 +93,8 @@ struct agent {
 
     /* what was published */
     bool member_busy, member_again, status_busy;
-    char *member_json;
+    char member_face[192]; /* what the member key said last, less its positions */
+    uint64_t member_written_at_us;
     uint64_t status_published_lsn;
     uint64_t history_done_timeline;
     bool history_busy, config_busy, initialize_busy, slots_busy, checkpoint_busy;

@@ -110,12 +110,33 @@ static void on_member(void *userdata, struct dcs_answer *answer)
     struct agent *a = userdata;
 
     a->member_busy = false;
-    if (answer->outcome != DCS_DONE)
+    if (answer->outcome != DCS_DONE) {
         log_debug("could not write the member key: %s", answer->err.msg);
+        a->member_face[0] = '\0';
+    }
     if (a->member_again) {
         a->member_again = false;
         publish(a);
     }
+}
+
+/* Positions move all the time and may wait for the next loop_wait; what others decide by is written at once. */
+static bool member_is_due(struct agent *a)
+{
+    uint64_t now_us = clock_now_us();
+    char face[192];
+    enum pg_state state;
+    enum pg_role role;
+
+    publish_state(a, &state, &role);
+    (void)text_print(face, sizeof(face), "%d %d %u %s %d %d %zu", (int)state, (int)role, a->pg.facts.timeline,
+                     a->pg.facts.replication_state, a->dynamic->policy.pause, a->checkpoint_pending,
+                     a->pg.facts.n_pending);
+    if (strcmp(face, a->member_face) == 0 && now_us - a->member_written_at_us < a->dynamic->policy.loop_wait_us)
+        return false;
+    (void)text_copy(a->member_face, sizeof(a->member_face), face);
+    a->member_written_at_us = now_us;
+    return true;
 }
 
 static void publish_member(struct agent *a)
@@ -126,6 +147,8 @@ static void publish_member(struct agent *a)
         a->member_again = true;
         return;
     }
+    if (!member_is_due(a))
+        return;
     json = print_member(a);
     if (!json)
         return;

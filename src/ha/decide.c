@@ -110,7 +110,7 @@ static struct ha_decision decide_without_keeper(const struct ha_view *v)
 {
     struct ha_decision d;
 
-    if (!v->pg.running || (v->pg.in_recovery && !v->keeper.armed))
+    if (!v->pg.running || (v->pg.in_recovery && !v->keeper.armed) || v->op == OP_DEMOTE)
         return ha_say(HA_NOTHING, "the keeper is gone: waiting for its successor");
     if (!v->keeper.armed || v->now_us >= ha_demote_at_us(v))
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, false,

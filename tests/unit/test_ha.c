@@ -228,6 +228,9 @@ static void test_without_keeper_a_primary_waits_for_a_successor_until_the_demoti
     CHECK("before the point", HA_NOTHING);
     s.v.now_us = 114 * S;
     CHECK("at the point", HA_DEMOTE, .release = 0, .urgency = HA_AT_ONCE);
+    s.v.op = OP_DEMOTE;
+    CHECK("already demoting", HA_NOTHING);
+    s.v.op = OP_NONE;
     s.v.keeper.armed = false;
     s.v.now_us = 100 * S;
     CHECK("never armed", HA_DEMOTE, .release = 0, .urgency = HA_AT_ONCE);
