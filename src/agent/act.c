@@ -31,6 +31,7 @@ void op_end(struct agent *a)
     a->op.rewind_check = rewind_check_free(a->op.rewind_check);
     a->op.rewind_run = rewind_run_free(a->op.rewind_run);
     a->op = (struct operation){0};
+    a->op_ended_at_us = clock_now_us();
     agent_wake(a);
 }
 

@@ -16,6 +16,9 @@ enum { LATE_US = 500000, TICK_MAX_US = 2000000, CONTROL_AGAIN_US = 10000000 };
 
 static void log_decision(struct agent *a)
 {
+    /* What an operation does was said when it began. */
+    if (a->op.kind != OP_NONE && a->decision.action == HA_NOTHING)
+        return;
     if (strcmp(a->last_reason, a->decision.reason) == 0)
         return;
     (void)text_copy(a->last_reason, sizeof(a->last_reason), a->decision.reason);

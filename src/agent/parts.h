@@ -88,6 +88,7 @@ struct agent {
     bool keeper_refused;
     struct memory memory;
     struct operation op;
+    uint64_t op_ended_at_us; /* when the last operation ended */
     struct ha_decision decision;
     char last_reason[192];
 

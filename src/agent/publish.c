@@ -285,6 +285,10 @@ static void repair_keys(struct agent *a)
     const struct text_key *initialize = &a->cluster->initialize;
     char sysid[24];
 
+    /* Only on a view from our own time as the leader: an older one may lack what we have written since. */
+    if (a->store_busy || !a->cluster->leader.exists || a->cluster->leader.session != a->lease.session ||
+        a->cluster->read_sent_at_us < a->op_ended_at_us)
+        return;
     if (!a->initialize_busy && (!initialize->exists || !cluster_sysid_is_valid(initialize->text))) {
         log_warning("the initialize key is missing or invalid: writing this cluster's system identifier");
         (void)text_print(sysid, sizeof(sysid), "%" PRIu64, a->pg.facts.system_identifier);

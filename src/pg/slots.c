@@ -33,7 +33,11 @@ char *pg_slots_sql(const struct pg_facts *facts, const struct cluster *cluster, 
         pg_slot_name(m->name, name, sizeof(name));
         slot = find_slot(facts, name);
         if (!slot) {
-            textbuf_printf(&sql, "SELECT pg_catalog.pg_create_physical_replication_slot('%s', true);", name);
+            /* What we know of the slots may be a moment old. */
+            textbuf_printf(&sql,
+                           "SELECT pg_catalog.pg_create_physical_replication_slot('%s', true) WHERE NOT EXISTS "
+                           "(SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = '%s');",
+                           name, name);
             continue;
         }
         if (facts->in_recovery && slot->physical && !slot->active && slot->restart_lsn < advance_target(facts, m))
