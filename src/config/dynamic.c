@@ -277,6 +277,11 @@ static void read_parameter(struct reading *r, const char *name, const json_t *va
 
     if (json_is_null(value))
         return;
+    /* Names go into postgresql.conf as they are: one with a line break would be more than one. */
+    if (!value_is_parameter_name(name)) {
+        complain(r, r->bad_value, "postgresql.parameters", NULL, "\"%.60s\" is no name of a parameter", name);
+        return;
+    }
     (void)text_print(path, sizeof(path), "postgresql.parameters.%s", name);
     if (source) {
         complain(r, PROBLEM_WARNING, path, NULL, "follows from \"%s\" and is ignored here", source);

@@ -157,22 +157,14 @@ void loader_read_map(struct loader *l, const config_setting_t *s, const char *pa
         const char *value = scalar_text(item, number, sizeof(number));
 
         (void)text_print(item_path, sizeof(item_path), "%s.%s", path, config_setting_name(item));
-        if (!value)
+        if (!value_is_parameter_name(config_setting_name(item)))
+            loader_problem(l, PROBLEM_ERROR, item, item_path, NULL, "\"%s\" is no name of a parameter",
+                           config_setting_name(item));
+        else if (!value)
             complain_of_item(l, item, item_path, "a single value");
         else
             set_once(l, item, item_path, config_setting_name(item), value, ret);
     }
-}
-
-static bool is_parameter_name(const char *name)
-{
-    if (!isalpha((unsigned char)*name) && *name != '_')
-        return false;
-    for (; *name; name++) {
-        if (!isalnum((unsigned char)*name) && !strchr("_$.", *name))
-            return false;
-    }
-    return true;
 }
 
 /* Without the blanks around it; the caller frees. NULL when memory ran out. */
@@ -209,7 +201,7 @@ static void read_assignment(struct loader *l, const config_setting_t *s, const c
     CLEANUP(freep) char *name = equals ? trimmed(text, equals) : NULL;
     CLEANUP(freep) char *value = equals ? trimmed(equals + 1, text + strlen(text)) : NULL;
 
-    if (!equals || (name && !is_parameter_name(name))) {
+    if (!equals || (name && !value_is_parameter_name(name))) {
         complain_of_item(l, s, path, "\"name = value\"");
         return;
     }

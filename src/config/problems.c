@@ -1,16 +1,27 @@
 #include "config/problems.h"
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/text.h"
 
 enum { PROBLEMS_MAX = 500 };
 
-__attribute__((format(printf, 1, 0))) static char *print_message(const char *fmt, va_list ap)
+/* What others wrote is quoted in messages; a line break in it must not look like another line of the log. */
+static char *made_printable(char *text)
+{
+    for (char *at = text; at && *at; at++) {
+        if (iscntrl((unsigned char)*at))
+            *at = '?';
+    }
+    return text;
+}
+
+static __attribute__((format(printf, 1, 0))) char *print_message(const char *fmt, va_list ap)
 {
     struct textbuf b = {0};
 
     textbuf_vprintf(&b, fmt, ap);
-    return textbuf_take(&b);
+    return made_printable(textbuf_take(&b));
 }
 
 static void problem_done(struct config_problem *problem)
@@ -41,7 +52,7 @@ void problems_vadd(struct config_problems *p, enum problem_severity severity, st
     new = (struct config_problem){
         .file = strdup(place.file),
         .line = place.line,
-        .path = strdup(place.path),
+        .path = made_printable(strdup(place.path)),
         .message = print_message(fmt, ap),
         .hint = hint ? strdup(hint) : NULL,
         .warning = severity == PROBLEM_WARNING,

@@ -106,3 +106,14 @@ void value_print_double(double number, char *buf, size_t size)
     if (strtod(buf, NULL) != number)
         (void)text_print(buf, size, "%.17g", number);
 }
+
+bool value_is_parameter_name(const char *name)
+{
+    if (!isalpha((unsigned char)*name) && *name != '_')
+        return false;
+    for (; *name; name++) {
+        if (!isalnum((unsigned char)*name) && !strchr("_$.", *name))
+            return false;
+    }
+    return true;
+}

@@ -24,3 +24,6 @@ bool value_round(double number, int64_t *ret);
 
 /* Shortest text that reads back as the same number. */
 void value_print_double(double number, char *buf, size_t size);
+
+/* Letters, digits, "_", "$" and dots: what can stand before "=" in postgresql.conf, where names are not quoted. */
+bool value_is_parameter_name(const char *name);

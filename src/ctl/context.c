@@ -14,7 +14,7 @@ void ctl_done(struct ctl *ctl)
     ctl->loop = sd_event_unref(ctl->loop);
 }
 
-static void say(const char *fmt, va_list ap)
+__attribute__((format(printf, 1, 0))) static void say(const char *fmt, va_list ap)
 {
     (void)fflush(stdout);
     (void)fputs("pgtetherctl: error: ", stderr);

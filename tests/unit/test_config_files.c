@@ -114,6 +114,29 @@ static void test_problems_of_an_included_file_have_its_name_and_line(void **stat
                                 "");
 }
 
+static void test_first_line_of_a_file_included_in_midline_is_its_own(void **state)
+{
+    CLEANUP(freep) char *report = NULL;
+
+    write_file(*state, "main.conf", 0644, "scope = \"c\";\nname = \"n\"; @include \"sub.conf\" color = 1;\n" REST);
+    write_file(*state, "sub.conf", 0644, "colour = 1;");
+    report = load(*state, "main.conf", -EINVAL);
+    assert_string_equal(report, "main.conf:2: color: unknown setting \"color\"\n"
+                                "sub.conf:1: colour: unknown setting \"colour\"\n");
+}
+
+static void test_include_inside_a_string_or_comment_is_text(void **state)
+{
+    CLEANUP(freep) char *report = NULL;
+
+    write_file(
+        *state, "main.conf", 0644,
+        "scope = \"c \\\" @include \\\"none\\\" # \"; /* \" @include \"none\" */ name = \"n\"; # @include \"none\"\n"
+        "// @include \"none\" \"\n" REST);
+    report = load(*state, "main.conf", 0);
+    assert_string_equal(report, "");
+}
+
 static void test_syntax_error_in_an_included_file_has_its_name_and_line(void **state)
 {
     CLEANUP(freep) char *report = NULL;
@@ -147,6 +170,23 @@ static void test_include_of_what_cannot_be_read_says_why(void **state)
     assert_string_equal(report,
                         "main.conf:2: cannot include: could not open file \"none.conf\": No such file or directory\n"
                         "main.conf:3: cannot include: cannot read \".\": Is a directory\n");
+}
+
+static void test_include_ten_deep_works_and_eleven_deep_does_not(void **state)
+{
+    CLEANUP(freep) char *ten = NULL, *eleven = NULL;
+    char name[32], content[64];
+
+    for (int i = 0; i <= 10; i++) {
+        (void)text_print(name, sizeof(name), "%d.conf", i);
+        (void)text_print(content, sizeof(content), "@include \"%d.conf\"\n", i + 1);
+        write_file(*state, name, 0644, content);
+    }
+    write_file(*state, "11.conf", 0644, "scope = \"c\"; name = \"n\";\n" REST);
+    ten = load(*state, "1.conf", 0);
+    assert_string_equal(ten, "");
+    eleven = load(*state, "0.conf", -EINVAL);
+    assert_non_null(strstr(eleven, "10.conf:1: cannot include \"11.conf\": more than 10 files inside each other\n"));
 }
 
 static void test_include_of_itself_ends(void **state)
@@ -375,9 +415,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_DIR(test_include_of_a_good_file_is_as_if_its_text_were_there),
         WITH_DIR(test_problems_of_an_included_file_have_its_name_and_line),
+        WITH_DIR(test_first_line_of_a_file_included_in_midline_is_its_own),
+        WITH_DIR(test_include_inside_a_string_or_comment_is_text),
         WITH_DIR(test_syntax_error_in_an_included_file_has_its_name_and_line),
         WITH_DIR(test_include_by_absolute_name_works),
         WITH_DIR(test_include_of_what_cannot_be_read_says_why),
+        WITH_DIR(test_include_ten_deep_works_and_eleven_deep_does_not),
         WITH_DIR(test_include_of_itself_ends),
         WITH_DIR(test_unclosed_string_of_an_included_file_does_not_swallow_the_rest),
         WITH_DIR(test_config_load_of_what_is_no_file_is_an_errno),

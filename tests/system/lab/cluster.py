@@ -114,6 +114,7 @@ class Cluster:
             child.wait()
         self.net.destroy()
         shutil.rmtree(self.dir, ignore_errors=True)
+        shutil.rmtree(Programs.directory(self.id), ignore_errors=True)
         shutil.rmtree(f"{STATE}/{self.id}", ignore_errors=True)
 
     def save_logs(self, where):
@@ -241,7 +242,7 @@ class Cluster:
         if self.agent == "patroni":
             command = ["/usr/bin/patronictl", "-c", f"{node.dir}/patroni.yml"]
         else:
-            command = [self.programs.ctl, "-c", f"{node.dir}/pgtether.conf"]
+            command = [self.programs.find("pgtetherctl"), "-c", f"{node.dir}/pgtether.conf"]
         return self.command(*command, *arguments)
 
     def patronictl(self, *arguments):

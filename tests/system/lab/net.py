@@ -27,7 +27,8 @@ def run(*argv, check=True, text=None):
 def inside(ns):
     """What is opened or started in this block belongs to the namespace. Only the calling thread moves.
 
-    Unlike `ip netns exec` this keeps /sys as it is, with the control groups that a node may want to use.
+    Unlike `ip netns exec` and `ip -n` this keeps /sys as it is, with the control groups that a node may want to use, and
+    works where / is not a mount point (chroot).
     """
     with open("/proc/thread-self/ns/net") as home, open(path(ns)) as there:
         _setns(there.fileno())
@@ -59,18 +60,21 @@ class Network:
 
     def create(self, nodes):
         run("ip", "netns", "add", self.switch)
-        run("ip", "-n", self.switch, "link", "add", "br0", "type", "bridge", "stp_state", "0", "forward_delay", "0")
-        run("ip", "-n", self.switch, "link", "set", "br0", "up")
+        with inside(self.switch):
+            run("ip", "link", "add", "br0", "type", "bridge", "stp_state", "0", "forward_delay", "0")
+            run("ip", "link", "set", "br0", "up")
         for number, node in enumerate(["client"] + list(nodes)):
             self._plug(self.namespace(node), self.address(number), f"p{number}")
 
     def _plug(self, ns, address, port):
         run("ip", "netns", "add", ns)
-        run("ip", "-n", ns, "link", "set", "lo", "up")
-        run("ip", "-n", self.switch, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", ns)
-        run("ip", "-n", self.switch, "link", "set", port, "master", "br0", "up")
-        run("ip", "-n", ns, "addr", "add", f"{address}/24", "dev", "eth0")
-        run("ip", "-n", ns, "link", "set", "eth0", "up")
+        with inside(self.switch):
+            run("ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", ns)
+            run("ip", "link", "set", port, "master", "br0", "up")
+        with inside(ns):
+            run("ip", "link", "set", "lo", "up")
+            run("ip", "addr", "add", f"{address}/24", "dev", "eth0")
+            run("ip", "link", "set", "eth0", "up")
 
     def destroy(self):
         for ns in namespaces():

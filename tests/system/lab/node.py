@@ -131,7 +131,9 @@ class PgtetherNode(Node):
         return next((p.pid for p in self.named("pgtetherd")), None)
 
     def command(self):
-        return [self.cluster.programs.keeper, "-c", f"{self.dir}/pgtether.conf", "--user", "postgres"]
+        programs = self.cluster.programs.install(self.cluster.id)
+        return [programs["pgtetherd"], "-c", f"{self.dir}/pgtether.conf", "--user", "postgres",
+                "--agent", programs["pgtether-agent"]]
 
     def write_config(self, owner):
         hosts = ", ".join(f'"{n.address}:{etcd.CLIENT_PORT}"' for n in self.cluster.nodes)
@@ -218,20 +220,38 @@ AGENTS = {"pgtether": PgtetherNode, "patroni": PatroniNode}
 
 
 class Programs:
-    """Where the programs under test are: an installation below a build directory, or the build directory itself."""
+    """The programs under test: of a build directory or an installation.
+
+    They are copied to where user postgres may execute them: a checkout below /root is out of its reach.
+    """
+
+    NAMES = {"pgtetherd": "sbin", "pgtether-agent": "libexec/pgtether", "pgtetherctl": "bin"}
 
     def __init__(self, where=None):
         top = os.path.abspath(f"{__file__}/../../../..")
         self.where = os.path.abspath(where or os.environ.get("PGTETHER_BUILD") or f"{top}/build")
-        self.keeper = self._find("pgtetherd", "sbin")
-        self.ctl = self._find("pgtetherctl", "bin")
 
-    def _find(self, name, sub):
-        for path in (f"{self.where}/{sub}/{name}", f"{self.where}/root/{sub}/{name}", f"{self.where}/{name}",
-                     f"{self.where}/src/{name}"):
+    def find(self, name):
+        for path in (f"{self.where}/{name}", f"{self.where}/{self.NAMES[name]}/{name}"):
             if os.access(path, os.X_OK):
                 return path
-        return shutil.which(name) or f"{self.where}/root/{sub}/{name}"
+        raise FileNotFoundError(f"{self.where}/{name} is not built")
+
+    @staticmethod
+    def directory(lab_id):
+        return f"/var/tmp/pgtether-lab-{lab_id}-programs"
+
+    def install(self, lab_id):
+        """{name: path}; what was built since the last call replaces the copy, running processes keep theirs."""
+        directory = self.directory(lab_id)
+        os.makedirs(directory, mode=0o755, exist_ok=True)
+        for name in self.NAMES:
+            source, copy = self.find(name), f"{directory}/{name}"
+            if not os.path.exists(copy) or os.stat(copy).st_mtime < os.stat(source).st_mtime:
+                shutil.copy2(source, copy + ".new")
+                os.chmod(copy + ".new", 0o755)
+                os.rename(copy + ".new", copy)
+        return {name: f"{directory}/{name}" for name in self.NAMES}
 
 
 STOP, CONT, KILL = signal.SIGSTOP, signal.SIGCONT, signal.SIGKILL

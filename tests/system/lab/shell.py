@@ -13,7 +13,8 @@ def environment(cluster):
     """psql without arguments finds the primary; pgtetherctl and lab find the cluster."""
     directory = f"{cluster.dir}/bin"
     os.makedirs(directory, exist_ok=True)
-    _script(f"{directory}/pgtetherctl", f'exec {cluster.programs.ctl} -c {cluster.nodes[0].dir}/pgtether.conf "$@"')
+    program = f"{cluster.programs.directory(cluster.id)}/pgtetherctl"
+    _script(f"{directory}/pgtetherctl", f'exec {program} -c {cluster.nodes[0].dir}/pgtether.conf "$@"')
     _script(f"{directory}/patronictl", f'exec /usr/bin/patronictl -c {cluster.dir}/patronictl.yml "$@"')
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     _script(f"{directory}/lab", f'PYTHONPATH={here} exec /usr/bin/python3 -m lab --id {cluster.id} "$@"')
