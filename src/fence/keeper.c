@@ -54,7 +54,7 @@ static void record(struct keeper *k)
     const struct will will = {.armed = k->lease.armed,
                               .lease_id = k->lease.lease_id,
                               .deadline_us = k->lease.deadline_us,
-                              .reset_us = k->lease.reset_us};
+                              .reset_us = watchdog_reset_us(&k->watchdog)};
 
     will_write(&k->will, &will);
 }
@@ -159,6 +159,7 @@ static void stop_watchdog(struct keeper *k)
         return;
     if (watchdog_stop(&k->watchdog, &err) < 0)
         log_error("%s: it is petted on, and will reset this host when pgtether stops", err.msg);
+    record(k);
 }
 
 void keeper_act(struct keeper *k)
@@ -247,7 +248,8 @@ static void reload(struct keeper *k)
                 (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / 1000);
     if (k->agent.pid)
         (void)kill(k->agent.pid, SIGHUP);
-    notify_send(&k->notify, "READY=1");
+    if (k->ready)
+        notify_send(&k->notify, "READY=1");
 }
 
 static void read_signals(struct keeper *k)

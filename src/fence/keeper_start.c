@@ -182,29 +182,38 @@ static int remove_old_agent(struct keeper *k, struct err *err)
     return 0;
 }
 
+/* The device that a predecessor left ticking is petted on, as long as that is allowed. */
+static int resume_watchdog(struct keeper *k, const struct will *will)
+{
+    struct err err = {0};
+    int r;
+
+    if (will->reset_us == 0 || !lease_decide(&k->lease, clock_now_us()).may_pet)
+        return 0; /* nothing ticks; or it does, and opening it would be a pet too many */
+    r = watchdog_start(&k->watchdog, watchdog_timeout_for(&k->watchdog, 4 * will->reset_us), &err);
+    if (r < 0)
+        log_error("%s", err.msg);
+    return r;
+}
+
 static void resume_lease(struct keeper *k, const struct will *will)
 {
     const struct lease_event failed = {.type = LEASE_EVENT_WATCHDOG_FAILED};
     uint64_t now_us = clock_now_us();
-    struct err err = {0};
 
     log_warning("taking over lease %016" PRIx64 " of an earlier pgtetherd: valid for %" PRIu64 " ms", will->lease_id,
                 clock_rest_us(now_us, will->deadline_us) / USEC_PER_MSEC);
     lease_resume(&k->lease, will->lease_id, will->deadline_us, will->reset_us, now_us);
-    if (will->reset_us == 0 || !lease_decide(&k->lease, now_us).may_pet)
-        return; /* nothing ticks; or it does, and opening it would be a pet too many */
-    if (watchdog_start(&k->watchdog, watchdog_timeout_for(&k->watchdog, 4 * will->reset_us), &err) < 0) {
-        log_error("%s", err.msg);
+    if (resume_watchdog(k, will) < 0)
         (void)keeper_step(k, &failed);
-    } else if (watchdog_reset_us(&k->watchdog) > k->lease.reset_us) {
+    else if (watchdog_reset_us(&k->watchdog) > k->lease.reset_us)
         lease_resume(&k->lease, will->lease_id, will->deadline_us, watchdog_reset_us(&k->watchdog), now_us);
-    }
 }
 
 static void find_watchdog(struct keeper *k)
 {
     /* The device may still be ticking for a primary that a predecessor left, and probing would stop it. */
-    bool was_reset, may_open = k->lease.state == KEEPER_DISARMED;
+    bool was_reset, may_open = k->lease.state == KEEPER_DISARMED && k->watchdog.fd < 0;
     struct err err = {0};
 
     if (watchdog_probe(&k->watchdog, may_open, &was_reset, &err) < 0) {
@@ -237,12 +246,13 @@ static void take_over(struct keeper *k)
         log_warning("%s", err.msg);
     if (found == WILL_VALID && will.armed) {
         resume_lease(k, &will);
+    } else if (found == WILL_VALID) {
+        (void)resume_watchdog(k, &will); /* one that nothing can stop; any other is stopped at once */
     } else if (found == WILL_UNKNOWN && killer_primary_lives(&k->killer)) {
         log_warning("PostgreSQL runs, and nothing is known about its lease: killing it");
         (void)keeper_step(k, &disarm);
     }
-    if (k->watchdog.fd < 0)
-        find_watchdog(k);
+    find_watchdog(k);
 }
 
 static void harden(void)
@@ -304,12 +314,13 @@ static void end_log(struct keeper *k)
 void keeper_end(struct keeper *k)
 {
     struct err err = {0};
+    bool ticks = k->watchdog.fd >= 0 && watchdog_stop(&k->watchdog, &err) != 0;
 
-    if (k->watchdog.fd >= 0 && watchdog_stop(&k->watchdog, &err) != 0)
+    if (ticks)
         log_error("the watchdog cannot be stopped: it resets this host unless pgtether is started again in time");
     watchdog_abandon(&k->watchdog);
     cgroups_close(&k->killer.cgroups);
-    will_close(&k->will, true); /* nothing is armed, or may_end() would not have let us go */
+    will_close(&k->will, !ticks); /* nothing is armed, or the loop would not have ended */
     log_info("stopped");
     notify_close(&k->notify);
     rundir_close(&k->rundir);

@@ -135,14 +135,9 @@ static void set_or_unset(const char *name, const char *value)
 static void set_environment(const struct spawn *s)
 {
     /* The service manager talks with the keeper only. */
-    static const char *const ours[] = {"NOTIFY_SOCKET",
-                                       "WATCHDOG_USEC",
-                                       "WATCHDOG_PID",
-                                       "LISTEN_FDS",
-                                       "LISTEN_PID",
-                                       "LISTEN_FDNAMES",
-                                       "FDSTORE"
-                                       "INVOCATION_ID_KEEPER"};
+    static const char *const ours[] = {
+        "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "FDSTORE",
+    };
 
     for (size_t i = 0; i < ARRAY_LEN(ours); i++)
         (void)unsetenv(ours[i]);

@@ -79,7 +79,8 @@ int watchdog_probe(struct watchdog *w, bool may_open, bool *ret_was_reset, struc
     if (r == -ENOENT || r == -EACCES)
         return failed(w, err_sys(err, r, "could not find watchdog device \"%s\"", w->settings.device));
     w->nowayout = r != 0;
-    w->status = KEEPER_WATCHDOG_READY;
+    if (w->fd < 0)
+        w->status = KEEPER_WATCHDOG_READY;
     if (w->nowayout || !may_open)
         return 0;
     r = open_device(w, err);

@@ -111,6 +111,8 @@ static void test_keeper_passes_a_reload_on(void **state)
     struct fake_report r;
 
     node_start(n);
+    (void)status(n);
+    node_wait_for_notify(n, "READY=1");
     (void)kill(n->keeper, SIGHUP);
     r = node_report(n);
     assert_int_equal(r.event, FAKE_SIGNAL);
@@ -532,6 +534,30 @@ static void test_successor_pets_the_watchdog_that_was_left_ticking(void **state)
     n->passed = true;
 }
 
+static void test_successor_pets_a_watchdog_that_could_not_be_stopped(void **state)
+{
+    struct node *n = *state;
+    uint32_t pets;
+
+    n->settings = "watchdog_mode=required\nwatchdog_timeout_us=1000000\n";
+    n->watchdog->nowayout = 1;
+    node_start(n);
+    (void)arm(n, clock_now_us() + 20000 * MS);
+    assert_int_equal(node_ask(n, KEEPER_DISARM, 0, 0, 0).state, KEEPER_DISARMED);
+    (void)kill(n->keeper, SIGTERM);
+    assert_int_equal(node_report(n).event, FAKE_SIGNAL);
+    node_exit_agent(n, 0);
+    assert_int_equal(node_wait_for_exit(n), 0);
+    assert_int_equal(n->watchdog->ticks, 1);
+    assert_true(node_log_says(n, "the watchdog cannot be stopped"));
+    node_start(n);
+    assert_int_equal(status(n).watchdog, KEEPER_WATCHDOG_TICKING);
+    pets = n->watchdog->pets;
+    (void)usleep(900000);
+    assert_in_range(n->watchdog->pets - pets, 1, 4);
+    n->passed = true;
+}
+
 /* --- a primary that cannot be killed
  * ----------------------------------------------------------------------------------- */
 
@@ -626,6 +652,7 @@ int main(void)
         NODE_TEST(test_keeper_goes_on_when_the_automatic_watchdog_fails),
         NODE_TEST(test_keeper_pets_a_watchdog_on_that_nothing_can_stop),
         NODE_TEST(test_successor_pets_the_watchdog_that_was_left_ticking),
+        NODE_TEST(test_successor_pets_a_watchdog_that_could_not_be_stopped),
         NODE_TEST(test_keeper_stops_petting_when_death_cannot_be_proven_in_time),
     };
 

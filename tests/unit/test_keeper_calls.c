@@ -157,9 +157,36 @@ static void test_keeper_neither_allocates_nor_touches_a_disk_after_its_start(voi
     n->passed = true;
 }
 
+/* More privilege, less program: not even a library beside libc. */
+static void test_keeper_links_nothing_but_libc(void **state)
+{
+    char self[512], command[600], line[512];
+    ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    FILE *ldd;
+    int lines = 0;
+
+    (void)state;
+#ifdef PGT_SANITIZED
+    skip();
+#endif
+    assert_true(len > 0);
+    self[len] = '\0';
+    *strrchr(self, '/') = '\0';
+    (void)text_print(command, sizeof(command), "ldd '%s/../../pgtetherd'", self);
+    ldd = popen(command, "r");
+    while (ldd && fgets(line, sizeof(line), ldd)) {
+        lines++;
+        if (!strstr(line, "linux-vdso") && !strstr(line, "libc.so") && !strstr(line, "ld-linux"))
+            fail_msg("pgtetherd links %s", line);
+    }
+    assert_true(ldd && pclose(ldd) == 0);
+    assert_true(lines > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_keeper_links_nothing_but_libc),
         cmocka_unit_test_setup_teardown(test_keeper_neither_allocates_nor_touches_a_disk_after_its_start, node_setup,
                                         node_teardown),
     };
