@@ -45,7 +45,10 @@ static const struct {
     {"one of two addresses missing is not why it ended",
      LINE "LOG:  could not bind IPv4 address \"10.0.0.9\": Cannot assign requested address\n" LINE
           "WARNING:  could not create listen socket for \"10.0.0.9\"\n" LINE
-          "FATAL:  pre-existing shared memory block (key 5432, ID 3) is still in use\n" LINE
+          "FATAL:  could not access file \"pg_cron\": No such file or directory\n",
+     "a library to be preloaded is missing: could not access file"},
+    {"left-over backends",
+     LINE "FATAL:  pre-existing shared memory block (key 5432, ID 3) is still in use\n" LINE
           "HINT:  Terminate any old server processes associated with data directory \"/data\".\n",
      "processes of a former server still run in the data directory: pre-existing"},
     {"an address this host does not have",
