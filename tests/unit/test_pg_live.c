@@ -355,6 +355,35 @@ static void test_a_stopped_postmaster_times_the_probe_out(void **state)
     stop(&primary);
 }
 
+static void test_probe_reaches_a_server_by_its_socket_directory(void **state)
+{
+    struct pg_probe_settings s = settings_of(&primary);
+    struct pg_probe *probe = NULL;
+    struct probed p = {0};
+    struct err err;
+
+    (void)state;
+    s.host = top;
+    assert_int_equal(pg_probe_new(loop, &s, &probe, &err), 0);
+    assert_int_equal(pg_probe_start(probe, 5 * USEC_PER_SEC, on_probed, &p, &err), 0);
+    assert_int_equal(p.answers,
+                     0); /* connecting to a socket fails at once, the answer comes from the loop all the same */
+    wait_for(&p.answers, 0);
+    assert_int_equal(p.outcome, PG_PROBE_REFUSED);
+    assert_int_equal(p.err.code, -ECONNREFUSED);
+    start(&primary, NULL);
+    (void)probe_until(&primary, PG_PROBE_OK);
+    assert_int_equal(pg_probe_start(probe, 5 * USEC_PER_SEC, on_probed, &p, &err), 0);
+    wait_for(&p.answers, 1);
+    assert_int_equal(p.outcome, PG_PROBE_OK);
+
+    /* Freed while one is under way: no answer, no trace. */
+    assert_int_equal(pg_probe_start(probe, 5 * USEC_PER_SEC, on_probed, &p, &err), 0);
+    (void)pg_probe_free(probe);
+    stop(&primary);
+    assert_int_equal(p.answers, 2);
+}
+
 static void test_command_gives_rows_and_errors(void **state)
 {
     struct answered a;
@@ -748,6 +777,7 @@ int main(void)
         cmocka_unit_test_teardown(test_probe_works_without_superuser_and_sees_pending_restarts, stop_all),
         cmocka_unit_test_teardown(test_a_kept_connection_that_broke_is_made_again, stop_all),
         cmocka_unit_test_teardown(test_a_stopped_postmaster_times_the_probe_out, stop_all),
+        cmocka_unit_test_teardown(test_probe_reaches_a_server_by_its_socket_directory, stop_all),
         cmocka_unit_test_teardown(test_command_gives_rows_and_errors, stop_all),
         cmocka_unit_test_teardown(test_a_running_server_is_adopted_and_its_end_is_seen, stop_all),
         cmocka_unit_test_teardown(test_a_second_start_over_a_running_server_is_refused, stop_all),
