@@ -17,9 +17,9 @@ static void check_names(struct loader *l, const config_setting_t *group, const c
 
         if (!text_print(path, sizeof(path), "%s%s%s", in_file, prefix, name))
             (void)text_copy(path, sizeof(path), in_file);
-        meant = dynamic_suggest(path + strlen(in_file));
         if (dynamic_find(path + strlen(in_file)) || strcmp(path, "bootstrap.dcs.postgresql.custom_parameters") == 0)
             continue;
+        meant = dynamic_suggest(path + strlen(in_file));
         if (meant)
             loader_problem(l, PROBLEM_ERROR, s, path, NULL, "unknown setting \"%s\"; did you mean \"%s\"?", name,
                            meant);
@@ -35,7 +35,9 @@ static void merge_custom_parameters(struct loader *l, const config_setting_t *cu
     struct settings list = {0};
 
     (void)json_object_del(postgresql, "custom_parameters");
-    if (!json_is_object(parameters)) {
+    if (parameters && !json_is_object(parameters))
+        return; /* reported when the values are checked */
+    if (!parameters) {
         parameters = json_object();
         (void)json_object_set_new(postgresql, "parameters", parameters);
     }

@@ -213,6 +213,8 @@ static const struct {
      "test.conf:17: postgresql.parameters.log_checkpoints: expected a single value, got a list"},
     {"log_checkpoints", "log-checkpoints",
      "test.conf:17: postgresql.parameters.log-checkpoints: \"log-checkpoints\" is no name of a parameter"},
+    {"{ work_mem = \"32MB\"; max_connections = 200; }", "( \"work_mem = 32MB\" )",
+     "test.conf:8: bootstrap.dcs.postgresql.parameters: expected a group of parameters"},
     {"max_connections", "max-connections",
      "test.conf:8: bootstrap.dcs.postgresql.parameters: \"max-connections\" is no name of a parameter"},
     {"auto_explain.log_format = ", "auto explain = ",
