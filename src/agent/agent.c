@@ -100,6 +100,7 @@ static int on_tick(sd_event_source *source, uint64_t planned_us, void *userdata)
         gather_store(a);
     if (a->op.kind == OP_NONE)
         gather_pg(a);
+    connect_check(a);
     if (!pg_server_pid(a->server) && now_us - a->control_at_us > CONTROL_AGAIN_US && a->op.kind == OP_NONE)
         gather_control(a);
     (void)loop_timer_at(a->loop, &a->tick, now_us + tick_interval_us(a), on_tick, a);

@@ -62,6 +62,9 @@ static void on_cluster(void *userdata, struct dcs_answer *answer)
         note_leader_change(a, before);
         cluster_free(before);
         agent_apply_config(a);
+        if (!a->duplicate_checked)
+            duplicate_check(a);
+        a->duplicate_checked = true;
     }
     if (a->store_again) {
         a->store_again = false;
@@ -184,6 +187,7 @@ void gather_pg(struct agent *a)
 void gather_forget_pg(struct agent *a)
 {
     pg_probe_disconnect(a->probe);
+    connect_check_forget(a);
     probe_result_done(&a->pg);
     a->pg.failing_since_us = 0;
     a->pg.answered_at_us = 0;
@@ -257,7 +261,8 @@ static void view_pg(const struct agent *a, uint64_t now_us, struct local_pg *pg)
     /* Before SQL has answered it is what we started it as. */
     pg->in_recovery = a->pg.valid ? f->in_recovery : a->was_standby_started;
     pg->accepting = a->pg.valid && now_us - a->pg.answered_at_us < PROBE_STALE_US;
-    pg->hung = a->pg.failing_since_us && a->pg.answered_at_us && now_us - a->pg.failing_since_us > hung_after_us;
+    pg->hung = (a->pg.failing_since_us && a->pg.answered_at_us && now_us - a->pg.failing_since_us > hung_after_us) ||
+               (a->connect_failing_since_us && now_us - a->connect_failing_since_us > hung_after_us);
     if (!a->pg.valid)
         return;
     pg->timeline = f->timeline;
@@ -299,6 +304,7 @@ void gather_view(struct agent *a, struct ha_view *ret)
 void gather_done(struct agent *a)
 {
     a->control_run = pg_controldata_free(a->control_run);
+    connect_check_forget(a);
     probe_result_done(&a->pg);
     a->cluster = cluster_free(a->cluster);
 }

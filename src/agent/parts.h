@@ -102,6 +102,8 @@ struct agent {
     struct pg_command *slots_command, *checkpoint_command;
     bool checkpoint_pending;
     struct pg_command *connect_check;
+    uint64_t connect_checked_at_us, connect_failing_since_us;
+    bool duplicate_checked;
 };
 
 /* agent.c */
@@ -119,6 +121,13 @@ void gather_view(struct agent *a, struct ha_view *ret);
 void gather_done(struct agent *a);
 bool agent_is_primary(const struct agent *a); /* SQL said so, and the server still runs */
 const struct pg_probe_settings *agent_pg_login(struct agent *a);
+
+/* connect_check.c: does the server let new clients in? */
+void connect_check(struct agent *a);
+void connect_check_forget(struct agent *a);
+
+/* duplicate.c: once, after the first read of the store */
+void duplicate_check(struct agent *a);
 
 /* config.c */
 void agent_apply_config(struct agent *a);
@@ -172,6 +181,7 @@ bool fill_upstream(const struct agent *a, const char *member, struct pg_upstream
 
 /* publish.c */
 void publish(struct agent *a);
+void agent_api_url(const struct agent *a, char *buf, size_t size);
 void publish_state(struct agent *a, enum pg_state *ret_state, enum pg_role *ret_role);
 #define PATRONI_VERSION "4.1.4" /* the level whose formats we speak; peers parse it as numbers */
 /* status.c */

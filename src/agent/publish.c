@@ -74,19 +74,26 @@ void publish_state(struct agent *a, enum pg_state *ret_state, enum pg_role *ret_
         *ret_role = PG_ROLE_REPLICA;
 }
 
+void agent_api_url(const struct agent *a, char *buf, size_t size)
+{
+    const struct config *c = a->config;
+    bool v6 = strchr(c->restapi.connect_host, ':') != NULL;
+
+    (void)text_print(buf, size, v6 ? "%s://[%s]:%u/patroni" : "%s://%s:%u/patroni",
+                     c->restapi.tls.certfile ? "https" : "http", c->restapi.connect_host, c->restapi.connect_port);
+}
+
 static char *print_member(struct agent *a)
 {
     const struct pg_facts *f = &a->pg.facts;
     const struct config *c = a->config;
     char conn_url[URL_SIZE], api_url[URL_SIZE];
     bool v6 = strchr(c->postgresql.connect_host, ':') != NULL;
-    bool api_v6 = strchr(c->restapi.connect_host, ':') != NULL;
     struct member_report r = {.conn_url = conn_url, .api_url = api_url, .version = PATRONI_VERSION};
 
     (void)text_print(conn_url, sizeof(conn_url), v6 ? "postgres://[%s]:%u/%s" : "postgres://%s:%u/%s",
                      c->postgresql.connect_host, c->postgresql.connect_port, c->postgresql.database);
-    (void)text_print(api_url, sizeof(api_url), api_v6 ? "%s://[%s]:%u/patroni" : "%s://%s:%u/patroni",
-                     c->restapi.tls.certfile ? "https" : "http", c->restapi.connect_host, c->restapi.connect_port);
+    agent_api_url(a, api_url, sizeof(api_url));
     publish_state(a, &r.state, &r.role);
     r.checkpoint_pending = a->checkpoint_pending && leads(a);
     r.tags_json = c->tags_json;
