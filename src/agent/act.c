@@ -110,9 +110,12 @@ void act(struct agent *a, const struct ha_decision *d)
         stop_standby(a, d);
         break;
     case HA_EXIT:
-        if (!a->stopping)
+        if (a->stopping) {
+            publish_last(a);
+        } else {
             log_error("%s", d->reason);
-        agent_exit(a, a->stopping ? AGENT_EXIT_OK : AGENT_EXIT_CONFIG);
+            agent_exit(a, AGENT_EXIT_CONFIG);
+        }
         break;
     }
 }

@@ -63,7 +63,8 @@ struct agent {
     uint64_t frozen_at_us; /* when we last noticed to have stood still */
     uint64_t loop_ran_at_us;
     bool stopping;
-    bool ending; /* sd_event_exit() was called */
+    bool leaving; /* the last member key is being written */
+    bool ending;  /* sd_event_exit() was called */
 
     /* what was gathered */
     struct cluster *cluster; /* last good read */
@@ -181,6 +182,9 @@ bool fill_upstream(const struct agent *a, const char *member, struct pg_upstream
 
 /* publish.c */
 void publish(struct agent *a);
+/* Writes the member key for the last time, state "stopped", then ends the process; also when the store is out of reach.
+ */
+void publish_last(struct agent *a);
 void agent_api_url(const struct agent *a, char *buf, size_t size);
 void publish_state(struct agent *a, enum pg_state *ret_state, enum pg_role *ret_role);
 #define PATRONI_VERSION "4.1.4" /* the level whose formats we speak; peers parse it as numbers */

@@ -165,6 +165,31 @@ static void publish_member(struct agent *a)
     free(json);
 }
 
+enum { LAST_WORD_US = 1000000 };
+
+static void on_last_member(void *userdata, struct dcs_answer *answer)
+{
+    (void)answer;
+    agent_exit(userdata, AGENT_EXIT_OK);
+}
+
+void publish_last(struct agent *a)
+{
+    char *json;
+
+    if (a->leaving)
+        return;
+    a->leaving = true;
+    json = print_member(a);
+    if (!json) {
+        agent_exit(a, AGENT_EXIT_OK);
+        return;
+    }
+    a->dcs->ops->touch_member(a->dcs, a->config->name, json, a->dynamic->policy.ttl_us, clock_now_us() + LAST_WORD_US,
+                              on_last_member, a);
+    free(json);
+}
+
 /* --- status --------------------------------------------------------------------------------------------------------
  */
 
@@ -340,6 +365,8 @@ static void maintain_slots(struct agent *a)
 
 void publish(struct agent *a)
 {
+    if (a->leaving)
+        return;
     publish_member(a);
     if (a->op.kind != OP_NONE || !a->pg.valid || !pg_server_pid(a->server))
         return;
