@@ -117,6 +117,7 @@ void keeper_kill_and_prove(struct keeper *k)
     if (kill == LEASE_KILL_NOTHING || now_us < k->next_round_us)
         return;
     forget_dead_postmaster(k);
+    /* The place of the virtual address and the port gate: both are taken away before anybody is killed. */
     result = k->kill_round(&k->killer, kill);
     if (!result.proven) {
         plan_round(k, &result, now_us);
@@ -130,7 +131,25 @@ void keeper_kill_and_prove(struct keeper *k)
 
 static uint64_t pet_at_us(const struct keeper *k)
 {
-    return k->watchdog.fd < 0 ? UINT64_MAX : k->watchdog.last_pet_us + k->watchdog.timeout_us / 3;
+    /* At least a second: a device that would not say its timeout must not keep the loop busy. */
+    uint64_t timeout_us = k->watchdog.timeout_us > USEC_PER_SEC ? k->watchdog.timeout_us : USEC_PER_SEC;
+
+    return k->watchdog.fd < 0 ? UINT64_MAX : k->watchdog.last_pet_us + timeout_us / 3;
+}
+
+/*
+ * The clock was read, then this process or the whole host stood still, then the pet went through, and now the reset
+ * would come after the lease. The shortest timeout is what can be taken back of it.
+ */
+static void shorten_late_pet(struct keeper *k)
+{
+    struct err err = {0};
+
+    if (lease_decide(&k->lease, k->watchdog.last_pet_us).may_pet)
+        return;
+    log_error("the watchdog was petted too late, its timeout becomes 1 s");
+    if (watchdog_start(&k->watchdog, USEC_PER_SEC, &err) < 0)
+        log_error("%s", err.msg);
 }
 
 static void pet(struct keeper *k)
@@ -142,8 +161,10 @@ static void pet(struct keeper *k)
 
     if (now_us < pet_at_us(k) || !lease_decide(&k->lease, now_us).may_pet)
         return;
-    if (watchdog_pet(&k->watchdog, &err) == 0)
+    if (watchdog_pet(&k->watchdog, &err) == 0) {
+        shorten_late_pet(k);
         return;
+    }
     k->watchdog.last_pet_us = now_us; /* try again when the next one is due, not in a circle */
     if (!was_failed)
         log_error("%s: %s", err.msg,

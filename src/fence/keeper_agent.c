@@ -175,8 +175,10 @@ static enum keeper_result handle_arm(struct keeper *k, const struct keeper_reque
         result = lease_arm_result(&k->lease, &arm, now_us);
         if (result != KEEPER_OK)
             return result;
-        if (watchdog_start(&k->watchdog, timeout_us, &err) < 0)
+        if (watchdog_start(&k->watchdog, timeout_us, &err) < 0) {
             log_error("%s", err.msg);
+            (void)watchdog_stop(&k->watchdog, NULL); /* nothing is armed yet */
+        }
         arm.reset_us = watchdog_reset_us(&k->watchdog);
     }
     return keeper_step(k, &arm);

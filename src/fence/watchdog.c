@@ -133,10 +133,8 @@ int watchdog_start(struct watchdog *w, uint64_t timeout_us, struct err *err)
     if (r == 0)
         r = watchdog_pet(w,
                          err); /* the countdown of the new timeout begins here, whatever the driver does on opening */
-    if (r < 0) {
-        (void)close_device(w, NULL);
+    if (r < 0)
         return failed(w, r);
-    }
     w->status = KEEPER_WATCHDOG_TICKING;
     return 0;
 }

@@ -67,8 +67,8 @@ uint64_t watchdog_timeout_for(const struct watchdog *w, uint64_t rest_us);
 
 /*
  * Opens, thereby starts, and sets the timeout; on a device that is ticking already it only sets the timeout. Drivers
- * round: calculate with watchdog_reset_us(). Returns 0 or -errno; on failure the device is stopped if that is possible,
- * and the status is FAILED. With mode off -ENODEV.
+ * round: calculate with watchdog_reset_us(). Returns 0, or -errno with status FAILED: the device may then be ticking,
+ * and is stopped with watchdog_stop() by a caller who may do that (S4). With mode off -ENODEV.
  */
 int watchdog_start(struct watchdog *w, uint64_t timeout_us, struct err *err);
 int watchdog_pet(struct watchdog *w, struct err *err);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/watchdog.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include "base/clock.h"
@@ -41,6 +42,10 @@ static int fake_control(void *ctx, int fd, unsigned long request, void *arg)
     case WDIOC_KEEPALIVE:
         if (w->pets_fail)
             return -EIO;
+        if (w->next_pet_takes_ms) {
+            (void)poll(NULL, 0, w->next_pet_takes_ms);
+            w->next_pet_takes_ms = 0;
+        }
         w->pets++;
         w->last_pet_us = clock_now_us();
         return 0;

@@ -6,6 +6,7 @@ struct fake_watchdog {
     /* what the test wants */
     int32_t absent, nowayout, pets_fail, opens_fail;
     int32_t least_s; /* it rounds up to this timeout */
+    int32_t next_pet_takes_ms;
     /* what has happened */
     int32_t is_open, ticks, timeout_s;
     uint32_t opens, pets, stops;

@@ -496,6 +496,30 @@ static void test_keeper_goes_on_when_the_automatic_watchdog_fails(void **state)
     n->passed = true;
 }
 
+static bool timeout_is_short(struct node *n)
+{
+    return n->watchdog->timeout_s == 1;
+}
+
+static void test_keeper_takes_back_what_it_can_of_a_pet_that_came_too_late(void **state)
+{
+    struct node *n = *state;
+    uint64_t deadline_us;
+
+    n->settings = "watchdog_mode=required\nwatchdog_timeout_us=3000000\n";
+    node_start(n);
+    (void)status(n);
+    deadline_us = clock_now_us() + 5000 * MS;
+    (void)arm(n, deadline_us);
+    (void)node_start_postgres(n);
+    n->watchdog->next_pet_takes_ms = 1500; /* begun in time, done 2.5 s before the deadline instead of 3 */
+    node_wait_until(timeout_is_short, n, "the timeout is short");
+    assert_true(n->watchdog->last_pet_us + USEC_PER_SEC <= deadline_us);
+    node_wait_until(no_postgres, n, "PostgreSQL is dead");
+    assert_true(clock_now_us() <= deadline_us);
+    n->passed = true;
+}
+
 static void test_keeper_pets_a_watchdog_on_that_nothing_can_stop(void **state)
 {
     struct node *n = *state;
@@ -650,6 +674,7 @@ int main(void)
         NODE_TEST(test_keeper_arms_nothing_without_the_required_watchdog),
         NODE_TEST(test_keeper_fences_when_the_required_watchdog_fails),
         NODE_TEST(test_keeper_goes_on_when_the_automatic_watchdog_fails),
+        NODE_TEST(test_keeper_takes_back_what_it_can_of_a_pet_that_came_too_late),
         NODE_TEST(test_keeper_pets_a_watchdog_on_that_nothing_can_stop),
         NODE_TEST(test_successor_pets_the_watchdog_that_was_left_ticking),
         NODE_TEST(test_successor_pets_a_watchdog_that_could_not_be_stopped),

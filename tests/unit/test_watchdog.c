@@ -222,7 +222,7 @@ static void test_watchdog_measured_reset_time_counts_only_if_it_is_longer(void *
     assert_true(watchdog_reset_us(&w) == 5 * USEC_PER_SEC);
 }
 
-static void test_watchdog_that_cannot_be_started_is_stopped_again(void **state)
+static void test_watchdog_that_cannot_be_started_is_stopped_by_nobody_but_the_caller(void **state)
 {
     static const struct device broken[] = {
         {.set_result = -EINVAL, .get_result = -EINVAL}, /* no timeout to be had */
@@ -237,6 +237,9 @@ static void test_watchdog_that_cannot_be_started_is_stopped_again(void **state)
         struct watchdog w = with_device(&d, &required);
 
         assert_true(watchdog_start(&w, 2 * USEC_PER_SEC, NULL) < 0);
+        assert_int_equal(w.status, KEEPER_WATCHDOG_FAILED);
+        assert_int_equal(d.closes, 0); /* S4: a primary may be running */
+        assert_int_equal(watchdog_stop(&w, NULL), 0);
         assert_int_equal(w.status, KEEPER_WATCHDOG_FAILED);
         assert_true(d.closes == 1 && d.magics == 1);
         assert_true(watchdog_reset_us(&w) == 0);
@@ -385,7 +388,7 @@ int main(void)
         cmocka_unit_test(test_watchdog_reckons_with_what_the_driver_grants),
         cmocka_unit_test(test_watchdog_with_a_fixed_timeout_is_used_with_that),
         cmocka_unit_test(test_watchdog_measured_reset_time_counts_only_if_it_is_longer),
-        cmocka_unit_test(test_watchdog_that_cannot_be_started_is_stopped_again),
+        cmocka_unit_test(test_watchdog_that_cannot_be_started_is_stopped_by_nobody_but_the_caller),
         cmocka_unit_test(test_watchdog_is_petted_the_older_way_if_the_driver_knows_no_other),
         cmocka_unit_test(test_watchdog_failed_pet_is_told_and_can_recover),
         cmocka_unit_test(test_watchdog_that_cannot_be_stopped_stays_open),
