@@ -62,7 +62,10 @@ struct dcs_ops {
      */
     void (*renew_leader)(struct dcs *d, const char *name, uint64_t session, uint64_t deadline_us, dcs_done_fn done,
                          void *userdata);
-    /* Deletes the leader key if it has our name and hangs on `session`. */
+    /*
+     * Deletes the leader key if it has our name and hangs on `session`. DONE also when it is gone already; REFUSED:
+     * somebody else's.
+     */
     void (*release_leader)(struct dcs *d, const char *name, uint64_t session, uint64_t deadline_us, dcs_done_fn done,
                            void *userdata);
 
@@ -80,7 +83,7 @@ struct dcs_ops {
     /*
      * Calls on_change whenever leader, config, failover, sync, initialize or a member appears, changes or vanishes
      * (not for status). Reconnects by itself, forever; after a gap it calls on_change once, as anything may have
-     * happened.
+     * happened: the key is then "". on_change must not free the store.
      */
     int (*watch)(struct dcs *d, void (*on_change)(void *userdata, const char *key), void *userdata, struct err *err);
 
@@ -90,7 +93,10 @@ struct dcs_ops {
     void (*describe)(struct dcs *d, char *buf, size_t size);
 };
 
-/* What every kind of store starts with. */
+/*
+ * What every kind of store starts with. A freed store calls nobody back; dcs_free() is allowed inside a dcs_done_fn.
+ * Should there be no memory to remember a call by, it is answered at once.
+ */
 struct dcs {
     const struct dcs_ops *ops;
 };

@@ -23,8 +23,9 @@ struct etcd3_watch {
     struct etcd3 *e;
     void (*on_change)(void *userdata, const char *key);
     void *userdata;
-    char *endpoint; /* connected, or connecting, to this one; NULL while waiting */
-    bool created;   /* the store has confirmed the watch */
+    char *endpoint;         /* connected, or connecting, to this one; NULL while waiting */
+    bool created;           /* the store has confirmed the watch … */
+    uint64_t created_at_us; /* … at this instant */
     struct etcd3_stream stream;
     sd_event_source *timer;
     uint64_t backoff_us;
@@ -45,8 +46,11 @@ static void connect_after(struct etcd3_watch *w, uint64_t pause_us)
     (void)loop_timer_at(w->e->loop, &w->timer, clock_now_us() + pause_us, on_timer, w);
 }
 
+/* Each new connection costs the caller a read of the cluster: one that breaks soon after must not become a loop. */
 static void back_off(struct etcd3_watch *w)
 {
+    if (w->created_at_us && clock_rest_us(w->created_at_us, clock_now_us()) > BACKOFF_MAX_US)
+        w->backoff_us = BACKOFF_MIN_US;
     connect_after(w, w->backoff_us);
     w->backoff_us = 2 * w->backoff_us < BACKOFF_MAX_US ? 2 * w->backoff_us : BACKOFF_MAX_US;
 }
@@ -80,7 +84,7 @@ static int on_object(void *userdata, const char *text, size_t len)
         return r;
     if (r == 1 && !w->created) {
         w->created = true;
-        w->backoff_us = BACKOFF_MIN_US;
+        w->created_at_us = clock_now_us();
         loop_timer_off(w->timer);
         /* Anything may have happened before the watch was there. */
         w->on_change(w->userdata, "");
@@ -185,6 +189,8 @@ struct etcd3_watch *etcd3_watch_free(struct etcd3_watch *w)
 
 void etcd3_watch_endpoint_failed(struct etcd3_watch *w, const char *url)
 {
+    uint64_t earliest_us = w->created_at_us + BACKOFF_MAX_US;
+
     if (w->created && w->endpoint && strcmp(w->endpoint, url) == 0)
-        connect_after(w, 0);
+        connect_after(w, clock_rest_us(clock_now_us(), earliest_us));
 }

@@ -900,6 +900,35 @@ static void test_etcd3_freed_with_calls_under_way_calls_nobody_back(void **state
     close_all(&f);
 }
 
+static void free_on_answer(void *userdata, struct dcs_answer *answer)
+{
+    struct fixture *f = userdata;
+
+    (void)cluster_free(answer->cluster);
+    f->answers++;
+    f->dcs = dcs_free(f->dcs);
+}
+
+static void test_etcd3_may_be_freed_from_inside_an_answer(void **state)
+{
+    static const struct canned_rule rules[] = {
+        VERSION, {.path = "/kv/range", .body = EMPTY_RANGE("2"), .times = 1}, {.path = "", .how = CANNED_SILENCE}};
+    struct fixture f = {0};
+
+    (void)state;
+    add_server(&f, 0, rules, ARRAY_LEN(rules));
+    for (int silent = 0; silent < 2; silent++) {
+        open_store(&f, NULL, true);
+        f.dcs->ops->get_cluster(f.dcs, true, soon_us(), on_answer, &f);
+        f.dcs->ops->get_cluster(f.dcs, true, deadline_for(silent ? DCS_UNKNOWN : DCS_DONE), free_on_answer, &f);
+        run_until(&f, &f.answers, 1);
+        f.answers = 0;
+        f.dcs = dcs_free(f.dcs);
+        f.answer.cluster = cluster_free(f.answer.cluster);
+    }
+    close_all(&f);
+}
+
 /* --- watch ----------------------------------------------------------------------------------------------------------
  */
 
@@ -960,6 +989,36 @@ static void test_etcd3_watch_goes_to_another_endpoint_when_one_is_silent(void **
     run_until(&f, &f.changes, 1);
     assert_int_equal(canned_server_count(f.servers[0], "/watch"), 1);
     assert_int_equal(canned_server_count(f.servers[1], "/watch"), 1);
+    close_all(&f);
+}
+
+static void read_again(void *userdata, const char *key)
+{
+    struct fixture *f = userdata;
+
+    (void)key;
+    f->changes++;
+    f->dcs->ops->get_cluster(f->dcs, true, deadline_for(DCS_UNKNOWN), on_answer, f);
+}
+
+static void test_etcd3_watch_and_reads_that_fail_do_not_drive_each_other_in_a_loop(void **state)
+{
+    static const struct canned_rule rules[] = {
+        VERSION,
+        {.path = "/watch", .body = CREATED, .how = CANNED_STREAM},
+        {.path = "/kv/range", .body = "{\"error\":\"etcdserver: corrupt cluster\",\"code\":15}", .status = 500}};
+    struct fixture f = {0};
+    struct err err = {0};
+    uint64_t end_us = clock_now_us() + USEC_PER_SEC;
+
+    (void)state;
+    add_server(&f, 0, rules, ARRAY_LEN(rules));
+    open_store(&f, NULL, false);
+    assert_int_equal(f.dcs->ops->watch(f.dcs, read_again, &f, &err), 0);
+    run_until(&f, &f.answers, 1);
+    while (clock_now_us() < end_us)
+        assert_true(sd_event_run(f.loop, 20 * USEC_PER_MSEC) >= 0);
+    assert_int_equal(f.changes, 1);
     close_all(&f);
 }
 
@@ -1074,7 +1133,9 @@ int main(void)
         cmocka_unit_test(test_etcd3_endpoint_that_lags_behind_or_is_of_another_cluster_is_not_believed),
         cmocka_unit_test(test_etcd3_members_are_discovered_and_used_when_the_configured_host_is_gone),
         cmocka_unit_test(test_etcd3_freed_with_calls_under_way_calls_nobody_back),
+        cmocka_unit_test(test_etcd3_may_be_freed_from_inside_an_answer),
         cmocka_unit_test(test_etcd3_watch_tells_of_changes_and_connects_anew_when_the_stream_ends),
+        cmocka_unit_test(test_etcd3_watch_and_reads_that_fail_do_not_drive_each_other_in_a_loop),
         cmocka_unit_test(test_etcd3_watch_goes_to_another_endpoint_when_one_is_silent),
     };
 
