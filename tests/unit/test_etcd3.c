@@ -11,11 +11,8 @@
 #include "base/text.h"
 #include "canned_http.h"
 #include "config/config.h"
-#include "dcs/base64.h"
 #include "dcs/dcs.h"
-#include "dcs/etcd3_answer.h"
 #include "dcs/etcd3_internal.h"
-#include "dcs/etcd3_stream.h"
 
 /* --- a store made of canned servers ---------------------------------------------------------------------------------
  */
@@ -666,33 +663,6 @@ static void test_etcd3_get_cluster_sync_gives_the_cluster_or_the_reason(void **s
 /* --- versions, users, guard, endpoints ------------------------------------------------------------------------------
  */
 
-static void test_etcd3_version_decides_the_path_and_too_old_is_told(void **state)
-{
-    static const struct {
-        const char *version, *prefix;
-        int code;
-    } rows[] = {
-        {"3.3.0", "/v3beta", 0},
-        {"3.4.0", "/v3", 0},
-        {"3.10.1", "/v3", 0},
-        {"4.0.0", "/v3", 0},
-        {"3.2.9", NULL, -EPROTONOSUPPORT},
-        {"2.3.8", NULL, -EPROTONOSUPPORT},
-        {"not_decided", NULL, -EAGAIN},
-    };
-
-    (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        json_t *json = json_pack("{s:s}", "etcdcluster", rows[i].version);
-        const char *prefix = NULL;
-        struct err err = {0};
-
-        assert_int_equal(etcd3_read_version(json, &prefix, &err), rows[i].code);
-        assert_true(text_equal(prefix, rows[i].prefix));
-        json_decref(json);
-    }
-}
-
 static void test_etcd3_token_that_is_refused_is_replaced_and_the_call_repeated(void **state)
 {
     static const struct canned_rule rules[] = {
@@ -808,56 +778,6 @@ static void test_etcd3_members_are_discovered_and_used_when_the_configured_host_
     f.dcs = dcs_free(f.dcs);
     second = canned_server_free(second);
     close_all(&f);
-}
-
-static void test_etcd3_endpoints_leave_out_addresses_that_cannot_be_meant_for_us(void **state)
-{
-    struct etcd3_endpoints plain = {0}, encrypted = {0};
-    json_t *members =
-        json_pack("[{s:[s,s,s,s,s,s]}]", "clientURLs", "http://10.0.0.2:2379", "https://10.0.0.2:2379/",
-                  "http://localhost:2379", "http://127.0.0.1:2379", "http://0.0.0.0:2379", "unix:///run/etcd");
-
-    (void)state;
-    assert_int_equal(etcd3_endpoints_add(&plain, "http://10.0.0.1:2379/", true), 0);
-    etcd3_endpoints_discovered(&plain, members);
-    assert_int_equal(plain.n, 3);
-    assert_string_equal(plain.items[0].url, "http://10.0.0.1:2379");
-    assert_int_equal(etcd3_endpoints_add(&encrypted, "https://10.0.0.1:2379", true), 0);
-    etcd3_endpoints_discovered(&encrypted, members);
-    assert_int_equal(encrypted.n, 2);
-    assert_string_equal(encrypted.items[1].url, "https://10.0.0.2:2379");
-    json_decref(members);
-
-    /* Gone from the list, gone from ours; the configured one stays, and so does who is preferred. */
-    plain.preferred = 2;
-    members = json_pack("[{s:[s]}]", "clientURLs", "https://10.0.0.2:2379");
-    etcd3_endpoints_discovered(&plain, members);
-    assert_int_equal(plain.n, 2);
-    assert_string_equal(plain.items[plain.preferred].url, "https://10.0.0.2:2379");
-    json_decref(members);
-    etcd3_endpoints_done(&plain);
-    etcd3_endpoints_done(&encrypted);
-}
-
-static void test_etcd3_endpoints_order_puts_failures_last(void **state)
-{
-    const char *order[ETCD3_ENDPOINTS_MAX + 1];
-    struct etcd3_endpoints l = {0};
-    uint64_t now_us = 100 * USEC_PER_SEC;
-
-    (void)state;
-    for (int i = 0; i < 3; i++)
-        assert_int_equal(etcd3_endpoints_add(&l, (const char *[]){"http://a", "http://b", "http://c"}[i], true), 0);
-    etcd3_endpoints_answered(&l, "http://b", now_us);
-    etcd3_endpoints_failed(&l, "http://c", "x", now_us);
-    etcd3_endpoints_order(&l, now_us, order);
-    assert_string_equal(order[0], "http://b");
-    assert_string_equal(order[1], "http://a");
-    assert_string_equal(order[2], "http://c");
-    assert_null(order[3]);
-    etcd3_endpoints_order(&l, now_us + 11 * USEC_PER_SEC, order);
-    assert_string_equal(order[1], "http://c");
-    etcd3_endpoints_done(&l);
 }
 
 static void test_etcd3_open_refuses_what_it_cannot_do(void **state)
@@ -1022,99 +942,9 @@ static void test_etcd3_watch_and_reads_that_fail_do_not_drive_each_other_in_a_lo
     close_all(&f);
 }
 
-static int count_object(void *userdata, const char *text, size_t len)
-{
-    struct textbuf *b = userdata;
-
-    textbuf_append(b, text, len);
-    textbuf_puts(b, "|");
-    return 0;
-}
-
-static void test_etcd3_stream_is_cut_into_objects_wherever_its_pieces_end(void **state)
-{
-    static const char text[] = " {\"a\":\"}{\\\"\\\\\"}\n{\"b\":{\"c\":[{}]}}{}\r\n";
-    static const char want[] = "{\"a\":\"}{\\\"\\\\\"}|{\"b\":{\"c\":[{}]}}|{}|";
-
-    (void)state;
-    for (size_t step = 1; step < sizeof(text); step++) {
-        struct etcd3_stream s = {0};
-        struct textbuf got = {0};
-
-        for (size_t i = 0; i < sizeof(text) - 1; i += step) {
-            size_t n = sizeof(text) - 1 - i < step ? sizeof(text) - 1 - i : step;
-
-            assert_int_equal(etcd3_stream_feed(&s, text + i, n, count_object, &got), 0);
-        }
-        assert_string_equal(got.data, want);
-        etcd3_stream_done(&s);
-        textbuf_done(&got);
-    }
-}
-
-static void test_etcd3_stream_refuses_what_is_no_object_or_too_long(void **state)
-{
-    static char big[1024 * 1024];
-    struct textbuf got = {0};
-    struct etcd3_stream s = {0};
-    size_t sent = 1;
-    int r = 0;
-
-    (void)state;
-    assert_int_equal(etcd3_stream_feed(&s, "[]", 2, count_object, &got), -EBADMSG);
-    etcd3_stream_done(&s);
-    assert_int_equal(etcd3_stream_feed(&s, "{}}", 3, count_object, &got), -EBADMSG);
-    etcd3_stream_done(&s);
-    assert_int_equal(etcd3_stream_feed(&s, "\0", 1, count_object, &got), -EBADMSG);
-    etcd3_stream_done(&s);
-    memset(big, ' ', sizeof(big));
-    assert_int_equal(etcd3_stream_feed(&s, "{", 1, count_object, &got), 0);
-    while (r == 0 && sent < 2 * (size_t)ETCD3_OBJECT_MAX) {
-        r = etcd3_stream_feed(&s, big, sizeof(big), count_object, &got);
-        sent += sizeof(big);
-    }
-    assert_int_equal(r, -EMSGSIZE);
-    etcd3_stream_done(&s);
-    textbuf_done(&got);
-}
-
-static void test_base64_is_strict_and_goes_both_ways(void **state)
-{
-    static const struct {
-        const char *text, *base64;
-    } rows[] = {
-        {"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"\xff\xfe\xfd", "//79"}, {"\xfb\xef", "++8="}};
-    static const char *const bad[] = {"Zg", "Zg=", "Zg=a", "Z===", "====", "Zm9v=", "Zm 9", "Zm9-", "=m9v"};
-    char *text;
-    size_t len;
-
-    (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        struct textbuf b = {0};
-
-        textbuf_puts(&b, "");
-        base64_append(&b, rows[i].text, strlen(rows[i].text));
-        assert_string_equal(b.data, rows[i].base64);
-        textbuf_done(&b);
-        assert_int_equal(base64_decode(rows[i].base64, strlen(rows[i].base64), &text, &len), 0);
-        assert_int_equal(len, strlen(rows[i].text));
-        assert_string_equal(text, rows[i].text);
-        free(text);
-    }
-    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
-        if (base64_decode(bad[i], strlen(bad[i]), &text, &len) != -EBADMSG)
-            fail_msg("\"%s\" was accepted", bad[i]);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_base64_is_strict_and_goes_both_ways),
-        cmocka_unit_test(test_etcd3_stream_is_cut_into_objects_wherever_its_pieces_end),
-        cmocka_unit_test(test_etcd3_stream_refuses_what_is_no_object_or_too_long),
-        cmocka_unit_test(test_etcd3_version_decides_the_path_and_too_old_is_told),
-        cmocka_unit_test(test_etcd3_endpoints_leave_out_addresses_that_cannot_be_meant_for_us),
-        cmocka_unit_test(test_etcd3_endpoints_order_puts_failures_last),
         cmocka_unit_test(test_etcd3_open_refuses_what_it_cannot_do),
         cmocka_unit_test(test_etcd3_renew_answers_done_or_refused_only_when_certain),
         cmocka_unit_test(test_etcd3_renew_when_the_term_changed_between_repeats_both),
