@@ -68,7 +68,7 @@ def test_rest_patroni_document_has_the_references_fields(cluster):
     document = json.loads(text)
     assert status == 200
     assert document["role"] in ("master", "primary") and document["state"] == "running"
-    assert document["patroni"]["scope"] == "lab"
+    assert document["patroni"]["scope"] == cluster.scope
     assert document["server_version"] // 10000 == 15
     assert {r["application_name"] for r in document["replication"]} == \
         {n.name for n in cluster.nodes if n is not leader}

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from lab import sysproc
+from lab import etcd, sysproc
 from lab.watch import Watch
 
 
@@ -58,17 +58,16 @@ def test_reload_applies_a_changed_parameter(cluster):
 
 
 def test_changed_ttl_in_the_store_is_used_by_everybody(cluster):
-    from lab import etcd
     config = json.loads(cluster.keys()["config"])
     changed = {**config, "ttl": 8}
     addresses = [n.address for n in cluster.nodes]
-    assert etcd.put(cluster.net.client, addresses, "/service/lab/config", json.dumps(changed))
+    assert etcd.put(cluster.net.client, addresses, f"/service/{cluster.scope}/config", json.dumps(changed))
     try:
         cluster.wait(lambda: all('"ttl": 8' in cluster.rest(n, "/config")[1].replace('"ttl":8', '"ttl": 8')
                                  for n in cluster.nodes), 10, "every node knows ttl 8")
         assert cluster.what_is_missing() is None
     finally:
-        etcd.put(cluster.net.client, addresses, "/service/lab/config", json.dumps(config))
+        etcd.put(cluster.net.client, addresses, f"/service/{cluster.scope}/config", json.dumps(config))
 
 
 @pytest.mark.parametrize("role", ["leader", "replica"])

@@ -15,7 +15,7 @@ import time
 import psycopg2
 
 from . import etcd, net, sysproc
-from .node import AGENTS, PG_PORT, REST_PORT, SCOPE, Programs, write_patronictl_config
+from .node import AGENTS, PG_PORT, REST_PORT, Programs, write_patronictl_config
 
 STATE = "/run/pgtether-lab"
 NEEDED_BYTES = 2 << 30
@@ -47,6 +47,8 @@ class Cluster:
     def __init__(self, state):
         self.state = state
         self.id = state["id"]
+        # Its own, since control groups are named after it and all labs share them.
+        self.scope = f"lab{self.id}"
         self.dir = state["dir"]
         self.agent = state["agent"]
         self.timing = Timing(**state["timing"])
@@ -113,9 +115,20 @@ class Cluster:
         for child in self.children:
             child.wait()
         self.net.destroy()
+        self._remove_cgroups()
         shutil.rmtree(self.dir, ignore_errors=True)
         shutil.rmtree(Programs.directory(self.id), ignore_errors=True)
         shutil.rmtree(f"{STATE}/{self.id}", ignore_errors=True)
+
+    def _remove_cgroups(self):
+        for mount in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
+            for top, _, _ in os.walk(mount):
+                if os.path.basename(top).startswith(f"pgtether-{self.scope}-"):
+                    for directory, _, _ in os.walk(top, topdown=False):
+                        try:
+                            os.rmdir(directory)
+                        except OSError:
+                            pass
 
     def save_logs(self, where):
         """Copies what explains a failure: logs, configurations, the store's keys."""
@@ -144,7 +157,7 @@ class Cluster:
 
     def keys(self):
         """What the store holds about the cluster: {"leader": "n1", "members/n1": "{…}", …}; None without a quorum."""
-        return etcd.read_prefix(self.net.client, [n.address for n in self.nodes], f"/service/{SCOPE}/")
+        return etcd.read_prefix(self.net.client, [n.address for n in self.nodes], f"/service/{self.scope}/")
 
     def leader(self):
         """Who holds the leader key, None if nobody does."""

@@ -15,7 +15,6 @@ from . import etcd, net, sysproc
 
 PG_BIN = "/usr/lib/postgresql/15/bin"
 PG_PORT, REST_PORT = 5432, 8008
-SCOPE = "lab"
 PASSWORD = {"superuser": "super-secret", "replication": "rep-secret", "rewind": "rewind-secret"}
 USER = {"superuser": "postgres", "replication": "replicator", "rewind": "rewinder"}
 PARAMETERS = {"shared_buffers": "16MB", "max_connections": "60", "min_wal_size": "32MB", "max_wal_size": "256MB",
@@ -141,7 +140,7 @@ class PgtetherNode(Node):
                           for kind in USER)
         dynamic = _libconfig(self.dynamic())
         self.write_file("pgtether.conf", f'''# Written by the lab.
-scope = "{SCOPE}";
+scope = "{self.cluster.scope}";
 namespace = "/service/";
 name = "{self.name}";
 restapi: {{ listen = "{self.address}:{REST_PORT}"; connect_address = "{self.address}:{REST_PORT}"; }};
@@ -193,7 +192,7 @@ class PatroniNode(Node):
         t = self.cluster.timing
         dcs = {**self.dynamic(), "ttl": max(t.ttl, 20), "retry_timeout": max(t.retry_timeout, 3)}
         config = {
-            "scope": SCOPE, "namespace": "/service/", "name": self.name, "log": {"level": "INFO"},
+            "scope": self.cluster.scope, "namespace": "/service/", "name": self.name, "log": {"level": "INFO"},
             "restapi": {"listen": f"{self.address}:{REST_PORT}", "connect_address": f"{self.address}:{REST_PORT}"},
             "etcd3": {"hosts": [f"{n.address}:{etcd.CLIENT_PORT}" for n in self.cluster.nodes]},
             "watchdog": {"mode": "off"},
@@ -211,7 +210,7 @@ def write_patronictl_config(cluster):
     """For the reference's own command line, which must understand our cluster too."""
     path = f"{cluster.dir}/patronictl.yml"
     with open(path, "w") as f:
-        json.dump({"scope": SCOPE, "namespace": "/service/",
+        json.dump({"scope": cluster.scope, "namespace": "/service/",
                    "etcd3": {"hosts": [f"{n.address}:{etcd.CLIENT_PORT}" for n in cluster.nodes]}}, f)
     return path
 
