@@ -22,8 +22,9 @@ static const char *line_of(const char *s, size_t line, size_t *len)
 {
     for (; line; line--) {
         s = strchr(s, '\n');
-        if (!s++)
+        if (!s)
             return NULL;
+        s++;
     }
     *len = strcspn(s, "\n");
     return s;
