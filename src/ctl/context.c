@@ -1,7 +1,9 @@
 #include <dirent.h>
 #include <errno.h>
+#include <jansson.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <strings.h>
 #include "base/clock.h"
 #include "ctl/ctl.h"
 #include "dcs/dcs.h"
@@ -95,7 +97,9 @@ static int load(struct ctl *ctl, const char *path)
     if (r < 0 && problems.has_errors) {
         char *text = config_problems_text(&problems);
 
-        (void)ctl_fail("cannot use the configuration \"%s\"\n%s", path, text ? text : "out of memory");
+        /* The text has a line feed after each problem. */
+        (void)ctl_fail("cannot use the configuration \"%s\"", path);
+        (void)fputs(text ? text : "out of memory\n", stderr);
         free(text);
     } else if (r < 0) {
         (void)ctl_fail("%s", err.msg);
@@ -137,18 +141,44 @@ void ctl_view_done(struct ctl_view *v)
     v->cluster = cluster_free(v->cluster);
 }
 
-/* Settings in effect for a cluster: what the store says; broken or missing settings read as the defaults. */
-static struct policy policy_of(const struct ctl *ctl, const char *json)
+/* How long to wait for the store: what the file says for a new cluster, within reason. */
+static uint64_t patience_us(const struct ctl *ctl)
 {
+    const uint64_t most_us = STORE_PATIENCE_MAX_S * USEC_PER_SEC;
     struct config_problems problems = {0};
     struct dynamic *dynamic = NULL;
-    struct policy policy = POLICY_DEFAULT;
+    uint64_t us = most_us;
 
-    if (json && dynamic_parse(json, ctl->config, &dynamic, &problems, NULL) >= 0)
-        policy = dynamic->policy;
+    if (dynamic_parse(ctl->config->bootstrap.dcs_json, ctl->config, &dynamic, &problems, NULL) >= 0)
+        us = dynamic->policy.retry_timeout_us;
     dynamic_free(dynamic);
     config_problems_done(&problems);
-    return policy;
+    return us < most_us ? us : most_us;
+}
+
+/* JSON true, 1 and the words that the reference takes for true. */
+static bool is_on(const json_t *value)
+{
+    static const char *const words[] = {"true", "on", "yes", "1"};
+    const char *s = json_string_value(value);
+
+    for (size_t i = 0; s && i < ARRAY_LEN(words); i++)
+        if (strcasecmp(s, words[i]) == 0)
+            return true;
+    return json_is_true(value) || json_integer_value(value) == 1;
+}
+
+static void read_settings(struct ctl_view *v)
+{
+    json_t *settings = v->cluster->config.exists ? json_loads(v->cluster->config.text, 0, NULL) : NULL;
+    const json_t *mode = json_object_get(settings, "synchronous_mode");
+
+    if (json_is_string(mode) && strcasecmp(json_string_value(mode), "quorum") == 0)
+        v->sync_mode = SYNC_MODE_QUORUM;
+    else
+        v->sync_mode = is_on(mode) ? SYNC_MODE_PRIORITY : SYNC_MODE_OFF;
+    v->paused = is_on(json_object_get(settings, "pause"));
+    json_decref(settings);
 }
 
 /* "http://10.0.0.1:2379, http://10.0.0.2:2379" */
@@ -167,29 +197,25 @@ static void name_endpoints(const struct dcs_config *dcs, char *buf, size_t size)
 int ctl_read_cluster(struct ctl *ctl, const char *scope, struct ctl_view *ret, struct err *err)
 {
     struct dcs_config config = ctl->config->dcs;
-    struct policy local = policy_of(ctl, ctl->config->bootstrap.dcs_json);
     CLEANUP(freep) char *scope_copy = strdup(scope);
     CLEANUP(dcs_freep) struct dcs *dcs = NULL;
     CLEANUP(cluster_freep) struct cluster *cluster = NULL;
-    uint64_t patience_us = STORE_PATIENCE_MAX_S * USEC_PER_SEC;
     char endpoints[160];
     struct err why = {0};
     int r;
 
     if (!scope_copy)
         return err_set(err, -ENOMEM, "out of memory");
-    if (local.retry_timeout_us < patience_us)
-        patience_us = local.retry_timeout_us;
     config.scope = scope_copy;
     r = dcs_open(ctl->loop, &config, &dcs, err);
     if (r < 0)
         return r;
-    r = dcs_get_cluster_sync(dcs, ctl->loop, patience_us, &cluster, &why);
+    r = dcs_get_cluster_sync(dcs, ctl->loop, patience_us(ctl), &cluster, &why);
     if (r < 0) {
         name_endpoints(&config, endpoints, sizeof(endpoints));
         return err_set(err, r, "could not read cluster \"%s\" from the store (%s): %s", scope, endpoints, why.msg);
     }
-    ret->policy = policy_of(ctl, cluster->config.exists ? cluster->config.text : NULL);
     ret->cluster = STEAL(cluster);
+    read_settings(ret);
     return 0;
 }

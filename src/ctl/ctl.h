@@ -31,10 +31,14 @@ int ctl_open_config(struct ctl *ctl);
  */
 int ctl_find_config(const char *directory, char **ret, struct err *err);
 
-/* A cluster as the store has it, with the dynamic settings that change how it is shown. */
+/*
+ * A cluster as the store has it, with the dynamic settings that change how it is shown. They are read as they stand in
+ * the store, even those that this version does not act upon: the cluster may be Patroni's.
+ */
 struct ctl_view {
     struct cluster *cluster;
-    struct policy policy;
+    enum sync_mode sync_mode;
+    bool paused;
 };
 void ctl_view_done(struct ctl_view *v);
 

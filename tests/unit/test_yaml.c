@@ -47,6 +47,7 @@ static void test_yaml_strings_are_quoted_when_they_would_read_as_something_else(
         {"\"\"", "''\n"},
         {"\"2026-01-01\"", "'2026-01-01'\n"},
         {"\"2026-08-01T12:00:00+00:00\"", "'2026-08-01T12:00:00+00:00'\n"},
+        {"\"2026-08-01T12:00:00+00:00 if version < 15.3\"", "2026-08-01T12:00:00+00:00 if version < 15.3\n"},
         {"\"yes\"", "'yes'\n"},
         {"\"off\"", "'off'\n"},
         {"\"null\"", "'null'\n"},
