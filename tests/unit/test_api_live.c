@@ -1,20 +1,17 @@
-/* The REST server on an ephemeral port of the loopback, asked with plain sockets from the loop it runs in. */
+/* The REST server asked with plain sockets. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include "api/api.h"
+#include "api_server.h"
 #include "base/clock.h"
 #include "base/text.h"
 
-enum { PATIENCE_S = 30, MANY = 60 };
+enum { MANY = 60 };
 
 /* The server's clock can be set back, so that what it starts now ends soon. */
 uint64_t __real_clock_now_us(void);
@@ -26,86 +23,26 @@ uint64_t __wrap_clock_now_us(void)
     return __real_clock_now_us() - clock_set_back_us;
 }
 
-struct fixture {
-    sd_event *loop;
-    struct config config;
-    struct cluster cluster;
-    struct node_status status;
-    unsigned asked;
-    struct api *api;
-};
-
-static void fake_status(void *userdata, struct node_status *ret)
-{
-    struct fixture *f = userdata;
-
-    f->asked++;
-    *ret = f->status;
-}
-
 static int set_up(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
-    const struct api_hooks hooks = {fake_status, f};
-    static char localhost[] = "127.0.0.1";
+    struct api_server *s = calloc(1, sizeof(*s));
     struct err err;
 
-    assert_non_null(f);
-    (void)signal(SIGPIPE, SIG_IGN);
+    assert_non_null(s);
     clock_set_back_us = 0;
-    f->config.restapi.listen_host = localhost;
-    f->status = (struct node_status){
-        .scope = "demo",
-        .name = "node0",
-        .version = "4.1.4",
-        .own_version = "0.1.0",
-        .state = PG_STATE_RUNNING,
-        .role = PG_ROLE_PRIMARY,
-        .sql_ok = true,
-        .tags_json = "{}",
-        .lease_deadline_us = UINT64_MAX,
-        .cluster = &f->cluster,
-        .cluster_valid_until_us = UINT64_MAX,
-        .policy = POLICY_DEFAULT,
-    };
-    assert_true(sd_event_new(&f->loop) >= 0);
-    if (api_new(f->loop, &f->config, &hooks, &f->api, &err) < 0)
+    api_server_init(s);
+    if (api_server_start(s, &err) < 0)
         fail_msg("%s", err.msg);
-    assert_int_not_equal(api_port(f->api), 0);
-    *state = f;
+    assert_int_not_equal(api_port(s->api), 0);
+    *state = s;
     return 0;
 }
 
 static int tear_down(void **state)
 {
-    struct fixture *f = *state;
-
-    f->api = api_free(f->api);
-    sd_event_unref(f->loop);
-    free(f);
+    api_server_done(*state);
+    free(*state);
     return 0;
-}
-
-/* One turn of the loop; fails the test when the server keeps the loop to itself. */
-static void turn(struct fixture *f)
-{
-    uint64_t began_us = __real_clock_now_us(), took_us;
-
-    assert_true(sd_event_run(f->loop, 10 * USEC_PER_MSEC) >= 0);
-    took_us = __real_clock_now_us() - began_us;
-    if (took_us > 2 * USEC_PER_SEC)
-        fail_msg("one turn of the loop took %llu us", (unsigned long long)took_us);
-}
-
-static int dial(const struct fixture *f)
-{
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(api_port(f->api))};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    assert_true(fd >= 0);
-    assert_int_equal(inet_pton(AF_INET, "127.0.0.1", &addr.sin_addr), 1);
-    assert_int_equal(connect(fd, (const struct sockaddr *)&addr, sizeof(addr)), 0);
-    return fd;
 }
 
 static void say(int fd, const char *text)
@@ -114,9 +51,9 @@ static void say(int fd, const char *text)
 }
 
 /* Everything until the server closes; "" when it closes without a word. The caller frees. */
-static char *hear(struct fixture *f, int fd)
+static char *hear(struct api_server *s, int fd)
 {
-    uint64_t until_us = __real_clock_now_us() + PATIENCE_S * USEC_PER_SEC;
+    uint64_t until_us = __real_clock_now_us() + API_PATIENCE_S * USEC_PER_SEC;
     struct textbuf got = {0};
     char piece[4096];
 
@@ -128,27 +65,27 @@ static char *hear(struct fixture *f, int fd)
         else if (n == 0 || errno == ECONNRESET)
             return textbuf_take(&got);
         else
-            turn(f);
+            api_server_turn(s);
     }
     textbuf_done(&got);
     fail_msg("the server did not close the connection");
     return NULL;
 }
 
-static char *ask(struct fixture *f, const char *request)
+static char *ask(struct api_server *s, const char *request)
 {
-    int fd = dial(f);
+    int fd = api_server_dial(s);
     char *answer;
 
     say(fd, request);
-    answer = hear(f, fd);
+    answer = hear(s, fd);
     assert_int_equal(close(fd), 0);
     return answer;
 }
 
-static void assert_answer(struct fixture *f, const char *request, const char *start, const char *part)
+static void assert_answer(struct api_server *s, const char *request, const char *start, const char *part)
 {
-    char *answer = ask(f, request);
+    char *answer = ask(s, request);
 
     if (!text_starts_with(answer, start) || !strstr(answer, part))
         fail_msg("asked: %s\nwanted \"%s\" and \"%s\", got:\n%s", request, start, part, answer);
@@ -157,29 +94,29 @@ static void assert_answer(struct fixture *f, const char *request, const char *st
 
 static void test_get_is_answered_with_length_and_closed(void **state)
 {
-    struct fixture *f = *state;
+    struct api_server *s = *state;
 
-    assert_answer(f, "GET /primary HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "\r\nContent-Length: ");
-    assert_answer(f, "GET /primary HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "\r\nConnection: close\r\n");
-    assert_answer(f, "GET /patroni HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n",
+    assert_answer(s, "GET /primary HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "\r\nContent-Length: ");
+    assert_answer(s, "GET /primary HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "\r\nConnection: close\r\n");
+    assert_answer(s, "GET /patroni HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n",
                   "\r\nContent-Type: application/json\r\n");
-    assert_answer(f, "GET /replica?lag=1MB HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 503 ", "{\"state\": \"running\"");
+    assert_answer(s, "GET /replica?lag=1MB HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 503 ", "{\"state\": \"running\"");
 }
 
 static void test_old_and_terse_clients_are_answered(void **state)
 {
-    struct fixture *f = *state;
+    struct api_server *s = *state;
 
-    assert_answer(f, "GET / HTTP/1.0\r\n\r\n", "HTTP/1.", " 200 OK\r\n");
-    assert_answer(f, "OPTIONS / HTTP/1.0\r\n\r\n", "HTTP/1.", " 200 OK\r\n");
+    assert_answer(s, "GET / HTTP/1.0\r\n\r\n", "HTTP/1.", " 200 OK\r\n");
+    assert_answer(s, "OPTIONS / HTTP/1.0\r\n\r\n", "HTTP/1.", " 200 OK\r\n");
     /* load balancers' checks often come without a Host header */
-    assert_answer(f, "OPTIONS /replica HTTP/1.1\r\n\r\n", "HTTP/1.1 503 ", "");
+    assert_answer(s, "OPTIONS /replica HTTP/1.1\r\n\r\n", "HTTP/1.1 503 ", "");
 }
 
 static void test_head_is_answered_without_a_body(void **state)
 {
-    struct fixture *f = *state;
-    char *answer = ask(f, "HEAD / HTTP/1.1\r\nHost: x\r\n\r\n");
+    struct api_server *s = *state;
+    char *answer = ask(s, "HEAD / HTTP/1.1\r\nHost: x\r\n\r\n");
 
     assert_true(text_starts_with(answer, "HTTP/1.1 200 OK\r\n"));
     assert_string_equal(answer + strlen(answer) - 4, "\r\n\r\n");
@@ -195,18 +132,18 @@ static void test_browser_gets_the_page(void **state)
 
 static void test_role_follows_the_lease_at_the_instant_of_the_answer(void **state)
 {
-    struct fixture *f = *state;
+    struct api_server *s = *state;
 
     /* The same connection is opened while the lease is valid, and asks when it no longer is (S5). */
-    int fd = dial(f);
+    int fd = api_server_dial(s);
     char *answer;
 
-    f->status.lease_deadline_us = __real_clock_now_us() + 20 * USEC_PER_MSEC;
+    s->status.lease_deadline_us = __real_clock_now_us() + 20 * USEC_PER_MSEC;
     say(fd, "GET /primary HTTP/1.1\r\nHost: x\r\n");
-    while (__real_clock_now_us() <= f->status.lease_deadline_us)
-        turn(f);
+    while (__real_clock_now_us() <= s->status.lease_deadline_us)
+        api_server_turn(s);
     say(fd, "\r\n");
-    answer = hear(f, fd);
+    answer = hear(s, fd);
     assert_true(text_starts_with(answer, "HTTP/1.1 503 "));
     assert_non_null(strstr(answer, "\"role\": \"demoted\""));
     free(answer);
@@ -215,12 +152,12 @@ static void test_role_follows_the_lease_at_the_instant_of_the_answer(void **stat
 
 static void test_changing_requests_are_refused_in_words(void **state)
 {
-    struct fixture *f = *state;
+    struct api_server *s = *state;
 
-    assert_answer(f, "POST /restart HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", "HTTP/1.1 501 ",
+    assert_answer(s, "POST /restart HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", "HTTP/1.1 501 ",
                   "\r\n\r\nnot supported by this version");
-    assert_answer(f, "PATCH /config HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 501 ", "");
-    assert_answer(f, "BREW /coffee HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 501 ", "");
+    assert_answer(s, "PATCH /config HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 501 ", "");
+    assert_answer(s, "BREW /coffee HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 501 ", "");
 }
 
 static void test_target_too_long_is_refused(void **state)
@@ -237,9 +174,9 @@ static void test_target_too_long_is_refused(void **state)
 
 static void test_body_too_long_ends_the_connection(void **state)
 {
-    struct fixture *f = *state;
+    struct api_server *s = *state;
     static char junk[70000];
-    int fd = dial(f);
+    int fd = api_server_dial(s);
     char *answer;
 
     say(fd, "POST /restart HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n");
@@ -251,18 +188,18 @@ static void test_body_too_long_ends_the_connection(void **state)
             sent += (size_t)n;
         else if (n < 0 && errno != EAGAIN)
             break;
-        turn(f);
+        api_server_turn(s);
     }
-    answer = hear(f, fd);
+    answer = hear(s, fd);
     assert_string_equal(answer, "");
     free(answer);
-    assert_int_equal(f->asked, 0);
+    assert_int_equal(s->asked, 0);
     assert_int_equal(close(fd), 0);
 }
 
 static void test_nonsense_does_no_harm(void **state)
 {
-    struct fixture *f = *state;
+    struct api_server *s = *state;
     static const char *const nonsense[] = {
         "\r\n\r\n\r\n",
         "GET\r\n\r\n",
@@ -273,35 +210,35 @@ static void test_nonsense_does_no_harm(void **state)
     };
 
     for (size_t i = 0; i < ARRAY_LEN(nonsense); i++) {
-        int fd = dial(f);
+        int fd = api_server_dial(s);
 
         /* Some look like the beginning of a request; those connections end with their lifetime, which is made short. */
         clock_set_back_us = 9800 * USEC_PER_MSEC;
         say(fd, nonsense[i]);
         assert_int_equal(shutdown(fd, SHUT_WR), 0);
         for (int j = 0; j < 3; j++)
-            turn(f);
+            api_server_turn(s);
         clock_set_back_us = 0;
-        free(hear(f, fd));
+        free(hear(s, fd));
         assert_int_equal(close(fd), 0);
     }
-    assert_answer(f, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "");
+    assert_answer(s, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "");
 }
 
 static void test_slow_clients_keep_nobody_waiting(void **state)
 {
-    struct fixture *f = *state;
+    struct api_server *s = *state;
     int slow[25];
 
     for (size_t i = 0; i < ARRAY_LEN(slow); i++) {
-        slow[i] = dial(f);
+        slow[i] = api_server_dial(s);
         say(slow[i], "GET / HTTP/1.1\r\nX-Slow: ");
-        turn(f);
+        api_server_turn(s);
     }
     for (int i = 0; i < 20; i++) {
         for (size_t j = 0; j < ARRAY_LEN(slow); j++)
             say(slow[j], "x");
-        assert_answer(f, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "");
+        assert_answer(s, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "");
     }
     for (size_t j = 0; j < ARRAY_LEN(slow); j++)
         assert_int_equal(close(slow[j]), 0);
@@ -309,17 +246,17 @@ static void test_slow_clients_keep_nobody_waiting(void **state)
 
 static void test_one_host_cannot_take_all_connections(void **state)
 {
-    struct fixture *f = *state;
+    struct api_server *s = *state;
     int fds[MANY];
     int closed = 0;
     char byte;
 
     for (int i = 0; i < MANY; i++) {
-        fds[i] = dial(f);
-        turn(f);
+        fds[i] = api_server_dial(s);
+        api_server_turn(s);
     }
     for (int i = 0; i < 20; i++)
-        turn(f);
+        api_server_turn(s);
     for (int i = 0; i < MANY; i++) {
         if (recv(fds[i], &byte, 1, MSG_DONTWAIT) >= 0 || errno == ECONNRESET)
             closed++;
@@ -328,13 +265,13 @@ static void test_one_host_cannot_take_all_connections(void **state)
     assert_int_equal(closed, MANY - 32);
     /* … and gets them back as soon as it is done. */
     for (int i = 0; i < 20; i++)
-        turn(f);
-    assert_answer(f, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "");
+        api_server_turn(s);
+    assert_answer(s, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "");
 }
 
 static void test_client_that_trickles_its_request_is_cut_off(void **state)
 {
-    struct fixture *f = *state;
+    struct api_server *s = *state;
     uint64_t began_us = __real_clock_now_us();
     bool open = true;
     char byte;
@@ -342,15 +279,15 @@ static void test_client_that_trickles_its_request_is_cut_off(void **state)
 
     /* Connections live ten seconds; this one is nine and a half seconds old when it is opened. */
     clock_set_back_us = 9500 * USEC_PER_MSEC;
-    fd = dial(f);
+    fd = api_server_dial(s);
     say(fd, "GET / HTTP/1.1\r\nX-Slow: ");
-    while (f->asked == 0 && __real_clock_now_us() < began_us + 200 * USEC_PER_MSEC)
-        turn(f);
+    while (s->asked == 0 && __real_clock_now_us() < began_us + 200 * USEC_PER_MSEC)
+        api_server_turn(s);
     clock_set_back_us = 0;
-    while (open && __real_clock_now_us() < began_us + PATIENCE_S * USEC_PER_SEC) {
+    while (open && __real_clock_now_us() < began_us + API_PATIENCE_S * USEC_PER_SEC) {
         if (send(fd, "x", 1, MSG_NOSIGNAL) < 0)
             open = false;
-        turn(f);
+        api_server_turn(s);
         if (recv(fd, &byte, 1, MSG_DONTWAIT) >= 0 || errno == ECONNRESET)
             open = false;
     }
@@ -361,29 +298,28 @@ static void test_client_that_trickles_its_request_is_cut_off(void **state)
 
 static void test_port_in_use_is_an_error_with_the_address(void **state)
 {
-    struct fixture *f = *state;
-    struct config other = f->config;
-    struct api *second = NULL;
+    struct api_server *s = *state;
+    struct api_server second;
     struct err err = {0};
 
-    other.restapi.listen_port = api_port(f->api);
-    assert_int_equal(api_new(f->loop, &other, &(struct api_hooks){fake_status, f}, &second, &err), -EADDRINUSE);
-    assert_null(second);
+    api_server_init(&second);
+    second.config.restapi.listen_port = api_port(s->api);
+    assert_int_equal(api_server_start(&second, &err), -EADDRINUSE);
+    assert_null(second.api);
+    api_server_done(&second);
     assert_non_null(strstr(err.msg, "could not listen on \"127.0.0.1\" port "));
 }
 
 static void test_without_listen_host_both_families_are_served(void **state)
 {
-    struct fixture *f = *state;
-    struct config other = f->config;
+    struct api_server *s = *state;
     struct err err;
 
-    f->api = api_free(f->api);
-    other.restapi.listen_host = NULL;
-    if (api_new(f->loop, &other, &(struct api_hooks){fake_status, f}, &f->api, &err) < 0)
+    s->api = api_free(s->api);
+    s->config.restapi.listen_host = NULL;
+    if (api_server_start(s, &err) < 0)
         fail_msg("%s", err.msg);
-    assert_answer(f, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "");
-    f->api = api_free(f->api); /* its configuration ends with this function */
+    assert_answer(s, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "");
 }
 
 int main(void)
