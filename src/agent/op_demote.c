@@ -101,6 +101,9 @@ void op_demote(struct agent *a, const struct ha_decision *d)
 {
     op_begin(a, OP_DEMOTE, d);
     if (!pg_server_pid(a->server)) {
+        /* What is left of a dead postmaster is the keeper's to kill, and ours when there is no keeper. */
+        if (!keeper_link_connected(a->link))
+            pg_server_kill(a->server);
         prove(a);
         return;
     }

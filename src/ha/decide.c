@@ -110,9 +110,14 @@ static struct ha_decision decide_without_keeper(const struct ha_view *v)
 {
     struct ha_decision d;
 
-    if (!v->pg.running || (v->pg.in_recovery && !v->keeper.armed) || v->op == OP_DEMOTE)
+    if (v->op == OP_DEMOTE)
+        return ha_say(HA_NOTHING, "the keeper is gone: stopping PostgreSQL");
+    if (!v->pg.running && !v->keeper.armed)
+        return ha_say(HA_EXIT, "the keeper is gone and PostgreSQL is down: leaving the rest to a successor");
+    if (v->pg.in_recovery && !v->keeper.armed)
         return ha_say(HA_NOTHING, "the keeper is gone: waiting for its successor");
-    if (!v->keeper.armed || v->now_us >= ha_demote_at_us(v))
+    /* Armed and down: backends of the dead postmaster may still commit, and only we are left to kill them. */
+    if (!v->pg.running || !v->keeper.armed || v->now_us >= ha_demote_at_us(v))
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, false,
                            "the keeper is gone and no successor came before the fence point");
     d = ha_say(HA_NOTHING, "the keeper is gone: waiting for its successor, not renewing the lease");

@@ -242,7 +242,10 @@ static void test_without_keeper_a_primary_waits_for_a_successor_until_the_demoti
     CHECK("armed while promoting", HA_DEMOTE, .release = 0, .urgency = HA_AT_ONCE);
     down();
     s.v.keeper.connected = false;
-    CHECK("a stopped node does not start", HA_NOTHING);
+    CHECK("a stopped node leaves", HA_EXIT);
+    crashed();
+    s.v.keeper.connected = false;
+    CHECK("a dead postmaster's backends", HA_DEMOTE, .release = 0, .urgency = HA_AT_ONCE);
 }
 
 static void test_operation_in_flight_is_left_alone_while_the_lease_holds(void **state)
