@@ -305,6 +305,8 @@ static void on_first_status(void *userdata, const struct keeper_answer *answer)
     tether_adopt(a, answer);
     (void)text_print(marker, sizeof(marker), "%s/" BOOTSTRAP_MARKER, a->config->postgresql.data_dir);
     a->bootstrap_incomplete = access(marker, F_OK) == 0;
+    a->copy_incomplete = marker_is_set(a, "copy");
+    a->rewind_incomplete = marker_is_set(a, "rewind");
     r = pg_server_adopt(a->server, &err);
     if (r < 0) {
         log_error("%s", err.msg);

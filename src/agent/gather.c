@@ -208,6 +208,8 @@ static void on_control(void *userdata, int outcome, const struct local_pg *found
 {
     struct agent *a = userdata;
 
+    if (outcome >= 0 && found->control_known)
+        a->rewind_possible = pg_control_allows_rewind(pg_controldata_settings(a->control_run));
     a->control_run = pg_controldata_free(a->control_run);
     a->control_at_us = clock_now_us();
     if (outcome < 0) {
@@ -286,7 +288,9 @@ void gather_view(struct agent *a, struct ha_view *ret)
         .tags = a->config->tags,
         .policy = a->dynamic->policy,
         .bootstrap_incomplete = a->bootstrap_incomplete,
-        .rewind_possible = true,
+        .copy_incomplete = a->copy_incomplete,
+        .rewind_incomplete = a->rewind_incomplete,
+        .rewind_possible = a->rewind_possible,
         .cluster = a->store_failed ? NULL : a->cluster,
         .cluster_is_fresh = !a->store_failed && read_at_us && now_us - read_at_us < FRESH_US && !a->store_busy,
         .lease = a->lease,

@@ -18,6 +18,8 @@ static void on_cloned(void *userdata, int outcome, const struct err *err)
 {
     struct agent *a = userdata;
 
+    a->copy_incomplete = false;
+    marker_clear(a, "copy");
     if (outcome < 0) {
         log_error("could not create the replica: %s", err->msg);
         a->memory.retry_clone_at_us = clock_now_us() + CLONE_AGAIN_US;
@@ -43,6 +45,7 @@ void op_clone(struct agent *a, const struct ha_decision *d)
         op_end(a);
         return;
     }
+    marker_set(a, "copy");
     if (fill_replica(a->loop, a->config, &source, cgroup(a), on_cloned, a, &a->op.fill, &err) < 0)
         on_cloned(a, -1, &err);
 }
@@ -95,12 +98,19 @@ static void on_rewound(void *userdata, int outcome, const struct err *err)
     struct agent *a = userdata;
 
     a->op.rewind_run = rewind_run_free(a->op.rewind_run);
-    if (outcome < 0) {
+    if (outcome == -EAGAIN) {
+        log_info("cannot rewind to \"%s\" yet: %s", a->op.target, err->msg);
+        a->memory.retry_check_at_us = clock_now_us() + CHECK_AGAIN_US;
+    } else if (outcome < 0) {
         log_error("pg_rewind failed: %s", err->msg);
         a->memory.rewind_failed = true;
     } else {
         log_info("rewound to the leader \"%s\"", a->op.target);
+        if (err && err->msg[0])
+            log_warning("%s", err->msg);
         a->memory.divergence = DIVERGENCE_NONE;
+        a->rewind_incomplete = false;
+        marker_clear(a, "rewind");
     }
     op_end(a);
     gather_control(a);
@@ -117,6 +127,7 @@ static void run_rewind(struct agent *a)
         op_end(a);
         return;
     }
+    marker_set(a, "rewind");
     if (rewind_run_start(a->loop, a->config, &leader, cgroup(a), on_rewound, a, &a->op.rewind_run, &err) < 0)
         on_rewound(a, -1, &err);
 }
@@ -151,7 +162,9 @@ void op_set_aside(struct agent *a, const struct ha_decision *d)
         a->memory.retry_start_at_us = clock_now_us() + CLONE_AGAIN_US;
     } else {
         log_warning("the data directory was set aside as \"%s\"", path);
-        a->bootstrap_incomplete = false;
+        a->bootstrap_incomplete = a->copy_incomplete = a->rewind_incomplete = false;
+        marker_clear(a, "copy");
+        marker_clear(a, "rewind");
         a->memory.divergence = DIVERGENCE_UNKNOWN;
         a->memory.rewind_failed = false;
     }

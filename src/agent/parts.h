@@ -79,7 +79,8 @@ struct agent {
     uint64_t pg_started_at_us; /* when we started or adopted the postmaster */
     bool was_standby_started;
     char follows[MEMBER_NAME_SIZE];
-    bool bootstrap_incomplete;
+    bool bootstrap_incomplete, copy_incomplete, rewind_incomplete; /* as the markers say */
+    bool rewind_possible;
     struct peer peers[PEERS_MAX];
     size_t n_peers, peers_waiting;
     uint64_t peers_asked_at_us;
@@ -179,6 +180,11 @@ void op_prove_dead(struct agent *a, void (*done)(struct agent *a));
 int start_server(struct agent *a, bool standby, const char *upstream_member, struct err *err);
 int write_files(struct agent *a, bool standby, const char *upstream_member, bool *ret_changed, struct err *err);
 bool fill_upstream(const struct agent *a, const char *member, struct pg_upstream *ret);
+
+/* marker.c: "copy", "rewind" */
+void marker_set(struct agent *a, const char *what);
+void marker_clear(struct agent *a, const char *what);
+bool marker_is_set(const struct agent *a, const char *what);
 
 /* publish.c */
 void publish(struct agent *a);

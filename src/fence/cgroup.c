@@ -28,7 +28,17 @@ static size_t put_escaped(char *dst, size_t size, size_t len, const char *s)
     return len;
 }
 
-bool cgroup_name(char *dst, size_t size, const char *scope, const char *name)
+/* FNV-1a: only to tell two directories apart, and the same after every start. */
+static uint32_t hash(const char *s)
+{
+    uint32_t h = UINT32_C(2166136261);
+
+    for (; *s; s++)
+        h = (h ^ (unsigned char)*s) * UINT32_C(16777619);
+    return h;
+}
+
+bool cgroup_name(char *dst, size_t size, const char *scope, const char *name, const char *data_dir)
 {
     size_t len;
 
@@ -39,7 +49,9 @@ bool cgroup_name(char *dst, size_t size, const char *scope, const char *name)
         dst[len++] = '-';
     if (len < size)
         len = put_escaped(dst, size, len, name);
-    return len < size && len <= NAME_MAX;
+    if (len < size && !text_print(dst + len, size - len, "-%08x", hash(data_dir)))
+        return false;
+    return len < size && strlen(dst) <= NAME_MAX;
 }
 
 /* A short file of the kernel as a string; false if it is missing or longer. */
@@ -154,7 +166,8 @@ static void close_groups(struct cgroups *c)
     c->usable = false;
 }
 
-int cgroups_open(struct cgroups *c, const char *scope, const char *name, uid_t uid, gid_t gid, struct err *err)
+int cgroups_open(struct cgroups *c, const char *scope, const char *name, const char *data_dir, uid_t uid, gid_t gid,
+                 struct err *err)
 {
     char mount[PATH_MAX], own[PATH_MAX], group[NAME_MAX + 1];
     int r;
@@ -164,7 +177,7 @@ int cgroups_open(struct cgroups *c, const char *scope, const char *name, uid_t u
         c->groups[i] = (struct cgroup){-1, -1, -1, -1, -1};
     if (!find_mount(mount, sizeof(mount)) || !find_own(own, sizeof(own)))
         return err_set(err, -ENOENT, "cgroup v2 is not available");
-    if (!cgroup_name(group, sizeof(group), scope, name) ||
+    if (!cgroup_name(group, sizeof(group), scope, name, data_dir) ||
         !text_print(c->path, sizeof(c->path), "%s%s/%s", mount, own, group))
         return err_set(err, -ENAMETOOLONG, "the name of the control group would be too long");
     r = make_groups(c, uid, gid, err);

@@ -32,7 +32,8 @@ struct cgroups {
  * Makes the groups; the user gets the right to move his processes between them. Returns 0 or -errno, then `usable` is
  * false: no cgroup2 is mounted, or we may not write there.
  */
-int cgroups_open(struct cgroups *c, const char *scope, const char *name, uid_t uid, gid_t gid, struct err *err);
+int cgroups_open(struct cgroups *c, const char *scope, const char *name, const char *data_dir, uid_t uid, gid_t gid,
+                 struct err *err);
 
 /* Removes the groups if they are empty. */
 void cgroups_close(struct cgroups *c);
@@ -45,6 +46,7 @@ bool cgroups_populated(const struct cgroups *c, enum cgroup_which which);
 
 /*
  * For the keeper's own start: the group of this name that is found at `mount`, as the functions below print them. The
- * name is a path component: what is no letter, digit, dot, dash or underscore is written as %XX.
+ * name is a path component: what is no letter, digit, dot, dash or underscore is written as %XX. A hash of the data
+ * directory ends it: two instances of one name on one host (a test cluster beside another) must not kill each other.
  */
-bool cgroup_name(char *dst, size_t size, const char *scope, const char *name);
+bool cgroup_name(char *dst, size_t size, const char *scope, const char *name, const char *data_dir);

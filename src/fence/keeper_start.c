@@ -151,7 +151,7 @@ static void open_cgroups(struct keeper *k)
     struct cgroups *c = &k->killer.cgroups;
     struct err err = {0};
 
-    if (cgroups_open(c, k->settings.scope, k->settings.name, k->spawn.user.uid, k->spawn.user.gid, &err) < 0) {
+    if (cgroups_open(c, k->settings.scope, k->settings.name, k->settings.data_dir, k->spawn.user.uid, k->spawn.user.gid, &err) < 0) {
         log_info("killing by process tree, not by control group: %s", err.msg);
         return;
     }

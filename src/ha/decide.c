@@ -143,6 +143,8 @@ static struct ha_decision decide_no_server(const struct ha_view *v)
 {
     if (!v->pg.data_dir_known)
         return ha_say(HA_NOTHING, "waiting for the check of the data directory, which has not answered");
+    if (v->copy_incomplete && !v->pg.data_dir_empty)
+        return ha_say(HA_SET_ASIDE, "an earlier copy into the data directory never finished: setting it aside");
     if (v->pg.data_dir_foreign)
         return ha_say(HA_NOTHING, "the data directory is not empty, but holds no cluster of this user's");
     if (v->pg.data_dir_empty)

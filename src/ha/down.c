@@ -44,12 +44,18 @@ static bool divergence_is(const struct ha_view *v, enum divergence what, const s
 
 static struct ha_decision decide_diverged(const struct ha_view *v, const struct member *leader)
 {
-    if (v->policy.use_pg_rewind && v->rewind_possible && !v->memory.rewind_failed)
+    if (v->policy.use_pg_rewind && v->rewind_possible && !v->memory.rewind_failed) {
+        if (v->now_us < v->memory.retry_check_at_us)
+            return ha_say(HA_NOTHING, "waiting until \"%s\" can be rewound to", leader->name);
         return ha_say_target(HA_REWIND, leader->name, "this node's WAL went another way than the leader's: rewinding");
+    }
     if ((v->memory.rewind_failed && v->policy.remove_data_directory_on_rewind_failure) ||
         v->policy.remove_data_directory_on_diverged_timelines)
         return ha_say(HA_SET_ASIDE, "this node's WAL went another way than the leader's: setting the data directory "
                                     "aside for a new copy");
+    if (v->rewind_incomplete)
+        return ha_say(HA_NOTHING, "pg_rewind failed half-way: only a new copy helps, which "
+                                  "remove_data_directory_on_rewind_failure would allow");
     return ha_say_target(HA_START_STANDBY, leader->name,
                          "this node's WAL went another way than the leader's, but neither pg_rewind nor a new copy is "
                          "allowed: starting as it is");
@@ -60,7 +66,7 @@ static struct ha_decision decide_rejoin(const struct ha_view *v, const struct me
 {
     bool can_repair = v->policy.use_pg_rewind || v->policy.remove_data_directory_on_diverged_timelines;
 
-    if (divergence_is(v, DIVERGENCE_FOUND, leader))
+    if (v->rewind_incomplete || divergence_is(v, DIVERGENCE_FOUND, leader))
         return decide_diverged(v, leader);
     if (can_repair && !divergence_is(v, DIVERGENCE_NONE, leader)) {
         if (v->now_us < v->memory.retry_check_at_us)
@@ -90,5 +96,7 @@ struct ha_decision ha_decide_down(const struct ha_view *v)
         return ha_say(HA_NOTHING, "the start failed: waiting before the next try");
     if (leader)
         return decide_rejoin(v, leader);
+    if (v->rewind_incomplete)
+        return ha_say(HA_NOTHING, "an earlier pg_rewind never finished: waiting for a leader to rewind to");
     return ha_say_target(HA_START_STANDBY, upstream ? upstream->name : "", "starting as a standby until elected");
 }

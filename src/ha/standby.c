@@ -16,7 +16,8 @@ static bool should_check_divergence(const struct ha_view *v, const struct member
 static bool should_rewind(const struct ha_view *v, const struct member *leader)
 {
     return v->memory.divergence == DIVERGENCE_FOUND && strcmp(v->memory.divergence_from, leader->name) == 0 &&
-           !v->memory.rewind_failed && v->policy.use_pg_rewind && v->rewind_possible;
+           !v->memory.rewind_failed && v->now_us >= v->memory.retry_check_at_us && v->policy.use_pg_rewind &&
+           v->rewind_possible;
 }
 
 static struct ha_decision decide_follow(const struct ha_view *v)

@@ -87,6 +87,8 @@ struct ha_view {
     struct tags tags;
     struct policy policy;
     bool bootstrap_incomplete; /* our data directory is from a bootstrap that never finished */
+    bool copy_incomplete;      /* a copy into our data directory was begun and never finished */
+    bool rewind_incomplete;    /* the same with pg_rewind: what is there cannot be started */
     bool rewind_possible;      /* data checksums or wal_log_hints, programs there */
 
     const struct cluster *cluster; /* NULL: the store could not be read */

@@ -122,7 +122,7 @@ static void remove_groups(const struct node *n)
 {
     static struct cgroups groups;
 
-    if (cgroups_open(&groups, n->dir + 5, "node1", geteuid(), getegid(), NULL) < 0)
+    if (cgroups_open(&groups, n->dir + 5, "node1", n->data_dir, geteuid(), getegid(), NULL) < 0)
         return;
     for (int i = 0; i < 1000 && cgroups_populated(&groups, CGROUP_NODE); i++) {
         (void)cgroups_kill(&groups, CGROUP_NODE, NULL);

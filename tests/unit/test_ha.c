@@ -416,6 +416,19 @@ static void test_diverged_node_is_rewound_set_aside_or_started_as_it_is(void **s
     s.v.rewind_possible = true;
     s.v.policy.use_pg_rewind = false;
     CHECK("rewind not allowed, copy allowed", HA_SET_ASIDE);
+    down();
+    divergence(DIVERGENCE_FOUND, "n2");
+    s.v.memory.retry_check_at_us = 101 * S;
+    CHECK("the leader was not ready for it", HA_NOTHING);
+    down();
+    s.v.rewind_incomplete = true;
+    CHECK("an earlier rewind was interrupted", HA_REWIND, "n2");
+    s.v.memory.rewind_failed = true;
+    CHECK("and fails again", HA_NOTHING);
+    down();
+    set_leader(NULL, 0);
+    s.v.rewind_incomplete = true;
+    CHECK("interrupted, nobody to rewind to", HA_NOTHING);
 }
 
 static void test_empty_node_bootstraps_copies_or_waits(void **state)
@@ -493,6 +506,12 @@ static void test_data_directory_that_cannot_be_used_is_left_alone(void **state)
     down();
     s.v.pg.data_dir_foreign = true;
     CHECK("foreign", HA_NOTHING);
+    s.v.copy_incomplete = true;
+    CHECK("half a copy", HA_SET_ASIDE);
+    empty();
+    set_leader("n2", 5);
+    s.v.copy_incomplete = true;
+    CHECK("a copy that had not begun", HA_CLONE, "n2");
     down();
     s.v.pg.sysid = SYSID + 1;
     CHECK("another cluster's", HA_EXIT);
@@ -597,6 +616,9 @@ static void test_standby_that_does_not_stream_is_compared_with_the_leader(void *
     s.v.memory.rewind_failed = true;
     CHECK("rewind failed", HA_NOTHING);
     s.v.memory.rewind_failed = false;
+    s.v.memory.retry_check_at_us = 101 * S;
+    CHECK("the leader was not ready for it", HA_NOTHING);
+    s.v.memory.retry_check_at_us = 0;
     s.v.policy.use_pg_rewind = false;
     CHECK("rewind not allowed", HA_NOTHING);
     standby();

@@ -312,7 +312,7 @@ static void test_killer_proves_the_death_of_processes_that_fork_all_the_time(voi
 
 static bool open_groups(void)
 {
-    return cgroups_open(&killer.cgroups, strrchr(data_dir, '/') + 1, "test", geteuid(), getegid(), NULL) == 0;
+    return cgroups_open(&killer.cgroups, strrchr(data_dir, '/') + 1, "test", data_dir, geteuid(), getegid(), NULL) == 0;
 }
 
 static void test_killer_reaches_by_control_group_whom_no_tree_shows(void **state)
@@ -404,15 +404,15 @@ static void test_killer_names_of_groups_are_path_components(void **state)
     char name[64], longest[300];
 
     (void)state;
-    assert_true(cgroup_name(name, sizeof(name), "my_cluster", "node.1"));
-    assert_string_equal(name, "pgtether-my_cluster-node.1");
-    assert_true(cgroup_name(name, sizeof(name), "../a b", "\xc3\xa4%"));
-    assert_string_equal(name, "pgtether-..%2Fa%20b-%C3%A4%25");
+    assert_true(cgroup_name(name, sizeof(name), "my_cluster", "node.1", "/a"));
+    assert_string_equal(name, "pgtether-my_cluster-node.1-70d2182d");
+    assert_true(cgroup_name(name, sizeof(name), "../a b", "\xc3\xa4%", "/b"));
+    assert_string_equal(name, "pgtether-..%2Fa%20b-%C3%A4%25-6dd21374");
     memset(longest, 'x', sizeof(longest));
     longest[sizeof(longest) - 1] = '\0';
-    assert_false(cgroup_name(name, sizeof(name), longest, "n"));
-    assert_false(cgroup_name(name, sizeof(name), "s", longest));
-    assert_false(cgroup_name(name, sizeof(name), "01234567890123456789012345678901234567890123456789012", "n"));
+    assert_false(cgroup_name(name, sizeof(name), longest, "n", "/"));
+    assert_false(cgroup_name(name, sizeof(name), "s", longest, "/"));
+    assert_false(cgroup_name(name, sizeof(name), "01234567890123456789012345678901234567890123456789012", "n", "/"));
 }
 
 #define FAMILY_TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
