@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 
-enum { ASK_AGAIN_US = 20000, ARM_AGAIN_US = 100000 };
+enum { ASK_AGAIN_US = 20000, ARM_AGAIN_US = 100000, RENEWED_LATELY_US = 500000 };
 
 static void ask_arm(struct agent *a);
 static void ask_disarm(struct agent *a);
@@ -34,8 +34,24 @@ static void armed(struct agent *a, bool yes)
 
     a->op.on_armed = NULL;
     a->op.timer = loop_source_free(a->op.timer);
-    a->keeper_refused = !yes;
+    a->keeper_refused = !yes && a->lease.held;
     done(a, yes);
+}
+
+/*
+ * ARMED counts while it is true: an answer that waited in the socket while this process stood still may be about a
+ * lease that the keeper is fencing by now (S2).
+ */
+static bool permits(const struct agent *a, const struct keeper_answer *answer)
+{
+    return answer->state == KEEPER_ARMED && answer->lease_id == a->lease.session &&
+           clock_now_us() < answer->fence_at_us;
+}
+
+/* The lease is as long as it ever gets, and still too short for the ladder: waiting does not help. */
+static bool never_long_enough(const struct agent *a)
+{
+    return a->lease.confirmed_at_us > a->op.since_us && clock_now_us() - a->lease.confirmed_at_us < RENEWED_LATELY_US;
 }
 
 static void on_arm_answer(void *userdata, const struct keeper_answer *answer)
@@ -48,11 +64,11 @@ static void on_arm_answer(void *userdata, const struct keeper_answer *answer)
         armed(a, false);
         return;
     }
-    if (answer->result == KEEPER_OK && answer->state == KEEPER_ARMED) {
+    if (answer->result == KEEPER_OK && permits(a, answer)) {
         armed(a, true);
         return;
     }
-    if (answer->result == KEEPER_REFUSED_LATE) {
+    if (answer->result == KEEPER_OK || (answer->result == KEEPER_REFUSED_LATE && !never_long_enough(a))) {
         /* Too little of the lease is left; with a renewed one it will do. */
         tether_renew_soon(a);
         arm_again(a);
@@ -66,7 +82,7 @@ static void ask_arm(struct agent *a)
 {
     struct err err = {0};
 
-    if (!a->lease.held) {
+    if (!a->lease.held || !keeper_link_connected(a->link)) {
         armed(a, false);
         return;
     }
@@ -82,7 +98,7 @@ void op_arm(struct agent *a, void (*done)(struct agent *a, bool armed))
     const struct keeper_answer *last = keeper_link_last(a->link);
 
     a->op.on_armed = done;
-    if (last->state == KEEPER_ARMED && last->lease_id == a->lease.session && keeper_link_connected(a->link))
+    if (permits(a, last) && keeper_link_connected(a->link))
         armed(a, true);
     else
         ask_arm(a);
@@ -104,6 +120,13 @@ static void disarm_again(struct agent *a)
     (void)loop_timer_at(a->loop, &a->op.timer, clock_now_us() + ASK_AGAIN_US, on_disarm_again, a);
 }
 
+/* The keeper is gone: what is left of the primary dies by our hand (DESIGN section 2), the lease runs out by itself. */
+static void leave_without_keeper(struct agent *a)
+{
+    pg_server_kill(a->server);
+    agent_exit(a, AGENT_EXIT_RETRY);
+}
+
 static void on_disarm_answer(void *userdata, const struct keeper_answer *answer)
 {
     struct agent *a = userdata;
@@ -112,8 +135,7 @@ static void on_disarm_answer(void *userdata, const struct keeper_answer *answer)
     if (!done)
         return;
     if (!answer) {
-        /* Nobody is left to prove it to; what could be killed was killed, and the lease runs out by itself. */
-        agent_exit(a, AGENT_EXIT_RETRY);
+        leave_without_keeper(a);
         return;
     }
     if (answer->state != KEEPER_DISARMED) {
@@ -130,7 +152,7 @@ static void ask_disarm(struct agent *a)
     struct err err = {0};
 
     if (!keeper_link_connected(a->link)) {
-        agent_exit(a, AGENT_EXIT_RETRY);
+        leave_without_keeper(a);
         return;
     }
     if (keeper_link_ask(a->link, KEEPER_DISARM, a->lease.session, 0, 0, -1, on_disarm_answer, a, &err) < 0) {

@@ -14,6 +14,9 @@ enum { GRACEFUL_BUDGET_US = 30000000, IMMEDIATE_BUDGET_US = 500000 };
 
 static void demoted(struct agent *a)
 {
+    /* The next lease would be refused as well: others go first. */
+    if (a->keeper_refused)
+        a->memory.no_race_until_us = clock_now_us() + a->dynamic->policy.ttl_us;
     a->memory.was_primary = false;
     a->memory.crashed = false;
     a->memory.failed_starts = 0;
