@@ -54,6 +54,16 @@ static void read_store(struct agent *a)
         gather_store(a);
 }
 
+static void acquired(struct agent *a, struct dcs_answer *answer)
+{
+    if (answer->outcome == DCS_DONE)
+        tether_keep(a, answer);
+    else
+        log_info("did not get the leader key: %s", answer->err.msg);
+    op_end(a);
+    gather_store(a);
+}
+
 void act(struct agent *a, const struct ha_decision *d)
 {
     switch (d->action) {
@@ -94,7 +104,7 @@ void act(struct agent *a, const struct ha_decision *d)
         break;
     case HA_ACQUIRE:
         op_begin(a, OP_ACQUIRE, d);
-        tether_acquire(a);
+        tether_acquire(a, acquired);
         break;
     case HA_PROMOTE:
         op_promote(a, d);

@@ -145,12 +145,8 @@ static void start_when_armed(struct agent *a, bool armed)
         (void)loop_timer_at(a->loop, &a->op.timer, clock_now_us() + PROBE_AGAIN_US, on_probe_again, a);
 }
 
-static void on_leader(void *userdata, struct dcs_answer *answer)
+static void on_leader(struct agent *a, struct dcs_answer *answer)
 {
-    struct agent *a = userdata;
-
-    if (a->op.kind != OP_BOOTSTRAP || a->op.stage != STAGE_LEADER)
-        return;
     if (answer->outcome != DCS_DONE) {
         op_bootstrap_failed(a, answer->err.msg);
         return;
@@ -178,7 +174,7 @@ static void on_initdb(void *userdata, int outcome, const struct err *err)
     }
     a->bootstrap_incomplete = true;
     a->op.stage = STAGE_LEADER;
-    a->dcs->ops->acquire_leader(a->dcs, a->config->name, a->dynamic->policy.ttl_us, dcs_deadline_us(a), on_leader, a);
+    tether_acquire(a, on_leader);
 }
 
 static void on_race(void *userdata, struct dcs_answer *answer)

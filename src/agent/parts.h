@@ -28,6 +28,7 @@ struct operation {
     unsigned stage;
     uint64_t initialize_revision; /* bootstrap: our mark on the initialize key */
     sd_event_source *timer;
+    void (*on_acquired)(struct agent *a, struct dcs_answer *answer);
     void (*on_armed)(struct agent *a, bool armed);
     void (*on_dead)(struct agent *a);
     struct fill *fill;
@@ -62,6 +63,7 @@ struct agent {
     sd_event_source *tick, *decide_soon, *renew_timer, *sigterm, *sighup;
     uint64_t frozen_at_us; /* when we last noticed to have stood still */
     uint64_t loop_ran_at_us;
+    bool begun; /* the keeper has said what an earlier agent left behind; nothing is decided before */
     bool stopping;
     bool leaving; /* the last member key is being written */
     bool ending;  /* sd_event_exit() was called */
@@ -86,7 +88,9 @@ struct agent {
     uint64_t peers_asked_at_us;
 
     struct leader_lease lease;
-    bool renewing, lease_unknown_logged;
+    bool renewing;  /* a renewal of lease.session is under way */
+    bool acquiring; /* the store is being asked for the leader key, whether an operation still waits for it or not */
+    bool lease_unknown_logged;
     bool keeper_refused;
     struct memory memory;
     struct operation op;
@@ -135,7 +139,8 @@ void duplicate_check(struct agent *a);
 void agent_apply_config(struct agent *a);
 
 /* tether.c: lease and keeper */
-void tether_acquire(struct agent *a);
+/* Asks for the leader key; done is called unless the operation ends before: a key that comes later is given back. */
+void tether_acquire(struct agent *a, void (*done)(struct agent *a, struct dcs_answer *answer));
 /* Keeps what a confirmed acquire says and starts renewing. */
 void tether_keep(struct agent *a, const struct dcs_answer *answer);
 void tether_lost(struct agent *a, const char *why);

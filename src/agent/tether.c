@@ -68,9 +68,10 @@ static void on_renewed(void *userdata, struct dcs_answer *answer)
     struct agent *a = userdata;
     uint64_t now_us = clock_now_us();
 
-    a->renewing = false;
-    if (!a->lease.held)
+    /* A late answer for a lease given up meanwhile: neither a confirmation nor a loss of the one held now (S1). */
+    if (!a->lease.held || answer->session != a->lease.session)
         return;
+    a->renewing = false;
     switch (answer->outcome) {
     case DCS_DONE:
         keep_confirmation(a, answer);
@@ -120,31 +121,47 @@ static int on_renew_timer(sd_event_source *source, uint64_t planned_us, void *us
 void tether_keep(struct agent *a, const struct dcs_answer *answer)
 {
     a->lease = (struct leader_lease){0};
+    a->renewing = false;
     keep_confirmation(a, answer);
     a->keeper_refused = false;
     log_info("acquired the leader key");
     renew_at(a, answer->sent_at_us + ha_renew_interval_us(&a->dynamic->policy));
 }
 
+static void on_ignored(void *userdata, struct dcs_answer *answer)
+{
+    (void)userdata;
+    (void)answer;
+}
+
 static void on_acquired(void *userdata, struct dcs_answer *answer)
 {
     struct agent *a = userdata;
+    void (*done)(struct agent * a, struct dcs_answer * answer) = a->op.on_acquired;
 
-    if (a->op.kind != OP_ACQUIRE)
+    a->acquiring = false;
+    a->op.on_acquired = NULL;
+    if (done) {
+        done(a, answer);
         return;
-    if (answer->outcome == DCS_DONE) {
-        tether_keep(a, answer);
-    } else {
-        log_info("did not get the leader key: %s", answer->err.msg);
     }
-    op_end(a);
-    gather_store(a);
+    if (answer->outcome != DCS_DONE)
+        return;
+    /* Whoever wanted it is gone. Nobody would renew it, and nobody else could lead until it runs out. */
+    log_info("giving the leader key back: what it was for has ended meanwhile");
+    a->dcs->ops->release_leader(a->dcs, a->config->name, answer->session,
+                                clock_now_us() + a->dynamic->policy.retry_timeout_us, on_ignored, NULL);
 }
 
-void tether_acquire(struct agent *a)
+void tether_acquire(struct agent *a, void (*done)(struct agent *a, struct dcs_answer *answer))
 {
     uint64_t now_us = clock_now_us();
 
+    a->op.on_acquired = done;
+    /* The answer to an earlier question will do; two under way could not be told apart. */
+    if (a->acquiring)
+        return;
+    a->acquiring = true;
     a->dcs->ops->acquire_leader(a->dcs, a->config->name, a->dynamic->policy.ttl_us,
                                 now_us + a->dynamic->policy.retry_timeout_us, on_acquired, a);
 }

@@ -25,11 +25,11 @@ enum dcs_outcome {
 
 struct dcs_answer {
     enum dcs_outcome outcome;
-    struct err err;          /* why, unless DCS_DONE */
-    uint64_t sent_at_us;     /* instant just before the first request of the call left (S1) */
-    uint64_t ttl_us;         /* acquire, renew: the ttl the store granted, counted from sent_at_us at the earliest */
-    uint64_t session;        /* acquire, renew: the lease the leader key hangs on */
-    uint64_t revision;       /* writes: the key's new modification version */
+    struct err err;      /* why, unless DCS_DONE */
+    uint64_t sent_at_us; /* instant just before the first request of the call left (S1) */
+    uint64_t ttl_us;     /* acquire, renew: the ttl the store granted, counted from sent_at_us at the earliest */
+    uint64_t session;  /* acquire: the lease the leader key hangs on; renew, whatever the outcome: the one asked for */
+    uint64_t revision; /* writes: the key's new modification version */
     struct cluster *cluster; /* get_cluster: given to the callback, who frees it; NULL otherwise */
 };
 

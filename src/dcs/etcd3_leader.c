@@ -189,7 +189,6 @@ static void renewed(struct etcd3_op *op)
 
     if (e->leader_session == op->session && e->leader_ttl_us && op->answer.ttl_us > e->leader_ttl_us)
         op->answer.ttl_us = e->leader_ttl_us;
-    op->answer.session = op->session;
     etcd3_op_answer(op, DCS_DONE, NULL);
 }
 
@@ -274,7 +273,7 @@ void etcd3_renew_leader(struct dcs *d, const char *name, uint64_t session, uint6
 
     if (!op)
         return;
-    op->session = session;
+    op->session = op->answer.session = session;
     op->answer.sent_at_us = clock_now_us();
     send_keepalive(op);
 }

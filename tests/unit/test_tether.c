@@ -1,0 +1,344 @@
+/*
+ * The agent's hold on the leader key, with a store and a keeper made of arrays: what late answers, lost operations and
+ * refusals do to it.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "agent/parts.h"
+#include "base/clock.h"
+
+#define S UINT64_C(1000000)
+enum { OLD = 71, NEW = 72 };
+
+/* One question to the store that has not been answered yet. */
+struct question {
+    dcs_done_fn done;
+    void *userdata;
+    uint64_t session;
+};
+
+static struct {
+    struct question renew, acquire;
+    unsigned n_renews, n_acquires;
+    uint64_t released; /* the session last given back */
+} store;
+
+static struct fixture {
+    struct agent a;
+    struct config config;
+    struct dynamic dynamic;
+    struct dcs dcs;
+    int keeper_fd;
+    unsigned n_armed, n_not_armed;
+    uint64_t acquired; /* session handed to the operation */
+} f;
+
+static void fake_acquire(struct dcs *d, const char *name, uint64_t ttl_us, uint64_t deadline_us, dcs_done_fn done,
+                         void *userdata)
+{
+    (void)d;
+    (void)name;
+    (void)ttl_us;
+    (void)deadline_us;
+    store.acquire = (struct question){done, userdata, 0};
+    store.n_acquires++;
+}
+
+static void fake_renew(struct dcs *d, const char *name, uint64_t session, uint64_t deadline_us, dcs_done_fn done,
+                       void *userdata)
+{
+    (void)d;
+    (void)name;
+    (void)deadline_us;
+    store.renew = (struct question){done, userdata, session};
+    store.n_renews++;
+}
+
+static void fake_release(struct dcs *d, const char *name, uint64_t session, uint64_t deadline_us, dcs_done_fn done,
+                         void *userdata)
+{
+    (void)d;
+    (void)name;
+    (void)deadline_us;
+    (void)done;
+    (void)userdata;
+    store.released = session;
+}
+
+static const struct dcs_ops ops = {
+    .name = "fake", .acquire_leader = fake_acquire, .renew_leader = fake_renew, .release_leader = fake_release};
+
+static void answer(const struct question *q, enum dcs_outcome outcome, uint64_t session, uint64_t sent_at_us)
+{
+    struct dcs_answer a = {.outcome = outcome, .session = session, .sent_at_us = sent_at_us, .ttl_us = 30 * S};
+
+    q->done(q->userdata, &a);
+}
+
+static void on_keeper_gone(void *userdata)
+{
+    (void)userdata;
+}
+
+static int set_up(void **state)
+{
+    int pair[2];
+
+    (void)state;
+    memset(&f, 0, sizeof(f));
+    memset(&store, 0, sizeof(store));
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+    f.keeper_fd = pair[1];
+    f.dcs.ops = &ops;
+    f.config.name = (char *)"n1";
+    f.dynamic.policy = POLICY_DEFAULT;
+    f.a.config = &f.config;
+    f.a.dynamic = &f.dynamic;
+    f.a.dcs = &f.dcs;
+    assert_true(sd_event_new(&f.a.loop) >= 0);
+    assert_int_equal(keeper_link_new(f.a.loop, pair[0], on_keeper_gone, &f, &f.a.link, NULL), 0);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    op_end(&f.a);
+    f.a.renew_timer = sd_event_source_disable_unref(f.a.renew_timer);
+    f.a.link = keeper_link_free(f.a.link);
+    f.a.loop = sd_event_unref(f.a.loop);
+    (void)close(f.keeper_fd);
+    return 0;
+}
+
+static void run_loop_until(const unsigned *counter, unsigned value)
+{
+    uint64_t give_up_us = clock_now_us() + 10 * S;
+
+    while (*counter < value && clock_now_us() < give_up_us)
+        assert_true(sd_event_run(f.a.loop, 100000) >= 0);
+    assert_true(*counter >= value);
+}
+
+static void lead(uint64_t session)
+{
+    struct dcs_answer a = {.outcome = DCS_DONE, .session = session, .sent_at_us = clock_now_us(), .ttl_us = 30 * S};
+
+    tether_keep(&f.a, &a);
+}
+
+static void test_renewal_when_answered_after_a_new_lease_then_does_not_touch_it(void **state)
+{
+    uint64_t deadline_us;
+    struct question late;
+
+    (void)state;
+    lead(OLD);
+    tether_renew_soon(&f.a);
+    run_loop_until(&store.n_renews, 1);
+    late = store.renew;
+    tether_release(&f.a, NULL);
+    lead(NEW);
+    deadline_us = f.a.lease.deadline_us;
+
+    answer(&late, DCS_DONE, OLD, clock_now_us() + S);
+    assert_int_equal(f.a.lease.session, NEW);
+    assert_int_equal(f.a.lease.deadline_us, deadline_us);
+    answer(&late, DCS_REFUSED, OLD, clock_now_us());
+    assert_true(f.a.lease.held);
+}
+
+static void test_renewal_when_the_one_before_belongs_to_an_older_lease_then_it_goes_out(void **state)
+{
+    (void)state;
+    lead(OLD);
+    tether_renew_soon(&f.a);
+    run_loop_until(&store.n_renews, 1);
+    tether_release(&f.a, NULL);
+    lead(NEW);
+    tether_renew_soon(&f.a);
+    run_loop_until(&store.n_renews, 2);
+    assert_int_equal(store.renew.session, NEW);
+}
+
+static void test_renewal_when_released_meanwhile_then_the_lease_stays_given_up(void **state)
+{
+    (void)state;
+    lead(OLD);
+    tether_renew_soon(&f.a);
+    run_loop_until(&store.n_renews, 1);
+    tether_release(&f.a, NULL);
+    answer(&store.renew, DCS_DONE, OLD, clock_now_us());
+    assert_false(f.a.lease.held);
+}
+
+static void test_renewal_when_sent_before_the_last_then_the_deadline_does_not_move_back(void **state)
+{
+    uint64_t deadline_us;
+
+    (void)state;
+    lead(NEW);
+    deadline_us = f.a.lease.deadline_us;
+    tether_renew_soon(&f.a);
+    run_loop_until(&store.n_renews, 1);
+    answer(&store.renew, DCS_DONE, NEW, clock_now_us() - 5 * S);
+    assert_int_equal(f.a.lease.deadline_us, deadline_us);
+}
+
+static void on_acquired(struct agent *a, struct dcs_answer *got)
+{
+    (void)a;
+    f.acquired = got->outcome == DCS_DONE ? got->session : 0;
+}
+
+static void test_acquired_key_when_its_operation_has_ended_then_it_is_given_back(void **state)
+{
+    (void)state;
+    op_begin(&f.a, OP_ACQUIRE, NULL);
+    tether_acquire(&f.a, on_acquired);
+    op_end(&f.a);
+    answer(&store.acquire, DCS_DONE, NEW, clock_now_us());
+    assert_int_equal(f.acquired, 0);
+    assert_int_equal(store.released, NEW);
+    assert_false(f.a.lease.held);
+}
+
+static void test_acquired_key_when_another_operation_wants_it_then_one_question_is_enough(void **state)
+{
+    (void)state;
+    op_begin(&f.a, OP_ACQUIRE, NULL);
+    tether_acquire(&f.a, on_acquired);
+    op_begin(&f.a, OP_ACQUIRE, NULL);
+    tether_acquire(&f.a, on_acquired);
+    assert_int_equal(store.n_acquires, 1);
+    answer(&store.acquire, DCS_DONE, NEW, clock_now_us());
+    assert_int_equal(f.acquired, NEW);
+    assert_int_equal(store.released, 0);
+}
+
+/* --- arming --------------------------------------------------------------------------------------------------------
+ */
+
+static void on_armed(struct agent *a, bool yes)
+{
+    (void)a;
+    f.n_armed += yes;
+    f.n_not_armed += !yes;
+}
+
+/* Answers the next request, which must be an ARM, after the loop had its turn. */
+static void keeper_says(enum keeper_result result, enum keeper_state state, uint64_t lease_id, uint64_t fence_at_us)
+{
+    struct keeper_answer a = {.version = KEEPER_PROTOCOL,
+                              .op = KEEPER_ARM,
+                              .result = (uint16_t)result,
+                              .state = (uint16_t)state,
+                              .lease_id = lease_id,
+                              .deadline_us = fence_at_us ? fence_at_us + S : 0,
+                              .fence_at_us = fence_at_us};
+    uint64_t give_up_us = clock_now_us() + 10 * S;
+    struct keeper_request request;
+    int pidfd, r;
+
+    while ((r = keeper_recv(f.keeper_fd, &request, &pidfd, NULL)) == -EAGAIN && clock_now_us() < give_up_us)
+        assert_true(sd_event_run(f.a.loop, 10000) >= 0);
+    assert_int_equal(r, 0);
+    assert_int_equal(request.op, KEEPER_ARM);
+    a.seq = request.seq;
+    assert_int_equal(keeper_answer(f.keeper_fd, &a, NULL), 0);
+    assert_true(sd_event_run(f.a.loop, 0) >= 0);
+}
+
+static void begin_arming(void)
+{
+    lead(NEW);
+    op_begin(&f.a, OP_PROMOTE, NULL);
+    op_arm(&f.a, on_armed);
+}
+
+static void test_arming_when_the_keeper_arms_then_it_is_permitted(void **state)
+{
+    (void)state;
+    begin_arming();
+    keeper_says(KEEPER_OK, KEEPER_ARMED, NEW, clock_now_us() + 20 * S);
+    assert_int_equal(f.n_armed, 1);
+}
+
+static void test_arming_when_the_answer_is_older_than_the_fence_point_then_it_permits_nothing(void **state)
+{
+    (void)state;
+    begin_arming();
+    keeper_says(KEEPER_OK, KEEPER_ARMED, NEW, clock_now_us() - 1);
+    assert_int_equal(f.n_armed, 0);
+    keeper_says(KEEPER_REFUSED_STATE, KEEPER_FENCING, NEW, clock_now_us() - 1);
+    assert_int_equal(f.n_not_armed, 1);
+}
+
+static void test_arming_when_another_lease_is_armed_then_it_permits_nothing(void **state)
+{
+    (void)state;
+    begin_arming();
+    keeper_says(KEEPER_OK, KEEPER_ARMED, OLD, clock_now_us() + 20 * S);
+    assert_int_equal(f.n_armed, 0);
+}
+
+static void test_arming_when_even_a_renewed_lease_is_too_short_then_it_is_given_up(void **state)
+{
+    (void)state;
+    begin_arming();
+    keeper_says(KEEPER_REFUSED_LATE, KEEPER_DISARMED, 0, 0);
+    assert_int_equal(f.n_not_armed, 0);
+    run_loop_until(&store.n_renews, 1);
+    answer(&store.renew, DCS_DONE, NEW, clock_now_us());
+    keeper_says(KEEPER_REFUSED_LATE, KEEPER_DISARMED, 0, 0);
+    assert_int_equal(f.n_not_armed, 1);
+    assert_true(f.a.keeper_refused);
+}
+
+static void test_arming_when_the_keeper_is_gone_then_it_is_not_permitted(void **state)
+{
+    (void)state;
+    lead(NEW);
+    assert_int_equal(shutdown(f.keeper_fd, SHUT_RDWR), 0);
+    while (keeper_link_connected(f.a.link))
+        assert_true(sd_event_run(f.a.loop, 100000) >= 0);
+    op_begin(&f.a, OP_PROMOTE, NULL);
+    op_arm(&f.a, on_armed);
+    assert_int_equal(f.n_not_armed, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_renewal_when_answered_after_a_new_lease_then_does_not_touch_it, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_renewal_when_the_one_before_belongs_to_an_older_lease_then_it_goes_out,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_renewal_when_released_meanwhile_then_the_lease_stays_given_up, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_renewal_when_sent_before_the_last_then_the_deadline_does_not_move_back,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_acquired_key_when_its_operation_has_ended_then_it_is_given_back, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_acquired_key_when_another_operation_wants_it_then_one_question_is_enough,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_arming_when_the_keeper_arms_then_it_is_permitted, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_arming_when_the_answer_is_older_than_the_fence_point_then_it_permits_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_arming_when_another_lease_is_armed_then_it_permits_nothing, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_arming_when_even_a_renewed_lease_is_too_short_then_it_is_given_up, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_arming_when_the_keeper_is_gone_then_it_is_not_permitted, set_up,
+                                        tear_down),
+    };
+
+    return cmocka_run_group_tests_name("tether", tests, NULL, NULL);
+}
