@@ -31,7 +31,7 @@ static int on_decide(sd_event_source *source, void *userdata)
     struct ha_view view;
 
     (void)source;
-    if (a->ending)
+    if (a->ending || !a->begun)
         return 0;
     gather_view(a, &view);
     /* No decision about a server that is down without a look at its directory. */
@@ -319,13 +319,15 @@ static void on_first_status(void *userdata, const struct keeper_answer *answer)
         /* Until SQL says otherwise: what the keeper guards may be a primary. */
         a->was_standby_started = answer->state != KEEPER_ARMED;
         tether_tell_postmaster(a);
-        a->op.kind = OP_START_STANDBY;
+        /* Under a lease it is bound by it, and by primary_start_timeout should it never answer. */
+        a->op.kind = answer->state == KEEPER_ARMED ? OP_START_PRIMARY : OP_START_STANDBY;
         a->op.since_us = clock_now_us();
         gather_pg(a);
     } else if (answer->state == KEEPER_ARMED) {
         a->memory.was_primary = true;
         note_crash(a);
     }
+    a->begun = true;
     gather_control(a);
     gather_store(a);
     agent_wake_at(a, clock_now_us() + tick_interval_us(a));
