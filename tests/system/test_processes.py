@@ -40,34 +40,44 @@ def test_agent_dies_and_postgres_runs_on_under_the_next_agent(cluster):
     assert cluster.leader() is leader
 
 
-def test_reload_applies_a_changed_parameter(cluster):
+def put_config(cluster, config):
+    assert etcd.put(cluster.net.client, [n.address for n in cluster.nodes], f"/service/{cluster.scope}/config",
+                    json.dumps(config))
+
+
+def test_sighup_reloads_postgresql_and_disturbs_nobody(cluster):
     node = cluster.leader()
-    path = f"{node.dir}/pgtether.conf"
-    with open(path) as f:
-        text = f.read()
+    agent, postmaster = node.agent_pid(), node.postmaster_pid()
+    before = cluster.query(node, "SELECT pg_conf_load_time()")
+    sysproc.send(node.keeper_pid(), signal.SIGHUP)
+    cluster.wait(lambda: cluster.query(node, "SELECT pg_conf_load_time()") != before, 15, "PostgreSQL has reloaded")
+    assert (node.agent_pid(), node.postmaster_pid()) == (agent, postmaster)
+    assert cluster.what_is_missing() is None
+
+
+def test_changed_parameter_in_the_store_is_applied_on_every_node(cluster):
+    config = json.loads(cluster.keys()["config"])
+    changed = json.loads(json.dumps(config))
+    changed["postgresql"]["parameters"]["work_mem"] = "7MB"
+    put_config(cluster, changed)
     try:
-        with open(path, "w") as f:
-            f.write(text.replace("\n    parameters: {", '\n    parameters: { work_mem = "7MB";', 1))
-        sysproc.send(node.keeper_pid(), signal.SIGHUP)
-        cluster.wait(lambda: cluster.query(node, "SHOW work_mem") == [("7MB",)], 15, "work_mem is 7MB")
+        for n in cluster.nodes:
+            cluster.wait(lambda: cluster.query(n, "SHOW work_mem") == [("7MB",)], 15, f"work_mem is 7MB on {n.name}")
     finally:
-        with open(path, "w") as f:
-            f.write(text)
-        sysproc.send(node.keeper_pid(), signal.SIGHUP)
-    cluster.wait(lambda: cluster.query(node, "SHOW work_mem") == [("4MB",)], 15, "work_mem is back")
+        put_config(cluster, config)
+    for n in cluster.nodes:
+        cluster.wait(lambda: cluster.query(n, "SHOW work_mem") == [("4MB",)], 15, f"work_mem is back on {n.name}")
 
 
 def test_changed_ttl_in_the_store_is_used_by_everybody(cluster):
     config = json.loads(cluster.keys()["config"])
-    changed = {**config, "ttl": 8}
-    addresses = [n.address for n in cluster.nodes]
-    assert etcd.put(cluster.net.client, addresses, f"/service/{cluster.scope}/config", json.dumps(changed))
+    put_config(cluster, {**config, "ttl": 8})
     try:
-        cluster.wait(lambda: all('"ttl": 8' in cluster.rest(n, "/config")[1].replace('"ttl":8', '"ttl": 8')
-                                 for n in cluster.nodes), 10, "every node knows ttl 8")
+        cluster.wait(lambda: all(json.loads(cluster.rest(n, "/config")[1]).get("ttl") == 8 for n in cluster.nodes), 10,
+                     "every node knows ttl 8")
         assert cluster.what_is_missing() is None
     finally:
-        etcd.put(cluster.net.client, addresses, f"/service/{cluster.scope}/config", json.dumps(config))
+        put_config(cluster, config)
 
 
 @pytest.mark.parametrize("role", ["leader", "replica"])

@@ -15,6 +15,8 @@ def command(node, nodes, data_dir):
     members = ",".join(f"{n.name}=http://{n.address}:{PEER_PORT}" for n in nodes)
     mine = f"http://{node.address}"
     return ["etcd", "--name", node.name, "--data-dir", data_dir, "--log-level", "warn", "--logger", "zap",
+            # The default of 3.5: a member that comes back from a partition does not depose the leader of the others.
+            "--pre-vote",
             "--listen-client-urls", f"{mine}:{CLIENT_PORT}", "--advertise-client-urls", f"{mine}:{CLIENT_PORT}",
             "--listen-peer-urls", f"{mine}:{PEER_PORT}", "--initial-advertise-peer-urls", f"{mine}:{PEER_PORT}",
             "--initial-cluster", members, "--initial-cluster-state", "new", "--initial-cluster-token", "lab"]
