@@ -208,10 +208,12 @@ class Cluster:
         for n in self.nodes:
             if n is not node and n.name not in streaming:
                 return f"{n.name} does not stream from {leader}"
-        for n in self.nodes:
-            state = json.loads(keys.get(f"members/{n.name}", "{}")).get("state")
-            if state not in ("running", "streaming"):
-                return f"{n.name} publishes state {state}"
+        members = {n.name: json.loads(keys.get(f"members/{n.name}", "{}")) for n in self.nodes}
+        for name, member in members.items():
+            if member.get("state") not in ("running", "streaming"):
+                return f"{name} publishes state {member.get('state')}"
+            if member.get("timeline") != members[leader].get("timeline"):
+                return f"{name} publishes timeline {member.get('timeline')}, {leader} {members[leader].get('timeline')}"
         return None
 
     def wait(self, condition, timeout, what, tick=None, interval=0.05):
