@@ -8,36 +8,39 @@
 
 enum { CHECK_EVERY_US = 5000000, CHECK_TIMEOUT_US = 3000000 };
 
-static void on_connected(void *userdata, const struct pg_rows *rows, const struct err *err, const char *sqlstate)
+static void judge(struct agent *a, const struct err *err)
 {
-    struct agent *a = userdata;
-
-    (void)rows;
-    /* A refusal that has an SQLSTATE (too many connections, wrong password) was said by a server that is alive. */
-    if (!err || !err->code || (sqlstate && sqlstate[0])) {
+    if (!err->code) {
         a->connect_failing_since_us = 0;
     } else if (!a->connect_failing_since_us) {
         a->connect_failing_since_us = clock_now_us();
-        log_warning("PostgreSQL accepts no new connection: %s", err->msg);
+        log_warning("PostgreSQL takes no new connection: %s", err->msg);
     }
-    a->connect_check = pg_command_free(a->connect_check);
+}
+
+static void on_answered(void *userdata, const struct err *err)
+{
+    struct agent *a = userdata;
+
+    judge(a, err);
+    a->ping = pg_ping_free(a->ping);
 }
 
 void connect_check(struct agent *a)
 {
+    const struct pg_probe_settings *login = agent_pg_login(a);
     uint64_t now_us = clock_now_us();
     struct err err = {0};
 
-    if (a->connect_check || !a->pg.valid || a->op.kind != OP_NONE || now_us - a->connect_checked_at_us < CHECK_EVERY_US)
+    if (a->ping || !a->pg.valid || a->op.kind != OP_NONE || now_us - a->pinged_at_us < CHECK_EVERY_US)
         return;
-    a->connect_checked_at_us = now_us;
-    if (pg_command_start(a->loop, agent_pg_login(a), "SELECT 1", CHECK_TIMEOUT_US, on_connected, a, &a->connect_check,
-                         &err) < 0)
-        log_warning("could not try a new connection to PostgreSQL: %s", err.msg);
+    a->pinged_at_us = now_us;
+    if (pg_ping_start(a->loop, login->host, login->port, CHECK_TIMEOUT_US, on_answered, a, &a->ping, &err) < 0)
+        judge(a, &err);
 }
 
 void connect_check_forget(struct agent *a)
 {
-    a->connect_check = pg_command_free(a->connect_check);
+    a->ping = pg_ping_free(a->ping);
     a->connect_failing_since_us = 0;
 }

@@ -11,6 +11,7 @@
 #include "io/http.h"
 #include "model/view.h"
 #include "pg/controldata.h"
+#include "pg/ping.h"
 #include "pg/probe.h"
 #include "pg/rewind.h"
 #include "pg/server.h"
@@ -107,8 +108,8 @@ struct agent {
     bool history_busy, config_busy, initialize_busy, slots_busy, checkpoint_busy;
     struct pg_command *slots_command, *checkpoint_command;
     bool checkpoint_pending;
-    struct pg_command *connect_check;
-    uint64_t connect_checked_at_us, connect_failing_since_us;
+    struct pg_ping *ping;
+    uint64_t pinged_at_us, connect_failing_since_us;
     bool duplicate_checked;
 };
 
