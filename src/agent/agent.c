@@ -9,7 +9,7 @@
 #include "base/loop.h"
 #include "base/text.h"
 
-enum { LATE_US = 500000, TICK_MAX_US = 2000000, CONTROL_AGAIN_US = 10000000 };
+enum { LATE_US = 500000, TICK_MAX_US = 3000000, CONTROL_AGAIN_US = 10000000 };
 
 /* --- deciding ------------------------------------------------------------------------------------------------------
  */
