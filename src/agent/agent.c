@@ -42,6 +42,7 @@ static int on_decide(sd_event_source *source, void *userdata)
     act(a, &a->decision);
     if (a->decision.wake_at_us)
         agent_wake_at(a, a->decision.wake_at_us);
+    agent_settle_config(a);
     publish(a);
     a->loop_ran_at_us = clock_now_us();
     return 0;
@@ -336,15 +337,13 @@ static void on_first_status(void *userdata, const struct keeper_answer *answer)
 int agent_new(sd_event *loop, const struct config *config, int keeper_fd, struct agent **ret, struct err *err)
 {
     CLEANUP(agent_freep) struct agent *a = calloc(1, sizeof(*a));
-    struct config_problems problems = {0};
     int r;
 
     if (!a)
         return err_set(err, -ENOMEM, "out of memory");
     a->loop = sd_event_ref(loop);
     a->config = config;
-    r = dynamic_parse(config->bootstrap.dcs_json, config, &a->dynamic, &problems, err);
-    config_problems_done(&problems);
+    r = agent_load_config(a, err);
     if (r >= 0)
         r = open_parts(a, keeper_fd, err);
     if (r >= 0)

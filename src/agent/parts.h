@@ -53,6 +53,7 @@ struct agent {
     const struct config *config;
     struct dynamic *dynamic;
     uint64_t config_revision;
+    bool config_unsettled; /* accepted, but not yet in PostgreSQL's files */
     struct dcs *dcs;
     struct http *http; /* to the other members */
     struct keeper_link *link;
@@ -137,7 +138,9 @@ void connect_check_forget(struct agent *a);
 void duplicate_check(struct agent *a);
 
 /* config.c */
-void agent_apply_config(struct agent *a);
+int agent_load_config(struct agent *a, struct err *err); /* before the store was read: the copy, else bootstrap.dcs */
+void agent_apply_config(struct agent *a);                /* after each read of the store */
+void agent_settle_config(struct agent *a);               /* into PostgreSQL's files, as soon as that can be done */
 
 /* tether.c: lease and keeper */
 /* Asks for the leader key; done is called unless the operation ends before: a key that comes later is given back. */
