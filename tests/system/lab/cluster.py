@@ -47,8 +47,8 @@ class Cluster:
     def __init__(self, state):
         self.state = state
         self.id = state["id"]
-        # Its own, since control groups are named after it and all labs share them.
-        self.scope = f"lab{self.id}"
+        # Its own, since control groups are named after it, and all labs of the kernel share them (also of a chroot).
+        self.scope = state["scope"]
         self.dir = state["dir"]
         self.agent = state["agent"]
         self.timing = Timing(**state["timing"])
@@ -67,7 +67,7 @@ class Cluster:
         """Builds network, store and agents; returns at once, the agents bootstrap meanwhile. See wait_whole()."""
         sweep()
         lab_id = _claim_id()
-        state = {"id": lab_id, "dir": f"{data_root()}/pgtether-lab-{lab_id}", "agent": agent, "size": size,
+        state = {"id": lab_id, "scope": f"lab-{os.urandom(2).hex()}", "dir": f"{data_root()}/pgtether-lab-{lab_id}", "agent": agent, "size": size,
                  "label": label, "timing": dataclasses.asdict(timing or Timing()),
                  "programs": Programs(programs).where, "dcs_settings": dcs_settings or {},
                  "extra_config": extra_config, "owner": sysproc.identity(os.getpid())}
