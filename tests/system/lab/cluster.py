@@ -48,7 +48,7 @@ class Cluster:
         self.state = state
         self.id = state["id"]
         # Its own, since control groups are named after it, and all labs of the kernel share them (also of a chroot).
-        self.scope = state["scope"]
+        self.scope = state.get("scope", f"lab{self.id}")
         self.dir = state["dir"]
         self.agent = state["agent"]
         self.timing = Timing(**state["timing"])
