@@ -42,6 +42,12 @@ static bool divergence_is(const struct ha_view *v, enum divergence what, const s
     return v->memory.divergence == what && strcmp(v->memory.divergence_from, leader->name) == 0;
 }
 
+bool ha_may_start_over(const struct ha_view *v)
+{
+    return (v->memory.rewind_failed && v->policy.remove_data_directory_on_rewind_failure) ||
+           v->policy.remove_data_directory_on_diverged_timelines;
+}
+
 static struct ha_decision decide_diverged(const struct ha_view *v, const struct member *leader)
 {
     if (v->policy.use_pg_rewind && v->rewind_possible && !v->memory.rewind_failed) {
@@ -49,8 +55,7 @@ static struct ha_decision decide_diverged(const struct ha_view *v, const struct 
             return ha_say(HA_NOTHING, "waiting until \"%s\" can be rewound to", leader->name);
         return ha_say_target(HA_REWIND, leader->name, "this node's WAL went another way than the leader's: rewinding");
     }
-    if ((v->memory.rewind_failed && v->policy.remove_data_directory_on_rewind_failure) ||
-        v->policy.remove_data_directory_on_diverged_timelines)
+    if (ha_may_start_over(v))
         return ha_say(HA_SET_ASIDE, "this node's WAL went another way than the leader's: setting the data directory "
                                     "aside for a new copy");
     if (v->rewind_incomplete)

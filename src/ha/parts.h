@@ -11,6 +11,9 @@ struct ha_decision ha_say_stop(enum ha_action action, enum ha_urgency urgency, b
 /* The leader's member key if it is another node whose PostgreSQL runs as a primary now, else NULL. */
 const struct member *ha_running_leader(const struct ha_view *v);
 
+/* When pg_rewind cannot bring a diverged node back: may its data directory be set aside for a new copy? */
+bool ha_may_start_over(const struct ha_view *v);
+
 struct ha_decision ha_decide_empty(const struct ha_view *v);   /* no cluster in the data directory */
 struct ha_decision ha_decide_down(const struct ha_view *v);    /* there is one, but no server runs */
 struct ha_decision ha_decide_standby(const struct ha_view *v); /* a server runs in recovery */

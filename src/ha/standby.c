@@ -13,11 +13,24 @@ static bool should_check_divergence(const struct ha_view *v, const struct member
     return v->memory.divergence == DIVERGENCE_UNKNOWN || strcmp(v->memory.divergence_from, leader->name) != 0;
 }
 
-static bool should_rewind(const struct ha_view *v, const struct member *leader)
+/* Its WAL went another way: rewind, or stop it, so that what is down can be set aside for a new copy; else let it be.
+ */
+static bool must_repair(const struct ha_view *v, const struct member *leader, struct ha_decision *ret)
 {
-    return v->memory.divergence == DIVERGENCE_FOUND && strcmp(v->memory.divergence_from, leader->name) == 0 &&
-           !v->memory.rewind_failed && v->now_us >= v->memory.retry_check_at_us && v->policy.use_pg_rewind &&
-           v->rewind_possible;
+    if (v->memory.divergence != DIVERGENCE_FOUND || strcmp(v->memory.divergence_from, leader->name) != 0)
+        return false;
+    if (v->policy.use_pg_rewind && v->rewind_possible && !v->memory.rewind_failed) {
+        if (v->now_us < v->memory.retry_check_at_us)
+            return false;
+        *ret =
+            ha_say_target(HA_REWIND, leader->name, "this standby's WAL went another way than the leader's: rewinding");
+        return true;
+    }
+    if (!ha_may_start_over(v))
+        return false;
+    *ret = ha_say_stop(HA_STOP, HA_SWIFT, false,
+                       "this standby's WAL went another way than the leader's: stopping it for a new copy");
+    return true;
 }
 
 static struct ha_decision decide_follow(const struct ha_view *v)
@@ -25,13 +38,13 @@ static struct ha_decision decide_follow(const struct ha_view *v)
     const struct member *leader = ha_running_leader(v);
     const struct member *upstream = ha_upstream(v);
     const char *leader_name = v->cluster->leader.name;
+    struct ha_decision d;
 
     /* A leader that is not running yet (promoting, crashed) is no reason to drop the upstream we have. */
     if (!leader)
         return ha_say(HA_NOTHING, "waiting for the leader \"%s\" to be ready", leader_name);
-    if (should_rewind(v, leader))
-        return ha_say_target(HA_REWIND, leader->name,
-                             "this standby's WAL went another way than the leader's: rewinding");
+    if (must_repair(v, leader, &d))
+        return d;
     if (upstream && strcmp(v->pg.follows, upstream->name) != 0)
         return ha_say_target(HA_FOLLOW, upstream->name, "following \"%s\"", upstream->name);
     if (!upstream && v->pg.follows[0])

@@ -621,6 +621,15 @@ static void test_standby_that_does_not_stream_is_compared_with_the_leader(void *
     s.v.memory.retry_check_at_us = 0;
     s.v.policy.use_pg_rewind = false;
     CHECK("rewind not allowed", HA_NOTHING);
+    s.v.policy.remove_data_directory_on_diverged_timelines = true;
+    CHECK("only a copy allowed: what runs is stopped for it", HA_STOP);
+    s.v.policy.remove_data_directory_on_diverged_timelines = false;
+    s.v.policy.use_pg_rewind = true;
+    s.v.memory.rewind_failed = true;
+    s.v.policy.remove_data_directory_on_rewind_failure = true;
+    CHECK("rewind failed, then a copy is allowed", HA_STOP);
+    s.v.memory.rewind_failed = false;
+    CHECK("rewind has not failed", HA_REWIND, "n2");
     standby();
     divergence(DIVERGENCE_FOUND, "n3");
     CHECK("diverged from another", HA_NOTHING);
