@@ -87,6 +87,10 @@ struct ha_decision ha_decide_down(const struct ha_view *v)
     const struct member *leader = ha_running_leader(v);
     const struct member *upstream = ha_upstream(v);
 
+    /* Set aside without the store, our mark would stay on the initialize key, and nobody could ever bootstrap. */
+    if (v->bootstrap_incomplete && !v->cluster)
+        return ha_say(HA_NOTHING, "an earlier bootstrap of this node never finished: waiting for the store to take our "
+                                  "mark off the initialize key");
     if (v->bootstrap_incomplete)
         return ha_say(HA_ABANDON_BOOTSTRAP, "an earlier bootstrap of this node never finished: setting it aside");
     if (v->lease.held)

@@ -352,6 +352,8 @@ static void test_crashed_leader_is_started_again_or_hands_over(void **state)
     crashed();
     s.v.bootstrap_incomplete = true;
     CHECK("half-made cluster", HA_ABANDON_BOOTSTRAP);
+    s.v.cluster = NULL;
+    CHECK("half-made cluster, no store to take the mark back from", HA_NOTHING);
 }
 
 static void test_stopped_node_comes_back_as_a_standby(void **state)
