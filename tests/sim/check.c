@@ -1,0 +1,137 @@
+/* The rules S1 to S9, looked at from outside: what is true in the model, not what anybody believes. */
+#include <stdarg.h>
+#include <stdio.h>
+#include "sim.h"
+
+void check_fail(struct world *w, const char *rule, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (w->broken)
+        return;
+    w->broken = rule;
+    va_start(ap, fmt);
+    (void)vsnprintf(w->detail, sizeof(w->detail), fmt, ap);
+    va_end(ap);
+}
+
+/* What the keeper of this node, or its last will, says about the right to be primary. */
+static bool is_armed(const struct node *n)
+{
+    return n->keeper.alive ? n->keeper.lease.armed : n->keeper.will.armed;
+}
+
+/* --- S1: what the store has really confirmed ------------------------------------------------------------------------
+ */
+
+void check_confirmed(struct world *w, struct node *n, const struct call *c)
+{
+    uint64_t deadline_us = c->sent_at_us + w->policy.ttl_us - w->policy.ttl_us / 1000;
+
+    if (c->session != n->truth_session)
+        n->truth_deadline_us = 0;
+    n->truth_session = c->session;
+    if (deadline_us > n->truth_deadline_us)
+        n->truth_deadline_us = deadline_us;
+}
+
+/* --- S3: dead by the deadline ---------------------------------------------------------------------------------------
+ */
+
+void check_before(struct world *w)
+{
+    for (int i = 0; i < NODES; i++) {
+        const struct node *n = &w->nodes[i];
+
+        if (pg_can_commit(n) && local_us(w, n) > n->truth_deadline_us)
+            check_fail(w, "S3", "a process of the primary on %s lives %llu ms after its lease", node_name(i),
+                       (unsigned long long)((local_us(w, n) - n->truth_deadline_us) / MS));
+    }
+}
+
+/* --- after each event -----------------------------------------------------------------------------------------------
+ */
+
+static void check_one_primary(struct world *w)
+{
+    int first = NOBODY;
+
+    for (int i = 0; i < NODES; i++) {
+        if (!pg_can_commit(&w->nodes[i]))
+            continue;
+        if (first != NOBODY)
+            check_fail(w, "one primary", "both %s and %s can commit", node_name(first), node_name(i));
+        first = i;
+    }
+}
+
+static void check_leases(struct world *w, const struct node *n)
+{
+    const struct leader_lease *l = &n->agent.lease;
+
+    if (n->agent.alive && l->held && l->session >> 32 != ((uint64_t)(n->id + 1) << 16 | n->boot))
+        check_fail(w, "S9", "%s holds a lease that another life of it acquired", node_name(n->id));
+    if (n->agent.alive && l->held && l->deadline_us > n->truth_deadline_us)
+        check_fail(w, "S1", "the agent of %s counts on %llu us more than was confirmed", node_name(n->id),
+                   (unsigned long long)(l->deadline_us - n->truth_deadline_us));
+    if (n->keeper.alive && n->keeper.lease.armed && n->keeper.lease.deadline_us > n->truth_deadline_us)
+        check_fail(w, "S1", "the keeper of %s counts on more than was confirmed", node_name(n->id));
+}
+
+void check_after(struct world *w)
+{
+    check_one_primary(w);
+    for (int i = 0; i < NODES; i++) {
+        const struct node *n = &w->nodes[i];
+
+        if (!n->up)
+            continue;
+        check_leases(w, n);
+        if ((pg_can_commit(n) || n->pg.phase == PG_PROMOTING) && !is_armed(n))
+            check_fail(w, "S2", "a primary on %s without an armed keeper", node_name(i));
+    }
+}
+
+/* --- single acts ----------------------------------------------------------------------------------------------------
+ */
+
+void check_pet(struct world *w, struct node *n)
+{
+    uint64_t reset_us = n->device.timeout_us * w->reset_factor;
+
+    if ((pg_can_commit(n) || n->pg.phase == PG_PROMOTING) && local_us(w, n) + reset_us > n->truth_deadline_us)
+        check_fail(w, "S4", "the watchdog of %s is petted although that would outlive the lease", node_name(n->id));
+}
+
+void check_deletion(struct world *w, int node, uint64_t session)
+{
+    const struct node *n = &w->nodes[node];
+
+    if (pg_can_commit(n) && n->truth_session == session)
+        check_fail(w, "S3", "the leader key is given up while a process of the primary on %s lives", node_name(node));
+}
+
+void check_acts(struct world *w, struct node *n, const struct ha_decision *d)
+{
+    const struct agent *a = &n->agent;
+
+    if (d->action != HA_ACQUIRE && d->action != HA_PROMOTE && d->action != HA_BOOTSTRAP)
+        return;
+    if (a->cluster.read_sent_at_us < a->stood_still_until_us)
+        check_fail(w, "thaw", "the agent of %s acts on what it read before it stood still", node_name(n->id));
+}
+
+/* --- liveness -------------------------------------------------------------------------------------------------------
+ */
+
+bool check_liveness(const struct world *w)
+{
+    int leader = w->store.data.leader;
+
+    if (leader == NOBODY || w->nodes[leader].pg.phase != PG_PRIMARY || !w->nodes[leader].agent.lease.held)
+        return false;
+    for (int i = 0; i < NODES; i++)
+        if (i != leader && !pg_streams(w, &w->nodes[i]))
+            return false;
+    return true;
+}

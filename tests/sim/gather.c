@@ -1,0 +1,308 @@
+/* What the agent knows: the store, SQL, the data directory, each with its age, as src/agent/gather.c and publish.c. */
+#include <stdio.h>
+#include <string.h>
+#include "sim.h"
+
+enum { PROBE_TIMEOUT_US = 3000000, PROBE_STALE_US = 15000000, FRESH_US = 3000000 };
+#define SYSID "7000000000000000001"
+#define SYSID_NUMBER UINT64_C(7000000000000000001)
+
+/* --- the store ------------------------------------------------------------------------------------------------------
+ */
+
+void gather_store(struct world *w, struct node *n)
+{
+    struct call *c;
+
+    if (n->agent.store_busy) {
+        n->agent.store_again = true;
+        return;
+    }
+    n->agent.store_busy = true;
+    c = store_call(w, n, CALL_READ, w->policy.retry_timeout_us);
+    store_send(w, c);
+}
+
+static void fill_member(struct member *m, int id, const struct stored_member *from)
+{
+    if (strcmp(m->name, node_name(id)) != 0) {
+        *m = (struct member){.tags = TAGS_DEFAULT, .conn_url = "postgres://h:1/p", .host = "h", .api_url = "http://h"};
+        (void)snprintf(m->name, sizeof(m->name), "%s", node_name(id));
+    }
+    m->state = from->state;
+    m->role = from->role;
+    m->timeline = from->timeline;
+    m->xlog_lsn = from->lsn;
+    m->streaming = from->streaming;
+}
+
+static void fill_cluster(struct agent *a, const struct stored *s)
+{
+    struct cluster *c = &a->cluster;
+    static char sysid[] = SYSID, empty[] = "";
+
+    c->revision = s->revision;
+    c->initialize =
+        (struct text_key){s->initialize_exists, s->initialize_empty ? empty : sysid, s->initialize_revision};
+    c->leader.exists = s->leader != NOBODY;
+    memcpy(c->leader.name, node_name(s->leader), 3);
+    c->leader.session = s->leader_session;
+    c->leader.revision = s->leader_revision;
+    c->status_lsn = s->status_lsn;
+    c->members = a->members;
+    c->n_members = 0;
+    for (int i = 0; i < NODES; i++)
+        if (s->members[i].exists)
+            fill_member(&a->members[c->n_members++], i, &s->members[i]);
+}
+
+static void note_leader(struct world *w, struct node *n, const char *before)
+{
+    struct memory *m = &n->agent.memory;
+
+    if (n->agent.cluster.leader.exists)
+        m->leaderless_since_us = 0;
+    else if (!m->leaderless_since_us)
+        m->leaderless_since_us = local_us(w, n);
+    if (n->agent.cluster_known && strcmp(before, n->agent.cluster.leader.name) != 0) {
+        m->divergence = DIVERGENCE_UNKNOWN;
+        m->rewind_failed = false;
+        m->retry_check_at_us = 0;
+    }
+}
+
+static void retake(struct world *w, struct node *n, const struct call *c)
+{
+    if (w->mutant != MUTANT_RETAKE_BY_NAME || c->view.leader != n->id || n->agent.lease.held)
+        return;
+    n->agent.lease = (struct leader_lease){.held = true,
+                                           .session = c->view.leader_session,
+                                           .deadline_us = ha_lease_deadline_us(c->sent_at_us, w->policy.ttl_us),
+                                           .confirmed_at_us = c->sent_at_us};
+    tether_renew_soon(w, n);
+}
+
+void gather_read(struct world *w, struct node *n, struct call *c)
+{
+    struct agent *a = &n->agent;
+    char before[8];
+
+    a->store_busy = false;
+    a->store_failed = c->outcome != OUTCOME_DONE;
+    if (!a->store_failed) {
+        (void)snprintf(before, sizeof(before), "%.7s", a->cluster.leader.name);
+        fill_cluster(a, &c->view);
+        a->cluster.read_sent_at_us = c->sent_at_us;
+        note_leader(w, n, before);
+        a->cluster_known = true;
+        retake(w, n, c);
+    }
+    if (a->store_again) {
+        a->store_again = false;
+        gather_store(w, n);
+    }
+    agent_wake(w, n);
+}
+
+/* --- SQL ------------------------------------------------------------------------------------------------------------
+ */
+
+void gather_pg(struct world *w, struct node *n)
+{
+    struct agent *a = &n->agent;
+    bool hangs = n->pg.hung_until_us > w->now_us;
+
+    if (a->probe_busy || !a->server_up)
+        return;
+    a->probe_busy = true;
+    push_in(w, n, EV_AGENT_PROBED, hangs ? PROBE_TIMEOUT_US : rng_between(&w->rng, RNG_PG, MS, 15 * MS), a->gen,
+            ++a->probe_gen, 0);
+}
+
+static void note_streaming(struct agent *a, uint64_t now_us)
+{
+    if (!a->pg.in_recovery || a->pg.streaming || a->follows == NOBODY)
+        a->memory.not_streaming_since_us = 0;
+    else if (!a->memory.not_streaming_since_us)
+        a->memory.not_streaming_since_us = now_us;
+}
+
+void gather_probed(struct world *w, struct node *n)
+{
+    struct agent *a = &n->agent;
+    uint64_t now_us = local_us(w, n);
+    bool hangs = n->pg.hung_until_us > w->now_us;
+
+    a->probe_busy = false;
+    if (!a->server_up)
+        return;
+    if (n->pg.phase >= PG_STANDBY && !hangs) {
+        a->pg = (struct probe){.valid = true,
+                               .in_recovery = n->pg.phase != PG_PRIMARY,
+                               .streaming = pg_streams(w, n),
+                               .answered_at_us = now_us,
+                               .lsn = n->pg.lsn,
+                               .timeline = w->timelines[n->pg.way].number};
+        note_streaming(a, now_us);
+        if (!a->pg.in_recovery)
+            a->memory.was_primary = true;
+    } else if (!a->pg.failing_since_us) {
+        a->pg.failing_since_us = now_us;
+    }
+    op_pg_changed(w, n);
+    agent_wake(w, n);
+}
+
+void gather_forget_pg(struct node *n)
+{
+    struct agent *a = &n->agent;
+
+    a->probe_gen++;
+    a->probe_busy = false;
+    a->pg = (struct probe){0};
+    a->control.control_known = false;
+    a->control.data_dir_known = false;
+    a->memory.not_streaming_since_us = 0;
+}
+
+/* --- the data directory ---------------------------------------------------------------------------------------------
+ */
+
+void gather_control(struct world *w, struct node *n)
+{
+    if (n->agent.control_busy)
+        return;
+    n->agent.control_busy = true;
+    push_in(w, n, EV_AGENT_CONTROL, rng_between(&w->rng, RNG_PG, 5 * MS, 40 * MS), n->agent.gen, 0, 0);
+}
+
+void gather_controlled(struct world *w, struct node *n)
+{
+    struct agent *a = &n->agent;
+
+    a->control_busy = false;
+    a->control_at_us = local_us(w, n);
+    a->control.data_dir_known = true;
+    a->control.data_dir_empty = !n->pg.dir_there && !n->pg.half_copy;
+    a->control.data_dir_foreign = n->pg.half_copy;
+    a->control.control_known = n->pg.dir_there;
+    a->control.sysid = SYSID_NUMBER;
+    a->control.control_state = n->pg.control;
+    a->control.control_timeline = w->timelines[n->pg.way].number;
+    agent_wake(w, n);
+}
+
+/* --- the view -------------------------------------------------------------------------------------------------------
+ */
+
+static void view_keeper(const struct world *w, const struct agent *a, struct keeper_view *k)
+{
+    enum keeper_state s = a->last.state;
+
+    k->connected = a->connected;
+    k->armed = s == KEEPER_ARMED || s == KEEPER_FENCING || s == KEEPER_STARVING;
+    k->dead_proven = s == KEEPER_DISARMED;
+    k->refused = a->keeper_refused;
+    k->watchdog_unusable = a->last.watchdog == KEEPER_WATCHDOG_FAILED && w->watchdog_mode == WATCHDOG_MODE_REQUIRED;
+    k->fence_at_us = a->last.fence_at_us;
+}
+
+static void view_pg(const struct world *w, const struct agent *a, uint64_t now_us, struct local_pg *pg)
+{
+    uint64_t hung_after_us = w->policy.ttl_us / 2;
+
+    if (hung_after_us < PROBE_STALE_US)
+        hung_after_us = PROBE_STALE_US;
+    *pg = a->control;
+    pg->running = a->server_up;
+    if (!pg->running)
+        return;
+    pg->running_since_us = pg->starting_since_us = a->pg_started_at_us;
+    memcpy(pg->follows, node_name(a->follows), 3);
+    pg->in_recovery = a->pg.valid ? a->pg.in_recovery : a->was_standby_started;
+    pg->accepting = a->pg.valid && now_us - a->pg.answered_at_us < PROBE_STALE_US;
+    pg->hung = a->pg.failing_since_us && a->pg.answered_at_us && now_us - a->pg.failing_since_us > hung_after_us;
+    if (!a->pg.valid)
+        return;
+    pg->timeline = a->pg.timeline;
+    if (a->pg.in_recovery)
+        pg->receive_lsn = pg->replay_lsn = a->pg.lsn;
+    else
+        pg->current_lsn = a->pg.lsn;
+    pg->streaming = a->pg.streaming;
+}
+
+void gather_view(struct world *w, struct node *n, struct ha_view *ret)
+{
+    struct agent *a = &n->agent;
+    uint64_t now_us = local_us(w, n), read_us = a->cluster_known ? a->cluster.read_sent_at_us : 0;
+
+    *ret = (struct ha_view){
+        .now_us = now_us,
+        .was_frozen = read_us < a->frozen_at_us,
+        .stopping = a->stopping,
+        .name = node_name(n->id),
+        .tags = TAGS_DEFAULT,
+        .policy = w->policy,
+        .bootstrap_incomplete = a->bootstrap_incomplete,
+        .copy_incomplete = a->copy_incomplete,
+        .rewind_incomplete = a->rewind_incomplete,
+        .rewind_possible = true,
+        .cluster = a->store_failed || !a->cluster_known ? NULL : &a->cluster,
+        .cluster_is_fresh = !a->store_failed && read_us && now_us - read_us < FRESH_US && !a->store_busy,
+        .lease = a->lease,
+        .op = a->op.kind,
+        .op_since_us = a->op.since_us,
+        .peers = a->peers,
+        .n_peers = a->n_peers,
+        .peers_asked_at_us = a->peers_asked_at_us,
+        .memory = a->memory,
+    };
+    if (w->mutant == MUTANT_THAWED_ACTS && read_us && read_us < a->stood_still_until_us)
+        ret->cluster_is_fresh = !a->store_failed;
+    view_keeper(w, a, &ret->keeper);
+    view_pg(w, a, now_us, &ret->pg);
+}
+
+/* --- what it publishes ----------------------------------------------------------------------------------------------
+ */
+
+static enum pg_state published_state(const struct agent *a)
+{
+    if (a->op.kind == OP_BOOTSTRAP)
+        return PG_STATE_INITDB;
+    if (a->op.kind == OP_CLONE)
+        return PG_STATE_CREATING_REPLICA;
+    if (a->op.kind == OP_START_STANDBY || a->op.kind == OP_START_PRIMARY)
+        return PG_STATE_STARTING;
+    if (a->op.kind == OP_DEMOTE)
+        return a->server_up ? PG_STATE_STOPPING : PG_STATE_STOPPED;
+    if (a->server_up)
+        return a->pg.valid ? PG_STATE_RUNNING : PG_STATE_STARTING;
+    return a->memory.crashed ? PG_STATE_CRASHED : PG_STATE_STOPPED;
+}
+
+void publish(struct world *w, struct node *n)
+{
+    struct agent *a = &n->agent;
+    uint64_t now_us = local_us(w, n);
+    bool leads = a->lease.held && a->lease.deadline_us > now_us && a->server_up && a->pg.valid && !a->pg.in_recovery;
+    struct stored_member m = {.state = published_state(a),
+                              .role = leads ? PG_ROLE_PRIMARY : PG_ROLE_REPLICA,
+                              .timeline = a->pg.timeline,
+                              .streaming = a->pg.streaming,
+                              .lsn = a->pg.lsn};
+    uint32_t face = 1 + m.state + m.role * 32U + m.streaming * 512U + m.timeline * 1024U;
+    struct call *c;
+
+    if (a->member_busy || (face == a->member_face && now_us - a->member_written_at_us < w->policy.loop_wait_us))
+        return;
+    a->member_face = face;
+    a->member_written_at_us = now_us;
+    a->member_busy = true;
+    c = store_call(w, n, CALL_TOUCH, w->policy.retry_timeout_us);
+    c->member = m;
+    c->ttl_us = w->policy.ttl_us;
+    c->status_lsn = leads ? a->pg.lsn : 0;
+    store_send(w, c);
+}

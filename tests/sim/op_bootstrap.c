@@ -1,0 +1,145 @@
+/* Making a new cluster: initialize key, initdb, leader key, arm, start, publish; as src/agent/op_bootstrap.c. */
+#include "sim.h"
+
+enum { STAGE_RACE = 1, STAGE_INITDB, STAGE_LEADER, STAGE_ARM, STAGE_START, STAGE_ROLES, STAGE_PUBLISH };
+enum { PROBE_AGAIN_US = 100000, AGAIN_AFTER_US = 10000000 };
+
+static struct call *initialize(struct world *w, struct node *n, bool sysid, bool delete, uint64_t revision)
+{
+    struct call *c = store_call(w, n, CALL_INITIALIZE, w->policy.retry_timeout_us);
+
+    c->sysid = sysid;
+    c->delete = delete;
+    c->revision = revision;
+    store_send(w, c);
+    return c;
+}
+
+void op_bootstrap(struct world *w, struct node *n, const struct ha_decision *d)
+{
+    op_begin(w, n, OP_BOOTSTRAP, d);
+    n->agent.op.stage = STAGE_RACE;
+    (void)initialize(w, n, false, false, 0);
+}
+
+void op_bootstrap_failed(struct world *w, struct node *n)
+{
+    const struct ha_decision d = {.action = HA_DEMOTE, .urgency = HA_AT_ONCE, .release = true};
+    struct agent *a = &n->agent;
+
+    TRACE(w, n->id, "agent: the bootstrap failed");
+    a->memory.no_race_until_us = local_us(w, n) + AGAIN_AFTER_US;
+    if (a->op.stage <= STAGE_INITDB && a->initialize_revision) {
+        (void)initialize(w, n, false, true, a->initialize_revision);
+        op_end(w, n);
+        return;
+    }
+    op_demote(w, n, &d);
+}
+
+static void race_answered(struct world *w, struct node *n, const struct call *c)
+{
+    if (c->outcome != OUTCOME_DONE) {
+        op_end(w, n);
+        gather_store(w, n);
+        return;
+    }
+    n->agent.initialize_revision = c->revision;
+    n->agent.op.stage = STAGE_INITDB;
+    op_in(w, n, rng_between(&w->rng, RNG_PG, 500 * MS, 3 * SEC), 0);
+}
+
+static void published(struct world *w, struct node *n, const struct call *c)
+{
+    if (c->outcome != OUTCOME_DONE) {
+        op_bootstrap_failed(w, n);
+        return;
+    }
+    n->pg.marker = n->agent.bootstrap_incomplete = false;
+    op_end(w, n);
+    gather_store(w, n);
+}
+
+void op_bootstrap_answered(struct world *w, struct node *n, struct call *c)
+{
+    struct agent *a = &n->agent;
+
+    if (a->op.kind != OP_BOOTSTRAP || c->delete)
+        return;
+    if (c->kind == CALL_INITIALIZE && a->op.stage == STAGE_RACE && !c->sysid)
+        race_answered(w, n, c);
+    else if (c->kind == CALL_INITIALIZE && a->op.stage == STAGE_PUBLISH && c->sysid)
+        published(w, n, c);
+    if (c->kind != CALL_ACQUIRE || a->op.stage != STAGE_LEADER)
+        return;
+    if (c->outcome != OUTCOME_DONE) {
+        op_bootstrap_failed(w, n);
+        return;
+    }
+    tether_keep(w, n, c);
+    a->op.stage = STAGE_ARM;
+    op_arm(w, n);
+}
+
+static void initdb_done(struct world *w, struct node *n)
+{
+    if (n->pg.dir_there) {
+        check_fail(w, "S8", "initdb on %s finds a cluster in the data directory", node_name(n->id));
+        return;
+    }
+    n->pg.dir_there = n->pg.marker = n->agent.bootstrap_incomplete = true;
+    n->pg.way = (uint16_t)w->n_timelines;
+    w->timelines[w->n_timelines++] = (struct timeline){.number = 1};
+    n->pg.lsn = 1000000;
+    n->pg.control = PG_CONTROL_SHUT_DOWN;
+    n->agent.op.stage = STAGE_LEADER;
+    tether_acquire(w, n);
+}
+
+void op_bootstrap_done(struct world *w, struct node *n)
+{
+    if (n->agent.op.stage == STAGE_INITDB) {
+        initdb_done(w, n);
+    } else if (n->agent.op.stage == STAGE_ROLES) {
+        n->agent.op.stage = STAGE_PUBLISH;
+        (void)initialize(w, n, true, false, n->agent.initialize_revision);
+    }
+}
+
+void op_bootstrap_armed(struct world *w, struct node *n, bool armed)
+{
+    struct agent *a = &n->agent;
+
+    if (!armed || !pg_start(w, n, true)) {
+        op_bootstrap_failed(w, n);
+        return;
+    }
+    a->op.stage = STAGE_START;
+    a->server_up = true;
+    a->pg_started_at_us = local_us(w, n);
+    a->was_standby_started = false;
+    n->pg.follows = a->follows = NOBODY;
+    op_timer(w, n, PROBE_AGAIN_US);
+}
+
+void op_bootstrap_pg_changed(struct world *w, struct node *n)
+{
+    if (n->agent.op.stage != STAGE_START)
+        return;
+    if (!n->agent.pg.valid) {
+        op_timer(w, n, PROBE_AGAIN_US);
+        return;
+    }
+    n->agent.op.stage = STAGE_ROLES;
+    op_in(w, n, rng_between(&w->rng, RNG_PG, 50 * MS, 300 * MS), 0);
+}
+
+void op_abandon_bootstrap(struct world *w, struct node *n, const struct ha_decision *d)
+{
+    const struct agent *a = &n->agent;
+    const struct text_key *key = a->cluster_known ? &a->cluster.initialize : NULL;
+
+    if (key && key->exists && !cluster_sysid_is_valid(key->text))
+        (void)initialize(w, n, false, true, key->revision);
+    op_fill(w, n, d);
+}

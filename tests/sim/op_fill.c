@@ -1,0 +1,243 @@
+/*
+ * What changes the content of a data directory, and the questions to the peers; as src/agent/op_fill.c and op_peers.c.
+ * The comparison with the leader is ideal: it knows the identity of timelines, not only their numbers.
+ */
+#include <stdio.h>
+#include "sim.h"
+
+enum { CLONE_AGAIN_US = 5000000, CHECK_AGAIN_US = 1000000, PEER_TIMEOUT_MAX_US = 2000000 };
+enum { STAGE_STOP = 1, STAGE_RUN };
+
+/* The node to copy from, rewind to or compare with; NULL if it cannot be reached as a running server. */
+static struct node *source(struct world *w, struct node *n)
+{
+    int from = node_of_name(n->agent.op.target);
+    struct node *s = from == NOBODY ? NULL : &w->nodes[from];
+
+    if (!s || !s->up || s->pg.phase != PG_PRIMARY || w->cut[n->id][from] || w->cut[from][n->id])
+        return NULL;
+    return s->pg.hung_until_us > w->now_us ? NULL : s;
+}
+
+static void set_aside(struct world *w, struct node *n)
+{
+    struct agent *a = &n->agent;
+
+    if (pg_alive(n)) {
+        check_fail(w, "S8", "the data directory of %s is set aside below a running server", node_name(n->id));
+        return;
+    }
+    n->pg.aside++;
+    n->pg.dir_there = n->pg.marker = n->pg.half_copy = n->pg.half_rewound = false;
+    n->pg.copy_note = n->pg.rewind_note = false;
+    TRACE(w, n->id, "the data directory is set aside");
+    a->bootstrap_incomplete = a->copy_incomplete = a->rewind_incomplete = false;
+    a->memory.divergence = DIVERGENCE_UNKNOWN;
+    a->memory.rewind_failed = false;
+    op_end(w, n);
+    a->control = (struct local_pg){0};
+    gather_control(w, n);
+}
+
+static void run_rewind(struct world *w, struct node *n)
+{
+    n->agent.op.stage = STAGE_RUN;
+    n->pg.rewind_note = true;
+    if (source(w, n)) {
+        n->pg.half_rewound = true;
+        n->agent.rewind_incomplete = true;
+    }
+    op_in(w, n, rng_between(&w->rng, RNG_PG, 200 * MS, 3 * SEC), rng_chance(&w->rng, RNG_PG, 30));
+}
+
+void op_rewind_server_exited(struct world *w, struct node *n)
+{
+    if (n->agent.op.stage == STAGE_STOP)
+        run_rewind(w, n);
+}
+
+void op_fill(struct world *w, struct node *n, const struct ha_decision *d)
+{
+    if (d->action == HA_CLONE) {
+        op_begin(w, n, OP_CLONE, d);
+        n->pg.copy_note = true;
+        if (n->pg.dir_there || n->pg.half_copy) {
+            op_in(w, n, MS, 1); /* it finds the directory in use */
+            return;
+        }
+        n->pg.half_copy = true;
+        op_in(w, n, rng_between(&w->rng, RNG_PG, 500 * MS, 6 * SEC), 0);
+    } else if (d->action == HA_CHECK_REWIND) {
+        op_begin(w, n, OP_CHECK_REWIND, d);
+        op_in(w, n, rng_between(&w->rng, RNG_PG, 10 * MS, 200 * MS), 0);
+    } else if (d->action == HA_REWIND) {
+        op_begin(w, n, OP_REWIND, d);
+        n->agent.op.stage = STAGE_STOP;
+        if (n->agent.server_up)
+            pg_stop(w, n, true);
+        else
+            run_rewind(w, n);
+    } else {
+        op_begin(w, n, OP_SET_ASIDE, d);
+        set_aside(w, n);
+    }
+}
+
+static void become_copy(struct node *n, const struct node *from)
+{
+    n->pg.way = from->pg.way;
+    n->pg.lsn = from->pg.lsn;
+    n->pg.control = PG_CONTROL_IN_ARCHIVE_RECOVERY;
+}
+
+static void cloned(struct world *w, struct node *n, const struct node *from)
+{
+    struct agent *a = &n->agent;
+
+    if (from && n->pg.dir_there) {
+        check_fail(w, "S8", "a copy overwrites the data directory of %s", node_name(n->id));
+        return;
+    }
+    n->pg.copy_note = n->pg.half_copy = a->copy_incomplete = false;
+    if (from) {
+        n->pg.dir_there = true;
+        become_copy(n, from);
+        TRACE(w, n->id, "is a copy of %s now", node_name(from->id));
+        a->memory.divergence = DIVERGENCE_NONE;
+        (void)snprintf(a->memory.divergence_from, sizeof(a->memory.divergence_from), "%s", a->cluster.leader.name);
+        a->memory.rewind_failed = false;
+    } else {
+        a->memory.retry_clone_at_us = local_us(w, n) + CLONE_AGAIN_US;
+        agent_wake_at(w, n, a->memory.retry_clone_at_us);
+    }
+    n->agent.control = (struct local_pg){0};
+    op_end(w, n);
+    gather_control(w, n);
+}
+
+static void compared(struct world *w, struct node *n, const struct node *from)
+{
+    struct memory *m = &n->agent.memory;
+
+    if (!from) {
+        m->retry_check_at_us = local_us(w, n) + CHECK_AGAIN_US;
+        agent_wake_at(w, n, m->retry_check_at_us);
+    } else {
+        m->divergence = pg_is_behind(w, n->pg.way, n->pg.lsn, &from->pg) ? DIVERGENCE_NONE : DIVERGENCE_FOUND;
+    }
+    (void)snprintf(m->divergence_from, sizeof(m->divergence_from), "%s", n->agent.op.target);
+    m->not_streaming_since_us = 0;
+    op_end(w, n);
+}
+
+static void rewound(struct world *w, struct node *n, const struct node *from, bool good)
+{
+    struct agent *a = &n->agent;
+
+    if (pg_alive(n)) {
+        check_fail(w, "S8", "pg_rewind runs on %s below a running server", node_name(n->id));
+        return;
+    }
+    if (from) {
+        become_copy(n, from);
+        TRACE(w, n->id, "is rewound to %s", node_name(from->id));
+        a->memory.divergence = DIVERGENCE_NONE;
+        a->rewind_incomplete = n->pg.half_rewound = n->pg.rewind_note = false;
+    } else if (good && !n->pg.half_rewound) {
+        a->memory.retry_check_at_us = local_us(w, n) + CHECK_AGAIN_US;
+    } else {
+        a->memory.rewind_failed = true;
+    }
+    n->agent.control = (struct local_pg){0};
+    op_end(w, n);
+    gather_control(w, n);
+}
+
+void op_fill_done(struct world *w, struct node *n, bool good)
+{
+    const struct node *from = good ? source(w, n) : NULL;
+
+    if (n->agent.op.kind == OP_CLONE)
+        cloned(w, n, from);
+    else if (n->agent.op.kind == OP_CHECK_REWIND)
+        compared(w, n, from);
+    else if (n->agent.op.kind == OP_REWIND)
+        rewound(w, n, from, good);
+}
+
+/* --- peers ----------------------------------------------------------------------------------------------------------
+ */
+
+void op_ask_peers(struct world *w, struct node *n)
+{
+    struct agent *a = &n->agent;
+    uint64_t timeout_us = w->policy.ttl_us / 5;
+
+    op_begin(w, n, OP_ASK_PEERS, NULL);
+    a->n_peers = a->peers_waiting = 0;
+    for (size_t i = 0; i < a->cluster.n_members; i++) {
+        int id = node_of_name(a->cluster.members[i].name);
+        struct node *peer = &w->nodes[id];
+        struct peer *p = &a->peers[a->n_peers];
+
+        if (id == n->id)
+            continue;
+        *p = (struct peer){.failover_priority = 1};
+        (void)snprintf(p->name, sizeof(p->name), "%s", node_name(id));
+        a->peers_waiting++;
+        if (peer->agent.alive && link_open(w, n->id, id))
+            push_in(w, peer, EV_AGENT_PEER_ASKS, message_delay_us(w), peer->agent.gen,
+                    (uint64_t)n->id << 8 | a->n_peers, (uint64_t)n->agent.gen << 32 | a->op.gen);
+        a->n_peers++;
+    }
+    if (a->peers_waiting == 0) {
+        a->peers_asked_at_us = a->op.since_us;
+        op_end(w, n);
+        return;
+    }
+    op_timer(w, n, timeout_us > PEER_TIMEOUT_MAX_US ? PEER_TIMEOUT_MAX_US : timeout_us);
+}
+
+/* A peer says what its last probe found. */
+static void answer_peer(struct world *w, struct node *n, const struct event *e)
+{
+    const struct agent *a = &n->agent;
+    struct node *asker = &w->nodes[e->a >> 8];
+    uint64_t facts = (e->a & 255) | (a->pg.valid ? 256U : 0U) | (a->pg.valid && !a->pg.in_recovery ? 512U : 0U) |
+                     (uint64_t)a->pg.timeline << 16;
+
+    if (!link_open(w, n->id, asker->id) || asker->agent.gen != (uint32_t)(e->b >> 32))
+        return;
+    queue_push(&w->queue, (struct event){.at_us = w->now_us + message_delay_us(w),
+                                         .planned_us = a->pg.lsn,
+                                         .kind = EV_AGENT_PEER_ANSWERS,
+                                         .node = asker->id,
+                                         .gen = asker->agent.gen,
+                                         .a = facts,
+                                         .b = (uint32_t)e->b});
+}
+
+/* With e NULL the time is up for those who have not answered. */
+void op_peer_answered(struct world *w, struct node *n, const struct event *e)
+{
+    struct agent *a = &n->agent;
+    struct peer *p;
+
+    if (e && e->kind == EV_AGENT_PEER_ASKS) {
+        answer_peer(w, n, e);
+        return;
+    }
+    if (a->op.kind != OP_ASK_PEERS || (e && e->b != a->op.gen))
+        return;
+    if (e) {
+        p = &a->peers[e->a & 255];
+        p->answered = true;
+        p->is_primary = e->a & 512;
+        p->lsn = e->a & 256 && !p->is_primary ? e->planned_us : 0;
+        p->timeline = (uint32_t)(e->a >> 16);
+        if (--a->peers_waiting)
+            return;
+    }
+    a->peers_asked_at_us = a->op.since_us;
+    op_end(w, n);
+}

@@ -1,0 +1,226 @@
+/*
+ * PostgreSQL of a node, and its data directory. WAL is a number on a "way": the identity of one timeline, so that two
+ * timelines of the same number are told apart. What matters: which process can still commit, how long a stop takes, and
+ * who has diverged from whom.
+ */
+#include <assert.h>
+#include "sim.h"
+
+enum { BYTES_PER_MS = 10 };
+
+bool pg_alive(const struct node *n)
+{
+    return n->pg.phase != PG_DOWN || n->pg.orphan;
+}
+
+bool pg_can_commit(const struct node *n)
+{
+    return n->up && (n->pg.phase == PG_PRIMARY || n->pg.orphan);
+}
+
+/* --- WAL ------------------------------------------------------------------------------------------------------------
+ */
+
+bool pg_is_behind(const struct world *w, uint16_t way, uint64_t lsn, const struct pg *leader)
+{
+    uint16_t at = leader->way;
+    uint64_t end_lsn = leader->lsn;
+
+    for (;;) {
+        if (at == way)
+            return lsn <= end_lsn;
+        if (at == 0)
+            return false;
+        if (w->timelines[at].switch_lsn < end_lsn)
+            end_lsn = w->timelines[at].switch_lsn;
+        at = w->timelines[at].parent;
+    }
+}
+
+bool pg_streams(const struct world *w, const struct node *n)
+{
+    const struct node *from;
+
+    if (!n->up || n->pg.phase != PG_STANDBY || n->pg.follows == NOBODY || n->pg.hung_until_us > w->now_us)
+        return false;
+    from = &w->nodes[n->pg.follows];
+    return from->up && from->pg.phase == PG_PRIMARY && from->pg.hung_until_us <= w->now_us &&
+           !w->cut[n->id][from->id] && !w->cut[from->id][n->id] && pg_is_behind(w, n->pg.way, n->pg.lsn, &from->pg);
+}
+
+void pg_flow(struct world *w)
+{
+    for (int i = 0; i < NODES; i++) {
+        struct node *n = &w->nodes[i];
+
+        if (pg_can_commit(n) && n->pg.hung_until_us <= w->now_us)
+            n->pg.lsn += (w->now_us - n->pg.lsn_at_us) / MS * BYTES_PER_MS;
+        else if (!pg_can_commit(n))
+            n->pg.lsn_at_us = w->now_us;
+        n->pg.lsn_at_us += (w->now_us - n->pg.lsn_at_us) / MS * MS;
+    }
+    for (int i = 0; i < NODES; i++) {
+        struct node *n = &w->nodes[i];
+        const struct pg *from;
+        uint64_t lag_bytes;
+
+        if (!pg_streams(w, n))
+            continue;
+        from = &w->nodes[n->pg.follows].pg;
+        lag_bytes = (uint64_t)(n->id * 3);
+        if (from->lsn > n->pg.lsn + lag_bytes)
+            n->pg.lsn = from->lsn - lag_bytes;
+        if (n->pg.lsn >= w->timelines[from->way].switch_lsn)
+            n->pg.way = from->way;
+    }
+}
+
+/* --- life -----------------------------------------------------------------------------------------------------------
+ */
+
+static void tell_agent(struct world *w, struct node *n)
+{
+    if (n->agent.alive)
+        push_in(w, n, EV_AGENT_SERVER_EXIT, rng_between(&w->rng, RNG_PROCESS, 100, 2 * MS), n->agent.gen, n->pg.gen, 0);
+}
+
+static void server_ends(struct world *w, struct node *n)
+{
+    if (n->pg.phase == PG_DOWN)
+        return;
+    n->pg.phase = PG_DOWN;
+    n->pg.stopping = n->pg.killed = false;
+    tell_agent(w, n);
+    n->pg.gen++;
+}
+
+bool pg_start(struct world *w, struct node *n, bool as_primary)
+{
+    struct pg *p = &n->pg;
+    uint64_t in_us = rng_between(&w->rng, RNG_PG, 50 * MS, 600 * MS);
+
+    if (!p->dir_there || p->phase != PG_DOWN)
+        return false;
+    p->gen++;
+    p->phase = PG_STARTING;
+    p->as_primary = as_primary;
+    p->killed = p->stopping = p->cannot_die = false;
+    if (rng_chance(&w->rng, RNG_PG, 3))
+        in_us += rng_between(&w->rng, RNG_PG, 0, 6 * SEC);
+    /* Shared memory of an old backend, a port that is taken, a bad setting: some starts fail. */
+    if (p->orphan || p->half_rewound || (!w->healed && rng_chance(&w->rng, RNG_PG, 2)))
+        push_in(w, n, EV_PG_STOPPED, in_us, p->gen, 0, 0);
+    else
+        push_in(w, n, EV_PG_STARTED, in_us, p->gen, 0, 0);
+    TRACE(w, n->id, "PostgreSQL is started as a %s", as_primary ? "primary" : "standby");
+    return true;
+}
+
+void pg_promote(struct world *w, struct node *n)
+{
+    if (n->pg.phase != PG_STANDBY)
+        return;
+    n->pg.phase = PG_PROMOTING;
+    push_in(w, n, EV_PG_PROMOTED, rng_between(&w->rng, RNG_PG, 20 * MS, 500 * MS), n->pg.gen, 0, 0);
+}
+
+void pg_stop(struct world *w, struct node *n, bool fast)
+{
+    /* Without a watchdog the promise is only as good as the stop: it is bounded there (README). */
+    bool bounded = w->watchdog_mode == WATCHDOG_MODE_OFF || w->healed;
+    uint64_t in_us = rng_between(&w->rng, RNG_PG, 10 * MS, fast ? 900 * MS : 200 * MS);
+
+    if (n->pg.phase == PG_DOWN)
+        return;
+    if (fast && n->pg.phase == PG_PRIMARY && rng_chance(&w->rng, RNG_PG, 10))
+        return; /* a walsender or the archiver holds it up for ever */
+    if (!fast && !bounded && rng_chance(&w->rng, RNG_PG, 15))
+        in_us += rng_between(&w->rng, RNG_PG, 0, 10 * SEC);
+    n->pg.stopping = fast;
+    push_in(w, n, EV_PG_STOPPED, in_us, n->pg.gen, fast, 0);
+}
+
+void pg_kill(struct world *w, struct node *n)
+{
+    bool bounded = w->watchdog_mode == WATCHDOG_MODE_OFF || w->healed;
+
+    if (!pg_alive(n) || n->pg.killed || n->pg.cannot_die)
+        return;
+    n->pg.killed = true;
+    if (!bounded && rng_chance(&w->rng, RNG_PG, 5)) {
+        n->pg.cannot_die = true;
+        TRACE(w, n->id, "PostgreSQL is in disk sleep and does not die");
+        return;
+    }
+    push_in(w, n, EV_PG_KILLED, rng_between(&w->rng, RNG_PG, 2 * MS, bounded ? 400 * MS : 1500 * MS), n->pg.gen, 0, 0);
+}
+
+void pg_postmaster_crash(struct world *w, struct node *n)
+{
+    bool was_primary = n->pg.phase == PG_PRIMARY;
+
+    if (n->pg.phase == PG_DOWN)
+        return;
+    TRACE(w, n->id, "the postmaster is killed");
+    server_ends(w, n);
+    if (was_primary && rng_chance(&w->rng, RNG_PG, 60)) {
+        n->pg.orphan = true;
+        TRACE(w, n->id, "a busy backend outlives it");
+        push_in(w, n, EV_PG_ORPHAN_ENDS, rng_between(&w->rng, RNG_PG, 10 * MS, 15 * SEC), n->pg.gen, 0, 0);
+    }
+}
+
+void pg_power_off(struct world *w, struct node *n)
+{
+    (void)w;
+    n->pg.phase = PG_DOWN;
+    n->pg.orphan = n->pg.killed = n->pg.cannot_die = n->pg.stopping = false;
+    n->pg.hung_until_us = 0;
+    n->pg.gen++;
+}
+
+static void started(struct world *w, struct node *n)
+{
+    struct pg *p = &n->pg;
+
+    p->phase = p->as_primary ? PG_PRIMARY : PG_STANDBY;
+    p->control = p->as_primary ? PG_CONTROL_IN_PRODUCTION : PG_CONTROL_IN_ARCHIVE_RECOVERY;
+    TRACE(w, n->id, "PostgreSQL is a %s on timeline %u at %llu", p->as_primary ? "primary" : "standby",
+          w->timelines[p->way].number, (unsigned long long)p->lsn);
+}
+
+static void promoted(struct world *w, struct node *n)
+{
+    struct timeline *t = &w->timelines[w->n_timelines];
+
+    assert(w->n_timelines < TIMELINES_MAX);
+    *t = (struct timeline){.number = w->timelines[n->pg.way].number + 1, .parent = n->pg.way, .switch_lsn = n->pg.lsn};
+    n->pg.way = (uint16_t)w->n_timelines++;
+    n->pg.phase = PG_PRIMARY;
+    n->pg.control = PG_CONTROL_IN_PRODUCTION;
+    TRACE(w, n->id, "PostgreSQL is promoted to timeline %u at %llu", t->number, (unsigned long long)n->pg.lsn);
+}
+
+void pg_event(struct world *w, struct node *n, const struct event *e)
+{
+    struct pg *p = &n->pg;
+
+    if (e->kind == EV_PG_ORPHAN_ENDS && p->orphan && !p->cannot_die)
+        p->orphan = false;
+    if (e->gen != p->gen || p->cannot_die)
+        return;
+    if (e->kind == EV_PG_STARTED && p->phase == PG_STARTING)
+        started(w, n);
+    else if (e->kind == EV_PG_PROMOTED && p->phase == PG_PROMOTING)
+        promoted(w, n);
+    else if (e->kind == EV_PG_STOPPED && p->phase != PG_DOWN) {
+        if (e->a)
+            p->control = p->phase == PG_PRIMARY ? PG_CONTROL_SHUT_DOWN : PG_CONTROL_SHUT_DOWN_IN_RECOVERY;
+        TRACE(w, n->id, "PostgreSQL has stopped");
+        server_ends(w, n);
+    } else if (e->kind == EV_PG_KILLED) {
+        TRACE(w, n->id, "PostgreSQL is dead");
+        p->orphan = p->killed = false;
+        server_ends(w, n);
+    }
+}

@@ -1,0 +1,466 @@
+/*
+ * The deterministic simulator: clusters of three nodes in virtual time, with the decision core (ha/), the keeper's
+ * lease (fence/lease.h) and its watchdog driver (fence/watchdog.h) as the product has them, and models of everything
+ * else: clocks, agent, keeper, store, network, PostgreSQL, the watchdog device.
+ *
+ * One seed is one history: nothing reads a clock or the address of anything. `now_us` is real time; a node's own clock
+ * (local_us) has an offset and a rate of its own, and what the product is shown is only ever that. After each event
+ * check.c looks for two primaries and for broken rules S1 to S9.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "fence/lease.h"
+#include "fence/watchdog.h"
+#include "ha/ha.h"
+
+enum { NODES = 3, QUEUE_MAX = 2048, CALLS_MAX = 512, TIMELINES_MAX = 256, LEASES_MAX = 64, TRACE_LINES = 60 };
+enum { NOBODY = -1, STORE = NODES /* as an end of a link */ };
+
+#define MS UINT64_C(1000)
+#define SEC UINT64_C(1000000)
+#define NEVER UINT64_MAX
+
+/* --- what may be broken on purpose ----------------------------------------------------------------------------------
+ */
+
+enum mutant {
+    MUTANT_NONE,
+    MUTANT_DEADLINE_FROM_ANSWER,
+    MUTANT_UNKNOWN_IS_CONFIRMATION,
+    MUTANT_RELEASE_BEFORE_PROOF,
+    MUTANT_PROMOTE_WITHOUT_ARM,
+    MUTANT_THAWED_ACTS,
+    MUTANT_PET_ALWAYS,
+    MUTANT_RETAKE_BY_NAME,
+    MUTANT_FORGET_ON_RESTART,
+    MUTANT_POSTMASTER_IS_PRIMARY,
+    MUTANT_FENCE_IGNORES_R,
+    MUTANTS,
+};
+extern const char *const mutant_names[MUTANTS];
+
+/* --- chance (rng.c) -------------------------------------------------------------------------------------------------
+ */
+
+/* One stream per concern: a change in one model does not shuffle all the others. */
+enum stream { RNG_SETUP, RNG_FAULT, RNG_NET, RNG_STORE, RNG_PG, RNG_PROCESS, RNG_STREAMS };
+
+struct rng {
+    uint64_t state[RNG_STREAMS];
+};
+
+void rng_init(struct rng *r, uint64_t seed);
+uint64_t rng_next(struct rng *r, enum stream s);
+uint64_t rng_between(struct rng *r, enum stream s, uint64_t from, uint64_t to); /* both included */
+bool rng_chance(struct rng *r, enum stream s, unsigned percent);
+
+/* --- events (queue.c) -----------------------------------------------------------------------------------------------
+ */
+
+enum event_kind {
+    /* to an agent: dropped when it is dead, delayed while it is frozen */
+    EV_AGENT_TICK,
+    EV_AGENT_RENEW,
+    EV_AGENT_DECIDE,
+    EV_AGENT_OP_TIMER,
+    EV_AGENT_OP_DONE,
+    EV_AGENT_PROBED,
+    EV_AGENT_CONTROL,
+    EV_AGENT_PEER_ASKS,
+    EV_AGENT_PEER_ANSWERS,
+    EV_AGENT_SERVER_EXIT,
+    EV_AGENT_KEEPER_ANSWERS,
+    EV_AGENT_KEEPER_GONE,
+    EV_AGENT_STORE_ANSWERS,
+    EV_AGENT_STORE_TIMEOUT,
+    EV_AGENT_WATCH,
+    /* to a keeper: likewise */
+    EV_KEEPER_TURN,
+    EV_KEEPER_ASKED,
+    EV_KEEPER_AGENT_EXIT,
+    /* to a host */
+    EV_KEEPER_START,
+    EV_AGENT_DIES,
+    EV_HOST_BOOT,
+    EV_WATCHDOG_RESET,
+    EV_PG_STARTED,
+    EV_PG_PROMOTED,
+    EV_PG_STOPPED,
+    EV_PG_KILLED,
+    EV_PG_ORPHAN_ENDS,
+    /* to the store and the world */
+    EV_STORE_ASKED,
+    EV_STORE_LEASE_CHECK,
+    EV_STORE_BACK,
+    EV_FAULT,
+    EV_LINK_HEALS,
+    EV_NET_HEALS,
+    EV_HEAL_ALL,
+    EV_LOOK,
+};
+
+struct event {
+    uint64_t at_us;
+    uint64_t planned_us; /* local clock: when it should have come, had its process not been frozen */
+    uint64_t a, b;
+    uint32_t tie, gen;
+    uint8_t kind, node;
+    uint16_t slot;
+};
+
+struct queue {
+    struct event heap[QUEUE_MAX];
+    size_t n;
+    uint32_t next_tie;
+};
+
+void queue_push(struct queue *q, struct event e); /* tie 0: after what was pushed before for the same instant */
+bool queue_pop(struct queue *q, struct event *ret);
+
+/* --- the store (store.c) --------------------------------------------------------------------------------------------
+ */
+
+enum call_kind { CALL_READ, CALL_ACQUIRE, CALL_RENEW, CALL_RELEASE, CALL_REVOKE, CALL_TOUCH, CALL_INITIALIZE };
+enum outcome { OUTCOME_UNKNOWN, OUTCOME_DONE, OUTCOME_REFUSED };
+
+struct stored_member {
+    bool exists;
+    enum pg_state state;
+    enum pg_role role;
+    uint64_t lsn;
+    uint32_t timeline;
+    bool streaming;
+    uint64_t expires_us; /* the store's clock */
+};
+
+struct stored {
+    uint64_t revision;
+    int leader; /* NOBODY, or the node whose name it holds */
+    uint64_t leader_session, leader_revision;
+    bool initialize_exists;
+    bool initialize_empty;
+    uint64_t initialize_revision;
+    uint64_t status_lsn;
+    struct stored_member members[NODES];
+};
+
+/* One call of a client; lives until its last event has come. */
+struct call {
+    enum call_kind kind;
+    uint8_t node, refs, stage;
+    bool answered; /* the client has its outcome */
+    bool lease_is_in;
+    enum outcome outcome;
+    uint32_t agent_gen;
+    uint64_t session, revision, ttl_us, granted_us;
+    uint64_t sent_at_us, deadline_us; /* local clock of the client */
+    struct stored_member member;
+    uint64_t status_lsn;
+    bool sysid; /* INITIALIZE: write the system identifier instead of an empty mark; or delete */
+    bool delete;
+    struct stored view; /* READ */
+};
+
+struct store_lease {
+    uint64_t id, expires_us, ttl_us;
+};
+
+struct store {
+    bool down;
+    int ppm;
+    struct stored data;
+    struct store_lease leases[LEASES_MAX];
+    struct call calls[CALLS_MAX];
+};
+
+/* --- a node ---------------------------------------------------------------------------------------------------------
+ */
+
+enum pg_phase { PG_DOWN, PG_STARTING, PG_STANDBY, PG_PROMOTING, PG_PRIMARY };
+
+struct pg {
+    bool dir_there, marker;      /* the data directory holds a cluster; its bootstrap has not finished */
+    bool half_copy;              /* it holds a part of a copy */
+    bool half_rewound;           /* pg_rewind was at work and has not finished */
+    bool copy_note, rewind_note; /* the markers beside it */
+    enum pg_control_state control;
+    unsigned aside; /* directories set aside */
+    uint16_t way;   /* identity of the timeline its WAL is on: an index into world.timelines */
+    uint64_t lsn, lsn_at_us;
+    enum pg_phase phase; /* of the running postmaster */
+    bool orphan;         /* a backend of a dead postmaster of a primary goes on committing */
+    bool as_primary;     /* how it was started */
+    bool killed;         /* SIGKILL was sent */
+    bool cannot_die;     /* disk sleep: kills are never proven */
+    bool stopping;
+    int follows;
+    uint32_t gen;
+    uint64_t hung_until_us;
+};
+
+struct agent_op {
+    enum op_kind kind;
+    uint64_t since_us;
+    enum ha_urgency urgency;
+    bool release;
+    char target[MEMBER_NAME_SIZE];
+    unsigned stage;
+    bool waits_armed, waits_dead, waits_key;
+    uint32_t gen;
+};
+
+struct probe {
+    bool valid, in_recovery, streaming;
+    uint64_t answered_at_us, failing_since_us, lsn;
+    uint32_t timeline;
+};
+
+struct keeper_said {
+    enum keeper_state state;
+    enum keeper_result result;
+    enum keeper_watchdog watchdog;
+    uint64_t lease_id, deadline_us, fence_at_us;
+};
+
+enum ask_for { ASK_NOTHING, ASK_ARM, ASK_DEATH, ASK_STATUS };
+
+struct agent {
+    bool alive, started, connected, stopping;
+    uint64_t thaw_at_us, freeze_at_us; /* real time; thaw_at 0 = not frozen */
+    uint64_t stood_still_until_us;     /* local clock: truth about its last long freeze, for check.c */
+    uint32_t gen, tick_gen, renew_gen, probe_gen, op_timer_gen;
+    uint64_t tick_at_us;
+    uint64_t frozen_at_us;
+    bool decide_planned;
+    bool server_up; /* as far as it knows */
+    unsigned asked; /* questions to the keeper without an answer */
+    struct keeper_said last;
+
+    struct cluster cluster;
+    struct member members[NODES];
+    bool cluster_known, store_failed, store_busy, store_again;
+    struct probe pg;
+    bool probe_busy, control_busy;
+    struct local_pg control;
+    uint64_t control_at_us, pg_started_at_us;
+    bool was_standby_started;
+    int follows;
+    bool bootstrap_incomplete, copy_incomplete, rewind_incomplete;
+    struct peer peers[NODES];
+    size_t n_peers, peers_waiting;
+    uint64_t peers_asked_at_us;
+
+    struct leader_lease lease;
+    bool renewing, acquiring, keeper_refused;
+    struct memory memory;
+    struct agent_op op;
+    uint64_t initialize_revision;
+
+    bool member_busy;
+    uint32_t member_face;
+    uint64_t member_written_at_us;
+    size_t reason_len; /* of the last decision that was traced */
+    enum ha_action action;
+};
+
+struct will_model {
+    bool armed;
+    uint64_t lease_id, deadline_us, reset_us;
+};
+
+struct keeper {
+    bool alive, stopping, finished;
+    uint64_t thaw_at_us; /* real time; 0 = not frozen */
+    uint32_t gen, turn_gen;
+    struct lease lease;
+    struct watchdog watchdog;
+    uint64_t restart_agent_at_us, agent_backoff_us, agent_started_us;
+    uint64_t next_round_us, killing_since_us;
+    struct will_model will;      /* survives the keeper, not the host */
+    struct keeper_said said[64]; /* on their way to the agent */
+    unsigned n_said;
+};
+
+struct device {
+    bool ticks, magic;
+    uint64_t timeout_us, last_pet_us; /* local clock */
+    uint32_t gen;
+    bool planned;
+};
+
+struct node {
+    uint8_t id;
+    bool up;
+    uint32_t boot;
+    int ppm;
+    uint64_t base_real_us, base_local_us;
+    struct agent agent;
+    uint32_t agent_lives;
+    struct keeper keeper;
+    struct pg pg;
+    struct device device;
+    uint64_t service_back_us; /* the keeper is started again by its service manager then */
+    uint32_t sessions;
+    uint64_t truth_deadline_us; /* S1, kept by check.c: the only deadline that is true; local clock */
+    uint64_t truth_session;
+};
+
+struct timeline {
+    uint32_t number;
+    uint16_t parent;
+    uint64_t switch_lsn;
+};
+
+struct world {
+    uint64_t seed, now_us, end_us, steps;
+    enum mutant mutant;
+    struct rng rng;
+    struct queue queue;
+    struct store store;
+    struct node nodes[NODES];
+    struct timeline timelines[TIMELINES_MAX];
+    unsigned n_timelines;
+    bool cut[NODES + 1][NODES + 1]; /* cut[from][to]: messages are lost */
+    unsigned loss_percent;
+    uint64_t slow_us; /* added to the delay of messages */
+    struct policy policy;
+    enum watchdog_mode watchdog_mode;
+    unsigned reset_factor; /* the device resets only after so many times its timeout; the setting knows */
+    bool healed, done;
+    uint64_t heal_at_us;
+    const char *broken; /* the rule, NULL while all is well */
+    char detail[256];
+    bool tracing, verbose;
+    char trace[TRACE_LINES][240];
+    unsigned n_trace;
+};
+
+/* --- what the files offer each other --------------------------------------------------------------------------------
+ */
+
+/* host.c */
+uint64_t local_us(const struct world *w, const struct node *n);
+uint64_t real_of_local(const struct node *n, uint64_t at_us);
+void host_boot(struct world *w, struct node *n);
+void host_crash(struct world *w, struct node *n, const char *why);
+bool link_open(struct world *w, int from, int to); /* also rolls the dice for loss */
+uint64_t message_delay_us(struct world *w);
+const char *node_name(int node);
+int node_of_name(const char *name);
+void push_in(struct world *w, struct node *n, enum event_kind kind, uint64_t in_us, uint32_t gen, uint64_t a,
+             uint64_t b);
+extern const struct watchdog_ops device_ops;
+void device_enter(struct world *w, struct node *n); /* the driver reads the clock of this node from now on */
+void device_due(struct world *w, struct node *n);
+
+/* store.c */
+void store_init(struct world *w);
+struct call *store_call(struct world *w, struct node *n, enum call_kind kind, uint64_t budget_us);
+void store_send(struct world *w, struct call *c);
+void store_unref(struct call *c);
+void store_event(struct world *w, const struct event *e);
+uint64_t store_now_us(const struct world *w);
+
+/* pg.c */
+bool pg_start(struct world *w, struct node *n, bool as_primary);
+void pg_stop(struct world *w, struct node *n, bool fast);
+void pg_kill(struct world *w, struct node *n);
+void pg_promote(struct world *w, struct node *n);
+void pg_postmaster_crash(struct world *w, struct node *n);
+void pg_power_off(struct world *w, struct node *n);
+void pg_event(struct world *w, struct node *n, const struct event *e);
+void pg_flow(struct world *w);       /* brings all positions up to now */
+bool pg_alive(const struct node *n); /* any process is left */
+bool pg_can_commit(const struct node *n);
+bool pg_streams(const struct world *w, const struct node *n);
+bool pg_is_behind(const struct world *w, uint16_t way, uint64_t lsn, const struct pg *leader); /* no divergence */
+
+/* keeper.c */
+void keeper_boot(struct world *w, struct node *n);
+void keeper_die(struct world *w, struct node *n);
+void keeper_event(struct world *w, struct node *n, const struct event *e);
+void keeper_terminate(struct world *w, struct node *n); /* SIGTERM */
+bool keeper_ask_model(struct world *w, struct node *n, enum keeper_op op, enum ask_for what, uint64_t lease_id,
+                      uint64_t deadline_us);
+
+/* agent.c, gather.c, tether.c, op_*.c: as in src/agent */
+void agent_boot(struct world *w, struct node *n);
+void agent_die(struct world *w, struct node *n, int status); /* -1: by a signal */
+void agent_event(struct world *w, struct node *n, const struct event *e);
+void agent_wake(struct world *w, struct node *n);
+void agent_wake_at(struct world *w, struct node *n, uint64_t at_us);
+void agent_note_lateness(struct world *w, struct node *n, uint64_t planned_us);
+void agent_stop(struct world *w, struct node *n);
+void gather_store(struct world *w, struct node *n);
+void gather_pg(struct world *w, struct node *n);
+void gather_control(struct world *w, struct node *n);
+void gather_forget_pg(struct node *n);
+void gather_view(struct world *w, struct node *n, struct ha_view *ret);
+void gather_read(struct world *w, struct node *n, struct call *c);
+void gather_probed(struct world *w, struct node *n);
+void gather_controlled(struct world *w, struct node *n);
+void publish(struct world *w, struct node *n);
+void tether_acquire(struct world *w, struct node *n);
+void tether_answered(struct world *w, struct node *n, struct call *c);
+void tether_renew_due(struct world *w, struct node *n, uint64_t planned_us);
+void tether_keep(struct world *w, struct node *n, const struct call *c);
+void tether_release(struct world *w, struct node *n);
+void tether_adopt(struct world *w, struct node *n, const struct keeper_said *s);
+void tether_renew_soon(struct world *w, struct node *n);
+void act(struct world *w, struct node *n, const struct ha_decision *d);
+void op_run(struct world *w, struct node *n); /* start, follow, acquire, promote */
+void op_begin(struct world *w, struct node *n, enum op_kind kind, const struct ha_decision *d);
+void op_end(struct world *w, struct node *n);
+void op_timer_off(struct node *n);
+void op_timer(struct world *w, struct node *n, uint64_t in_us);
+void op_timer_due(struct world *w, struct node *n);
+void op_done(struct world *w, struct node *n, const struct event *e);
+void op_in(struct world *w, struct node *n, uint64_t in_us, uint64_t result);
+void op_keeper_answered(struct world *w, struct node *n, enum ask_for what, const struct keeper_said *s);
+void op_server_exited(struct world *w, struct node *n);
+void op_pg_changed(struct world *w, struct node *n);
+void op_demote(struct world *w, struct node *n, const struct ha_decision *d);
+void op_demote_server_exited(struct world *w, struct node *n);
+void op_demote_timer(struct world *w, struct node *n);
+void op_demote_proven(struct world *w, struct node *n);
+void op_demote_released(struct world *w, struct node *n);
+void op_prove_dead(struct world *w, struct node *n);
+void op_arm(struct world *w, struct node *n);
+void op_bootstrap(struct world *w, struct node *n, const struct ha_decision *d);
+void op_bootstrap_armed(struct world *w, struct node *n, bool armed);
+void op_bootstrap_answered(struct world *w, struct node *n, struct call *c);
+void op_bootstrap_done(struct world *w, struct node *n);
+void op_bootstrap_pg_changed(struct world *w, struct node *n);
+void op_bootstrap_failed(struct world *w, struct node *n);
+void op_ask_peers(struct world *w, struct node *n);
+void op_peer_answered(struct world *w, struct node *n, const struct event *e);
+void op_fill(struct world *w, struct node *n, const struct ha_decision *d); /* clone, compare, rewind, set aside */
+void op_fill_done(struct world *w, struct node *n, bool good);
+void op_rewind_server_exited(struct world *w, struct node *n);
+void op_abandon_bootstrap(struct world *w, struct node *n, const struct ha_decision *d);
+
+/* faults.c */
+void faults_plan(struct world *w);
+void faults_event(struct world *w, const struct event *e);
+
+/* check.c */
+void check_before(struct world *w); /* time has passed, nothing else has happened yet */
+void check_after(struct world *w);
+bool check_liveness(const struct world *w);
+void check_confirmed(struct world *w, struct node *n, const struct call *c);
+void check_pet(struct world *w, struct node *n);
+void check_deletion(struct world *w, int node, uint64_t session);
+void check_acts(struct world *w, struct node *n, const struct ha_decision *d);
+void check_fail(struct world *w, const char *rule, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* world.c */
+void world_run(struct world *w, uint64_t seed, uint64_t seconds, enum mutant mutant);
+void world_print_trace(const struct world *w);
+void trace_line(struct world *w, int node, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+#define TRACE(w, node, ...)                                                                                            \
+    do {                                                                                                               \
+        if ((w)->tracing)                                                                                              \
+            trace_line(w, node, __VA_ARGS__);                                                                          \
+    } while (0)

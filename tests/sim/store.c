@@ -1,0 +1,325 @@
+/*
+ * The store: a linearizable map with leases that end by its own clock. A request or an answer may be late or lost, a
+ * request may come twice; what the client does not hear in time is UNKNOWN to it, and may be executed all the same.
+ * Acquire and renew are two requests each, as the product sends them (grant + create-if-absent, keepalive + check).
+ */
+#include <assert.h>
+#include <string.h>
+#include "sim.h"
+
+void store_init(struct world *w)
+{
+    w->store.ppm = (int)rng_between(&w->rng, RNG_SETUP, 0, 1000) - 500;
+    w->store.data.leader = NOBODY;
+    w->store.data.revision = 1;
+}
+
+uint64_t store_now_us(const struct world *w)
+{
+    return w->now_us + (uint64_t)((int64_t)w->now_us * w->store.ppm / 1000000);
+}
+
+/* --- the client's side ----------------------------------------------------------------------------------------------
+ */
+
+struct call *store_call(struct world *w, struct node *n, enum call_kind kind, uint64_t budget_us)
+{
+    struct call *c = w->store.calls;
+
+    while (c < w->store.calls + CALLS_MAX && c->refs)
+        c++;
+    if (c == w->store.calls + CALLS_MAX) {
+        check_fail(w, "calm", "the agents ask the store in circles");
+        c--;
+    }
+    memset(c, 0, offsetof(struct call, view));
+    c->kind = kind;
+    c->node = n->id;
+    c->refs = 1;
+    c->agent_gen = n->agent.gen;
+    c->sent_at_us = local_us(w, n);
+    c->deadline_us = c->sent_at_us + budget_us;
+    queue_push(&w->queue, (struct event){.at_us = real_of_local(n, c->deadline_us),
+                                         .planned_us = c->deadline_us,
+                                         .kind = EV_AGENT_STORE_TIMEOUT,
+                                         .node = n->id,
+                                         .gen = n->agent.gen,
+                                         .slot = (uint16_t)(c - w->store.calls)});
+    return c;
+}
+
+void store_unref(struct call *c)
+{
+    c->refs--;
+}
+
+static void push_request(struct world *w, struct call *c, uint64_t in_us)
+{
+    c->refs++;
+    queue_push(&w->queue, (struct event){.at_us = w->now_us + in_us,
+                                         .kind = EV_STORE_ASKED,
+                                         .node = c->node,
+                                         .a = c->stage,
+                                         .slot = (uint16_t)(c - w->store.calls)});
+}
+
+void store_send(struct world *w, struct call *c)
+{
+    if (link_open(w, c->node, STORE))
+        push_request(w, c, message_delay_us(w));
+    /* A client that retries, or asks a second endpoint. */
+    if (c->kind != CALL_READ && rng_chance(&w->rng, RNG_NET, 2) && link_open(w, c->node, STORE))
+        push_request(w, c, message_delay_us(w) + rng_between(&w->rng, RNG_NET, 0, 2 * SEC));
+}
+
+static void answer(struct world *w, struct call *c, uint64_t stage, enum outcome outcome, bool lease_is_in)
+{
+    const struct node *n = &w->nodes[c->node];
+
+    if (!link_open(w, STORE, c->node))
+        return;
+    c->refs++;
+    queue_push(&w->queue, (struct event){.at_us = w->now_us + message_delay_us(w),
+                                         .planned_us = NEVER,
+                                         .kind = EV_AGENT_STORE_ANSWERS,
+                                         .node = n->id,
+                                         .gen = c->agent_gen,
+                                         .a = stage,
+                                         .b = (uint64_t)outcome | (lease_is_in ? 256U : 0U),
+                                         .slot = (uint16_t)(c - w->store.calls)});
+}
+
+/* --- leases ---------------------------------------------------------------------------------------------------------
+ */
+
+static struct store_lease *find_lease(struct world *w, uint64_t id)
+{
+    for (int i = 0; i < LEASES_MAX; i++)
+        if (w->store.leases[i].id == id)
+            return &w->store.leases[i];
+    return NULL;
+}
+
+static void plan_lease_check(struct world *w, const struct store_lease *l)
+{
+    uint64_t rest_us = l->expires_us > store_now_us(w) ? l->expires_us - store_now_us(w) : 0;
+
+    /* Late by up to half a second, as etcd looks for expired leases. */
+    queue_push(&w->queue, (struct event){.at_us = w->now_us + rest_us + rng_between(&w->rng, RNG_STORE, 1, 500 * MS),
+                                         .kind = EV_STORE_LEASE_CHECK,
+                                         .a = l->id});
+}
+
+static void grant(struct world *w, uint64_t id, uint64_t ttl_us)
+{
+    struct store_lease *l = find_lease(w, id);
+
+    if (l)
+        return;
+    l = find_lease(w, 0);
+    assert(l);
+    *l = (struct store_lease){.id = id, .ttl_us = ttl_us, .expires_us = store_now_us(w) + ttl_us};
+    plan_lease_check(w, l);
+}
+
+static void notify(struct world *w, bool leader)
+{
+    for (int i = 0; i < NODES; i++) {
+        struct node *n = &w->nodes[i];
+
+        if (n->agent.alive && link_open(w, STORE, i) && link_open(w, i, STORE))
+            push_in(w, n, EV_AGENT_WATCH, message_delay_us(w), n->agent.gen, leader, 0);
+    }
+}
+
+static void delete_leader(struct world *w, const char *why)
+{
+    struct stored *d = &w->store.data;
+
+    TRACE(w, STORE, "leader key of %s is gone: %s", node_name(d->leader), why);
+    d->leader = NOBODY;
+    d->leader_session = 0;
+    d->revision++;
+    notify(w, true);
+}
+
+static void end_lease(struct world *w, struct store_lease *l, const char *why)
+{
+    if (w->store.data.leader != NOBODY && w->store.data.leader_session == l->id)
+        delete_leader(w, why);
+    *l = (struct store_lease){0};
+}
+
+static void check_lease(struct world *w, uint64_t id)
+{
+    struct store_lease *l = find_lease(w, id);
+
+    if (!l)
+        return;
+    if (!w->store.down && store_now_us(w) >= l->expires_us)
+        end_lease(w, l, "its lease has expired");
+    else
+        plan_lease_check(w, l);
+}
+
+/* --- requests -------------------------------------------------------------------------------------------------------
+ */
+
+static bool key_is(const struct stored *d, const struct call *c)
+{
+    return d->leader == c->node && d->leader_session == c->session;
+}
+
+static enum outcome create_leader(struct world *w, struct call *c)
+{
+    struct stored *d = &w->store.data;
+
+    if (key_is(d, c))
+        return OUTCOME_DONE; /* by the first copy of this request */
+    if (d->leader != NOBODY)
+        return OUTCOME_REFUSED;
+    if (!find_lease(w, c->session))
+        return OUTCOME_UNKNOWN;
+    d->leader = c->node;
+    d->leader_session = c->session;
+    d->leader_revision = ++d->revision;
+    TRACE(w, STORE, "leader key goes to %s, session %llx", node_name(c->node), (unsigned long long)c->session);
+    notify(w, true);
+    return OUTCOME_DONE;
+}
+
+static void revoke(struct world *w, uint64_t session)
+{
+    struct store_lease *l = session ? find_lease(w, session) : NULL;
+
+    if (!l)
+        return;
+    if (w->store.data.leader_session == session)
+        check_deletion(w, w->store.data.leader, session);
+    end_lease(w, l, "revoked");
+}
+
+static enum outcome release(struct world *w, struct call *c)
+{
+    bool ours = key_is(&w->store.data, c), nobody = w->store.data.leader == NOBODY;
+
+    if (ours) {
+        check_deletion(w, c->node, c->session);
+        delete_leader(w, "released");
+    }
+    revoke(w, c->session);
+    return ours || nobody ? OUTCOME_DONE : OUTCOME_REFUSED;
+}
+
+static void touch(struct world *w, const struct call *c)
+{
+    struct stored *d = &w->store.data;
+    struct stored_member *m = &d->members[c->node];
+    bool changed = !m->exists || m->state != c->member.state || m->role != c->member.role ||
+                   m->timeline != c->member.timeline || m->streaming != c->member.streaming;
+
+    *m = c->member;
+    m->exists = true;
+    m->expires_us = store_now_us(w) + c->ttl_us;
+    if (c->status_lsn)
+        d->status_lsn = c->status_lsn;
+    if (changed)
+        notify(w, false);
+}
+
+static enum outcome initialize(struct world *w, struct call *c)
+{
+    struct stored *d = &w->store.data;
+
+    if (!c->sysid && !c->delete) {
+        if (d->initialize_exists)
+            return OUTCOME_REFUSED;
+        d->initialize_exists = d->initialize_empty = true;
+    } else {
+        if (!d->initialize_exists || d->initialize_revision != c->revision)
+            return OUTCOME_REFUSED;
+        d->initialize_exists = !c->delete;
+        d->initialize_empty = false;
+    }
+    c->revision = d->initialize_revision = ++d->revision;
+    notify(w, false);
+    return OUTCOME_DONE;
+}
+
+static void read_all(struct world *w, struct call *c)
+{
+    c->view = w->store.data;
+    for (int i = 0; i < NODES; i++)
+        if (c->view.members[i].expires_us <= store_now_us(w))
+            c->view.members[i].exists = false;
+}
+
+static void execute(struct world *w, struct call *c, uint64_t stage)
+{
+    enum outcome outcome = OUTCOME_DONE;
+    struct store_lease *l;
+    bool lease_is_in = false;
+
+    switch (c->kind) {
+    case CALL_READ:
+        read_all(w, c);
+        break;
+    case CALL_ACQUIRE:
+        if (stage == 0)
+            grant(w, c->session, c->ttl_us);
+        else
+            outcome = create_leader(w, c);
+        break;
+    case CALL_RENEW:
+        l = find_lease(w, c->session);
+        lease_is_in = l != NULL;
+        if (stage == 0 && l)
+            l->expires_us = store_now_us(w) + l->ttl_us;
+        if (stage == 1)
+            outcome = key_is(&w->store.data, c) ? OUTCOME_DONE : OUTCOME_REFUSED;
+        break;
+    case CALL_RELEASE:
+        outcome = release(w, c);
+        break;
+    case CALL_REVOKE:
+        revoke(w, c->session);
+        break;
+    case CALL_TOUCH:
+        touch(w, c);
+        break;
+    case CALL_INITIALIZE:
+        outcome = initialize(w, c);
+        break;
+    }
+    answer(w, c, stage, outcome, lease_is_in);
+}
+
+static void back(struct world *w)
+{
+    /* After an election some stores give every lease its whole time again, others go on counting. */
+    bool prolong = rng_chance(&w->rng, RNG_STORE, 50);
+
+    w->store.down = false;
+    TRACE(w, STORE, "the store is back");
+    for (int i = 0; i < LEASES_MAX && prolong; i++)
+        if (w->store.leases[i].id)
+            w->store.leases[i].expires_us = store_now_us(w) + w->store.leases[i].ttl_us;
+    notify(w, false);
+}
+
+void store_event(struct world *w, const struct event *e)
+{
+    struct call *c = &w->store.calls[e->slot];
+
+    if (e->kind == EV_STORE_LEASE_CHECK) {
+        check_lease(w, e->a);
+    } else if (e->kind == EV_STORE_BACK) {
+        back(w);
+    } else {
+        if (!w->store.down)
+            execute(w, c, e->a);
+        else if (rng_chance(&w->rng, RNG_STORE, 50))
+            answer(w, c, e->a, OUTCOME_UNKNOWN, false);
+        store_unref(c);
+    }
+}

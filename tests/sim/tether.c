@@ -1,0 +1,168 @@
+/* The agent's lease and what the keeper is told of it, as src/agent/tether.c. */
+#include "sim.h"
+
+enum { RENEW_RETRY_US = 100000 };
+
+static void renew_at(struct world *w, struct node *n, uint64_t at_us)
+{
+    uint64_t now_us = local_us(w, n);
+
+    queue_push(&w->queue, (struct event){.at_us = at_us > now_us ? real_of_local(n, at_us) : w->now_us,
+                                         .planned_us = at_us,
+                                         .kind = EV_AGENT_RENEW,
+                                         .node = n->id,
+                                         .gen = n->agent.gen,
+                                         .a = ++n->agent.renew_gen});
+}
+
+void tether_renew_soon(struct world *w, struct node *n)
+{
+    if (n->agent.lease.held && !n->agent.renewing)
+        renew_at(w, n, local_us(w, n));
+}
+
+static void keep_confirmation(struct world *w, struct node *n, const struct call *c)
+{
+    struct leader_lease *l = &n->agent.lease;
+    uint64_t from_us = w->mutant == MUTANT_DEADLINE_FROM_ANSWER ? local_us(w, n) : c->sent_at_us;
+    uint64_t deadline_us = ha_lease_deadline_us(from_us, w->policy.ttl_us);
+
+    l->held = true;
+    l->session = c->session;
+    l->confirmed_at_us = c->sent_at_us;
+    if (deadline_us > l->deadline_us)
+        l->deadline_us = deadline_us;
+}
+
+static void lost(struct world *w, struct node *n, const char *why)
+{
+    if (!n->agent.lease.held)
+        return;
+    TRACE(w, n->id, "agent: lost the leader key: %s", why);
+    n->agent.lease.held = false;
+    n->agent.renew_gen++;
+}
+
+static void renewed(struct world *w, struct node *n, const struct call *c)
+{
+    struct agent *a = &n->agent;
+    enum outcome outcome = c->outcome;
+
+    if (!a->lease.held || c->session != a->lease.session)
+        return;
+    a->renewing = false;
+    if (outcome == OUTCOME_UNKNOWN && w->mutant == MUTANT_UNKNOWN_IS_CONFIRMATION)
+        outcome = OUTCOME_DONE;
+    switch (outcome) {
+    case OUTCOME_DONE:
+        keep_confirmation(w, n, c);
+        if (a->last.state == KEEPER_ARMED && a->last.lease_id == a->lease.session)
+            (void)keeper_ask_model(w, n, KEEPER_RENEW, ASK_NOTHING, a->lease.session, a->lease.deadline_us);
+        renew_at(w, n, c->sent_at_us + ha_renew_interval_us(&w->policy));
+        return;
+    case OUTCOME_REFUSED:
+        lost(w, n, "the store says so");
+        agent_wake(w, n);
+        return;
+    case OUTCOME_UNKNOWN:
+        break;
+    }
+    renew_at(w, n, local_us(w, n) + RENEW_RETRY_US);
+    agent_wake(w, n);
+}
+
+void tether_renew_due(struct world *w, struct node *n, uint64_t planned_us)
+{
+    struct agent *a = &n->agent;
+    uint64_t now_us = local_us(w, n), budget_us = w->policy.retry_timeout_us;
+    struct call *c;
+
+    agent_note_lateness(w, n, planned_us);
+    if (!a->lease.held || a->renewing || !a->connected)
+        return;
+    if (now_us >= a->lease.deadline_us) {
+        lost(w, n, "it ran out before it could be renewed");
+        agent_wake(w, n);
+        return;
+    }
+    if (budget_us > w->policy.ttl_us / 3)
+        budget_us = w->policy.ttl_us / 3;
+    if (budget_us > a->lease.deadline_us - now_us)
+        budget_us = a->lease.deadline_us - now_us;
+    a->renewing = true;
+    c = store_call(w, n, CALL_RENEW, budget_us);
+    c->session = a->lease.session;
+    store_send(w, c);
+}
+
+void tether_keep(struct world *w, struct node *n, const struct call *c)
+{
+    n->agent.lease = (struct leader_lease){0};
+    n->agent.renewing = false;
+    keep_confirmation(w, n, c);
+    n->agent.keeper_refused = false;
+    renew_at(w, n, c->sent_at_us + ha_renew_interval_us(&w->policy));
+}
+
+static void acquired(struct world *w, struct node *n, struct call *c)
+{
+    struct agent *a = &n->agent;
+    bool wanted = a->op.waits_key;
+    struct call *back;
+
+    a->acquiring = a->op.waits_key = false;
+    if (wanted && a->op.kind == OP_BOOTSTRAP) {
+        op_bootstrap_answered(w, n, c);
+    } else if (wanted) {
+        if (c->outcome == OUTCOME_DONE)
+            tether_keep(w, n, c);
+        op_end(w, n);
+        gather_store(w, n);
+    } else if (c->outcome == OUTCOME_DONE) {
+        back = store_call(w, n, CALL_RELEASE, w->policy.retry_timeout_us);
+        back->session = c->session;
+        back->revision = 1; /* nobody waits for the answer */
+        store_send(w, back);
+    }
+}
+
+void tether_answered(struct world *w, struct node *n, struct call *c)
+{
+    if (c->kind == CALL_RENEW)
+        renewed(w, n, c);
+    else
+        acquired(w, n, c);
+}
+
+void tether_acquire(struct world *w, struct node *n)
+{
+    struct call *c;
+
+    n->agent.op.waits_key = true;
+    if (n->agent.acquiring)
+        return;
+    n->agent.acquiring = true;
+    c = store_call(w, n, CALL_ACQUIRE, w->policy.retry_timeout_us);
+    /* Says whose it is: a session of this node and this boot (S9). */
+    c->session = (uint64_t)(n->id + 1) << 48 | (uint64_t)n->boot << 32 | ++n->sessions;
+    c->ttl_us = w->policy.ttl_us;
+    store_send(w, c);
+}
+
+void tether_release(struct world *w, struct node *n)
+{
+    struct call *c = store_call(w, n, CALL_RELEASE, w->policy.retry_timeout_us);
+
+    c->session = n->agent.lease.session;
+    n->agent.lease.held = false;
+    n->agent.renew_gen++;
+    store_send(w, c);
+}
+
+void tether_adopt(struct world *w, struct node *n, const struct keeper_said *s)
+{
+    if (s->state != KEEPER_ARMED)
+        return;
+    n->agent.lease = (struct leader_lease){.held = true, .session = s->lease_id, .deadline_us = s->deadline_us};
+    renew_at(w, n, local_us(w, n));
+}

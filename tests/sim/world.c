@@ -1,0 +1,254 @@
+/* One history: a world from a seed, its events one after the other, the rules after each of them. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include "sim.h"
+
+const char *const mutant_names[MUTANTS] = {
+    [MUTANT_NONE] = "none",
+    [MUTANT_DEADLINE_FROM_ANSWER] = "deadline-from-answer",
+    [MUTANT_UNKNOWN_IS_CONFIRMATION] = "unknown-is-confirmation",
+    [MUTANT_RELEASE_BEFORE_PROOF] = "release-before-proof",
+    [MUTANT_PROMOTE_WITHOUT_ARM] = "promote-without-arm",
+    [MUTANT_THAWED_ACTS] = "thawed-acts",
+    [MUTANT_PET_ALWAYS] = "pet-always",
+    [MUTANT_RETAKE_BY_NAME] = "retake-by-name",
+    [MUTANT_FORGET_ON_RESTART] = "forget-on-restart",
+    [MUTANT_POSTMASTER_IS_PRIMARY] = "postmaster-is-primary",
+    [MUTANT_FENCE_IGNORES_R] = "fence-ignores-r",
+};
+
+/* --- trace ----------------------------------------------------------------------------------------------------------
+ */
+
+void trace_line(struct world *w, int node, const char *fmt, ...)
+{
+    char *line = w->trace[w->n_trace++ % TRACE_LINES];
+    size_t size = sizeof(w->trace[0]);
+    int used = snprintf(line, size, "%9.3f %-5s ", (double)w->now_us / 1e6, node == STORE ? "store" : node_name(node));
+    va_list ap;
+
+    va_start(ap, fmt);
+    (void)vsnprintf(line + used, size - (size_t)used, fmt, ap);
+    va_end(ap);
+    if (w->verbose)
+        (void)printf("%s\n", line);
+}
+
+void world_print_trace(const struct world *w)
+{
+    unsigned n = w->n_trace < TRACE_LINES ? w->n_trace : TRACE_LINES;
+
+    for (unsigned i = w->n_trace - n; i < w->n_trace; i++)
+        (void)printf("    %s\n", w->trace[i % TRACE_LINES]);
+}
+
+/* --- making a world -------------------------------------------------------------------------------------------------
+ */
+
+static void choose_policy(struct world *w)
+{
+    static const uint64_t start_timeouts_us[] = {0, 5 * SEC, 300 * SEC};
+    struct policy *p = &w->policy;
+
+    *p = POLICY_DEFAULT;
+    if (rng_chance(&w->rng, RNG_SETUP, 65)) {
+        p->ttl_us = 5 * SEC;
+        p->loop_wait_us = p->retry_timeout_us = SEC;
+    }
+    p->primary_start_timeout_us = start_timeouts_us[rng_between(&w->rng, RNG_SETUP, 0, 2)];
+    p->use_pg_rewind = rng_chance(&w->rng, RNG_SETUP, 50);
+    p->remove_data_directory_on_rewind_failure = true;
+    p->remove_data_directory_on_diverged_timelines = !p->use_pg_rewind || rng_chance(&w->rng, RNG_SETUP, 50);
+    w->watchdog_mode = (enum watchdog_mode)rng_between(&w->rng, RNG_SETUP, WATCHDOG_MODE_OFF, WATCHDOG_MODE_REQUIRED);
+    w->reset_factor = rng_chance(&w->rng, RNG_SETUP, 25) ? 2 : 1;
+}
+
+static void make_node(struct world *w, uint8_t id, bool empty)
+{
+    struct node *n = &w->nodes[id];
+
+    n->id = id;
+    n->ppm = (int)rng_between(&w->rng, RNG_SETUP, 0, 1000) - 500;
+    n->pg.follows = NOBODY;
+    n->pg.dir_there = !empty;
+    n->pg.lsn = 1000000;
+    n->pg.control = PG_CONTROL_SHUT_DOWN_IN_RECOVERY;
+    host_boot(w, n);
+}
+
+static void make_world(struct world *w, uint64_t seed, uint64_t seconds, enum mutant mutant)
+{
+    bool tracing = w->tracing, verbose = w->verbose, empty;
+
+    /* The trace and the events are large and need no zero. */
+    w->queue.n = 0;
+    w->queue.next_tie = 0;
+    memset(&w->store, 0, sizeof(w->store));
+    memset(w->nodes, 0, sizeof(w->nodes));
+    memset(w->cut, 0, sizeof(w->cut));
+    w->seed = seed;
+    w->mutant = mutant;
+    w->now_us = w->steps = 0;
+    w->n_trace = 0;
+    w->loss_percent = 0;
+    w->slow_us = 0;
+    w->healed = w->done = false;
+    w->broken = NULL;
+    w->tracing = tracing;
+    w->verbose = verbose;
+    rng_init(&w->rng, seed);
+    choose_policy(w);
+    w->heal_at_us = rng_between(&w->rng, RNG_SETUP, seconds * SEC / 2, seconds * SEC);
+    w->end_us = w->heal_at_us + 6 * w->policy.ttl_us + 120 * SEC;
+    w->timelines[0] = (struct timeline){.number = 1};
+    w->n_timelines = 1;
+    store_init(w);
+    empty = rng_chance(&w->rng, RNG_SETUP, 5);
+    w->store.data.initialize_exists = !empty;
+    w->store.data.initialize_revision = 1;
+    for (uint8_t i = 0; i < NODES; i++)
+        make_node(w, i, empty);
+    faults_plan(w);
+}
+
+/* --- running it -----------------------------------------------------------------------------------------------------
+ */
+
+/* A frozen process gets what has waited in an order nobody promised. */
+static void delay_event(struct world *w, struct event e, uint64_t thaw_at_us)
+{
+    e.at_us = thaw_at_us;
+    e.tie = 1 + (uint32_t)(rng_next(&w->rng, RNG_PROCESS) & 0x7fffffff);
+    queue_push(&w->queue, e);
+}
+
+static bool is_call_event(const struct event *e)
+{
+    return e->kind == EV_AGENT_STORE_ANSWERS || e->kind == EV_AGENT_STORE_TIMEOUT;
+}
+
+static void thaw_agent(struct world *w, struct node *n)
+{
+    struct agent *a = &n->agent;
+
+    /* Shorter ones hide between two ticks, and are harmless: a read is only good for as long (gather.c). */
+    if (w->now_us - a->freeze_at_us > 3 * SEC)
+        a->stood_still_until_us = local_us(w, n);
+    TRACE(w, n->id, "the agent thaws");
+    a->thaw_at_us = 0;
+}
+
+static void to_agent(struct world *w, struct node *n, const struct event *e)
+{
+    struct agent *a = &n->agent;
+
+    if (a->alive && e->gen == a->gen) {
+        if (a->thaw_at_us > w->now_us) {
+            delay_event(w, *e, a->thaw_at_us);
+            return;
+        }
+        if (a->thaw_at_us)
+            thaw_agent(w, n);
+        agent_event(w, n, e);
+    }
+    if (is_call_event(e))
+        store_unref(&w->store.calls[e->slot]);
+}
+
+static void to_keeper(struct world *w, struct node *n, const struct event *e)
+{
+    struct keeper *k = &n->keeper;
+
+    /* Questions are those of an agent, whatever keeper there is. */
+    if (!k->alive || e->gen != (e->kind == EV_KEEPER_ASKED ? n->agent.gen : k->gen))
+        return;
+    if (k->thaw_at_us > w->now_us) {
+        delay_event(w, *e, k->thaw_at_us);
+        return;
+    }
+    if (k->thaw_at_us)
+        TRACE(w, n->id, "the keeper thaws");
+    k->thaw_at_us = 0;
+    keeper_event(w, n, e);
+}
+
+static void to_host(struct world *w, struct node *n, const struct event *e)
+{
+    switch (e->kind) {
+    case EV_HOST_BOOT:
+        if (!n->up && e->gen == n->boot)
+            host_boot(w, n);
+        break;
+    case EV_KEEPER_START:
+        if (n->up && !n->keeper.alive && e->gen == n->boot)
+            keeper_boot(w, n);
+        break;
+    case EV_AGENT_DIES:
+        if (n->up && e->gen == n->agent.gen)
+            agent_die(w, n, -1);
+        break;
+    case EV_WATCHDOG_RESET:
+        if (n->up && e->gen == n->device.gen)
+            device_due(w, n);
+        break;
+    default:
+        if (n->up)
+            pg_event(w, n, e);
+        break;
+    }
+}
+
+static void look(struct world *w)
+{
+    if (check_liveness(w)) {
+        TRACE(w, STORE, "one primary, all others stream from it");
+        w->done = true;
+        return;
+    }
+    /* The mark of a bootstrap whose node died before it could leave a note: an operator has to remove it. */
+    if (w->now_us == w->heal_at_us + 60 * SEC && w->store.data.initialize_empty)
+        w->store.data.initialize_exists = w->store.data.initialize_empty = false;
+    queue_push(&w->queue, (struct event){.at_us = w->now_us + SEC, .kind = EV_LOOK});
+}
+
+static void dispatch(struct world *w, const struct event *e)
+{
+    struct node *n = &w->nodes[e->node];
+
+    if (e->kind <= EV_AGENT_WATCH)
+        to_agent(w, n, e);
+    else if (e->kind <= EV_KEEPER_AGENT_EXIT)
+        to_keeper(w, n, e);
+    else if (e->kind <= EV_PG_ORPHAN_ENDS)
+        to_host(w, n, e);
+    else if (e->kind <= EV_STORE_BACK)
+        store_event(w, e);
+    else if (e->kind == EV_LOOK)
+        look(w);
+    else
+        faults_event(w, e);
+}
+
+void world_run(struct world *w, uint64_t seed, uint64_t seconds, enum mutant mutant)
+{
+    struct event e;
+
+    make_world(w, seed, seconds, mutant);
+    while (!w->broken && !w->done && queue_pop(&w->queue, &e)) {
+        if (e.at_us > w->end_us) {
+            check_fail(w, "liveness", "the cluster is not whole %llu s after everything has healed",
+                       (unsigned long long)((w->end_us - w->heal_at_us) / SEC));
+            break;
+        }
+        w->now_us = e.at_us;
+        w->steps++;
+        pg_flow(w);
+        check_before(w);
+        dispatch(w, &e);
+        check_after(w);
+    }
+    if (w->broken)
+        TRACE(w, STORE, "VIOLATION of %s: %s", w->broken, w->detail);
+}
