@@ -1,5 +1,14 @@
 #include "ha/parts.h"
 
+/* An agent died while it bootstrapped, and the server it had started was adopted: nobody will finish what is missing.
+ */
+static bool bootstrap_was_interrupted(const struct ha_view *v)
+{
+    if (!v->bootstrap_incomplete || !v->cluster)
+        return false;
+    return !v->cluster->initialize.exists || !cluster_sysid_is_valid(v->cluster->initialize.text);
+}
+
 struct ha_decision ha_decide_primary(const struct ha_view *v)
 {
     struct ha_decision d;
@@ -14,6 +23,8 @@ struct ha_decision ha_decide_primary(const struct ha_view *v)
     if (v->now_us >= ha_demote_at_us(v))
         return ha_say_stop(HA_DEMOTE, HA_SWIFT, false,
                            "the lease was not renewed in time: demoting before it runs out");
+    if (bootstrap_was_interrupted(v))
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true, "the bootstrap of this cluster was interrupted: starting over");
     if (v->pg.data_dir_known && v->pg.data_dir_empty)
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true, "the data directory is gone: giving the leader key up");
     if (v->pg.hung)

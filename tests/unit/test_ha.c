@@ -220,6 +220,23 @@ static void test_primary_without_what_it_needs_is_demoted(void **state)
     CHECK("hung", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
 }
 
+static void test_adopted_primary_of_an_interrupted_bootstrap_is_given_up(void **state)
+{
+    (void)state;
+    leader();
+    s.v.bootstrap_incomplete = true;
+    CHECK("the initialize key says it was finished", HA_NOTHING);
+    s.c.initialize.text = (char *)"";
+    CHECK("only the mark is there", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+    s.c.initialize.exists = false;
+    CHECK("not even the mark", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+    s.v.cluster = NULL;
+    CHECK("no store to ask", HA_NOTHING);
+    s.v.cluster = &s.c;
+    s.v.bootstrap_incomplete = false;
+    CHECK("no bootstrap of ours", HA_NOTHING);
+}
+
 static void test_without_keeper_a_primary_waits_for_a_successor_until_the_demotion_point(void **state)
 {
     (void)state;
@@ -784,6 +801,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_leader_with_a_valid_lease_does_nothing_until_the_demotion_point),
         cmocka_unit_test(test_primary_without_what_it_needs_is_demoted),
+        cmocka_unit_test(test_adopted_primary_of_an_interrupted_bootstrap_is_given_up),
         cmocka_unit_test(test_without_keeper_a_primary_waits_for_a_successor_until_the_demotion_point),
         cmocka_unit_test(test_operation_in_flight_is_left_alone_while_the_lease_holds),
         cmocka_unit_test(test_stopping_hands_over_then_proves_then_releases_then_exits),
