@@ -38,8 +38,10 @@ int agent_load_config(struct agent *a, struct err *err)
     char path[512];
 
     if (cache_path(a->config, path, sizeof(path)) && file_read(path, CACHE_MAX_BYTES, &cached, NULL, NULL) >= 0 &&
-        parse(cached, a->config, &a->dynamic, NULL) >= 0)
+        parse(cached, a->config, &a->dynamic, NULL) >= 0) {
+        a->config_accepted = true;
         return 0;
+    }
     return parse(a->config->bootstrap.dcs_json, a->config, &a->dynamic, err);
 }
 
@@ -48,16 +50,21 @@ void agent_apply_config(struct agent *a)
     struct dynamic *dynamic = NULL;
     struct err err = {0};
 
+    if (!a->cluster->config.exists)
+        a->config_refused = false;
     if (!a->cluster->config.exists || a->cluster->config.revision == a->config_revision)
         return;
     a->config_revision = a->cluster->config.revision;
     if (parse(a->cluster->config.text, a->config, &dynamic, &err) < 0) {
+        a->config_refused = !a->config_accepted;
         log_error("the dynamic configuration in the store cannot be used, keeping the old one: %s", err.msg);
         return;
     }
     dynamic_free(a->dynamic);
     a->dynamic = dynamic;
     a->config_unsettled = true;
+    a->config_accepted = true;
+    a->config_refused = false;
     log_info("using the dynamic configuration of the store");
 }
 

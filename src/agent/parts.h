@@ -53,7 +53,8 @@ struct agent {
     const struct config *config;
     struct dynamic *dynamic;
     uint64_t config_revision;
-    bool config_unsettled; /* accepted, but not yet in PostgreSQL's files */
+    bool config_unsettled;                /* accepted, but not yet in PostgreSQL's files */
+    bool config_accepted, config_refused; /* one of the store's, ever; and none but a refused one was seen so far */
     struct dcs *dcs;
     struct http *http; /* to the other members */
     struct keeper_link *link;

@@ -22,6 +22,9 @@ static bool we_are_barred(const struct ha_view *v, struct ha_decision *ret)
         *ret = ha_say(HA_NOTHING, "paused: no leader, no election");
     } else if (v->tags.nofailover || v->tags.failover_priority <= 0) {
         *ret = ha_say(HA_NOTHING, "no leader; the tag nofailover keeps this node out of the election");
+    } else if (v->config_refused) {
+        *ret = ha_say(HA_NOTHING, "no leader; the configuration in the store cannot be used here, so this node would "
+                                  "lead by rules that are not the cluster's");
     } else if (v->keeper.watchdog_unusable) {
         *ret = ha_say(HA_NOTHING, "no leader; the watchdog is required and cannot be used here");
     } else if (v->now_us < v->memory.no_race_until_us) {

@@ -89,7 +89,8 @@ struct ha_view {
     bool bootstrap_incomplete; /* our data directory is from a bootstrap that never finished */
     bool copy_incomplete;      /* a copy into our data directory was begun and never finished */
     bool rewind_incomplete;    /* the same with pg_rewind: what is there cannot be started */
-    bool rewind_possible;      /* data checksums or wal_log_hints, programs there */
+    bool config_refused;  /* the store's configuration cannot be used, and none was ever accepted: do not compete */
+    bool rewind_possible; /* data checksums or wal_log_hints, programs there */
 
     const struct cluster *cluster; /* NULL: the store could not be read */
     bool cluster_is_fresh;         /* read, linearizable, after the event that started this cycle */

@@ -467,6 +467,9 @@ static void test_empty_node_bootstraps_copies_or_waits(void **state)
     s.v.keeper.watchdog_unusable = true;
     CHECK("watchdog required", HA_NOTHING);
     virgin();
+    s.v.config_refused = true;
+    CHECK("configuration refused", HA_NOTHING);
+    virgin();
     s.v.memory.no_race_until_us = 101 * S;
     CHECK("after a failure", HA_NOTHING);
     virgin();
@@ -716,6 +719,9 @@ static void test_race_is_entered_only_by_those_who_may(void **state)
     candidate();
     s.v.keeper.watchdog_unusable = true;
     CHECK("watchdog required", HA_NOTHING);
+    candidate();
+    s.v.config_refused = true;
+    CHECK("configuration refused", HA_NOTHING);
     candidate();
     s.v.memory.no_race_until_us = 100 * S + 1;
     CHECK("backing off", HA_NOTHING);
