@@ -239,7 +239,8 @@ static void view_keeper(const struct agent *a, struct keeper_view *k)
     const struct keeper_answer *last = keeper_link_last(a->link);
 
     k->connected = keeper_link_connected(a->link);
-    k->armed = last->state == KEEPER_ARMED || last->state == KEEPER_FENCING || last->state == KEEPER_STARVING;
+    /* FENCING without a deadline is a proof asked for while nothing was armed: there is no lease to run out. */
+    k->armed = last->state != KEEPER_DISARMED && last->deadline_us != 0;
     k->dead_proven = last->state == KEEPER_DISARMED;
     k->refused = a->keeper_refused;
     k->watchdog_unusable = last->watchdog == KEEPER_WATCHDOG_FAILED && a->config->watchdog.mode == WATCHDOG_REQUIRED;

@@ -67,11 +67,29 @@ static void prove(struct agent *a)
 
 static int on_stop_budget(sd_event_source *source, uint64_t planned_us, void *userdata);
 
+/*
+ * A graceful stop has a long budget, which may be longer than the lease, should it not be renewed any more: then it is
+ * cut short in time, before the keeper kills the whole node.
+ */
+static uint64_t stop_ends_at_us(struct agent *a)
+{
+    struct ha_view v;
+    uint64_t demote_at_us;
+
+    gather_view(a, &v);
+    demote_at_us = ha_demote_at_us(&v);
+    return a->op.urgency == HA_GRACEFUL && a->op.stage == STAGE_FAST && demote_at_us &&
+                   demote_at_us < a->op.stop_until_us
+               ? demote_at_us
+               : a->op.stop_until_us;
+}
+
 static void stop_by(struct agent *a, enum pg_stop_mode mode, unsigned stage, uint64_t budget_us)
 {
     a->op.stage = stage;
+    a->op.stop_until_us = clock_now_us() + budget_us;
     (void)pg_server_stop(a->server, mode);
-    (void)loop_timer_at(a->loop, &a->op.timer, clock_now_us() + budget_us, on_stop_budget, a);
+    (void)loop_timer_at(a->loop, &a->op.timer, stop_ends_at_us(a), on_stop_budget, a);
 }
 
 static int on_stop_budget(sd_event_source *source, uint64_t planned_us, void *userdata)
@@ -80,6 +98,10 @@ static int on_stop_budget(sd_event_source *source, uint64_t planned_us, void *us
 
     (void)source;
     (void)planned_us;
+    if (clock_now_us() < stop_ends_at_us(a)) {
+        (void)loop_timer_at(a->loop, &a->op.timer, stop_ends_at_us(a), on_stop_budget, a); /* renewed meanwhile */
+        return 0;
+    }
     if (a->op.stage == STAGE_FAST) {
         log_warning("PostgreSQL did not stop in time: immediate shutdown");
         stop_by(a, PG_STOP_IMMEDIATE, STAGE_IMMEDIATE, IMMEDIATE_BUDGET_US);

@@ -7,7 +7,8 @@
 #include "base/text.h"
 
 enum { CLONE_AGAIN_US = 5000000, CHECK_AGAIN_US = 1000000, CHECK_TIMEOUT_US = 10000000 };
-enum { STAGE_STOP = 1, STAGE_RUN };
+enum { STAGE_STOP = 1, STAGE_STOP_AT_ONCE, STAGE_PROVE, STAGE_RUN };
+enum { STOP_BUDGET_US = 30000000, STOP_AT_ONCE_BUDGET_US = 5000000 };
 
 static const char *cgroup(const struct agent *a)
 {
@@ -104,6 +105,8 @@ static void on_rewound(void *userdata, int outcome, const struct err *err)
     } else if (outcome < 0) {
         log_error("pg_rewind failed: %s", err->msg);
         a->memory.rewind_failed = true;
+        /* What it has left behind cannot be told from a cluster that is only old. */
+        a->rewind_incomplete = true;
     } else {
         log_info("rewound to the leader \"%s\"", a->op.target);
         if (err && err->msg[0])
@@ -132,22 +135,54 @@ static void run_rewind(struct agent *a)
         on_rewound(a, -1, &err);
 }
 
+/* pg_rewind writes what a process of the old server may still write. */
+static void prove(struct agent *a)
+{
+    a->op.stage = STAGE_PROVE;
+    op_prove_dead(a, run_rewind);
+}
+
+static int on_stop_budget(sd_event_source *source, uint64_t planned_us, void *userdata);
+
+static void stop_by(struct agent *a, enum pg_stop_mode mode, unsigned stage, uint64_t budget_us)
+{
+    a->op.stage = stage;
+    (void)pg_server_stop(a->server, mode);
+    (void)loop_timer_at(a->loop, &a->op.timer, clock_now_us() + budget_us, on_stop_budget, a);
+}
+
+static int on_stop_budget(sd_event_source *source, uint64_t planned_us, void *userdata)
+{
+    struct agent *a = userdata;
+
+    (void)source;
+    (void)planned_us;
+    if (a->op.stage == STAGE_STOP) {
+        log_warning("PostgreSQL did not stop in time for pg_rewind: immediate shutdown");
+        stop_by(a, PG_STOP_IMMEDIATE, STAGE_STOP_AT_ONCE, STOP_AT_ONCE_BUDGET_US);
+        return 0;
+    }
+    log_warning("PostgreSQL did not stop: killing its processes");
+    pg_server_kill(a->server);
+    prove(a);
+    return 0;
+}
+
 void op_rewind(struct agent *a, const struct ha_decision *d)
 {
     op_begin(a, OP_REWIND, d);
-    a->op.stage = STAGE_STOP;
     if (pg_server_pid(a->server)) {
         pg_probe_disconnect(a->probe);
-        (void)pg_server_stop(a->server, PG_STOP_FAST);
+        stop_by(a, PG_STOP_FAST, STAGE_STOP, STOP_BUDGET_US);
         return;
     }
-    run_rewind(a);
+    prove(a);
 }
 
 void op_rewind_server_exited(struct agent *a)
 {
-    if (a->op.stage == STAGE_STOP)
-        run_rewind(a);
+    if (a->op.stage < STAGE_PROVE)
+        prove(a);
 }
 
 void op_set_aside(struct agent *a, const struct ha_decision *d)

@@ -55,10 +55,16 @@ static void start(struct agent *a, bool standby)
     probe_soon(a);
 }
 
+static void start_standby_when_dead(struct agent *a)
+{
+    start(a, true);
+}
+
+/* While backends of an earlier postmaster work, another cannot start, and their WAL is not at its end. */
 void op_start_standby(struct agent *a, const struct ha_decision *d)
 {
     op_begin(a, OP_START_STANDBY, d);
-    start(a, true);
+    op_prove_dead(a, start_standby_when_dead);
 }
 
 static void start_when_armed(struct agent *a, bool armed)

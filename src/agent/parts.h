@@ -27,6 +27,7 @@ struct operation {
     bool release;
     char target[MEMBER_NAME_SIZE];
     unsigned stage;
+    uint64_t stop_until_us;       /* demotion: the budget of the shutdown under way ends */
     uint64_t initialize_revision; /* bootstrap: our mark on the initialize key */
     sd_event_source *timer;
     void (*on_acquired)(struct agent *a, struct dcs_answer *answer);
@@ -179,6 +180,7 @@ void op_start_pg_changed(struct agent *a);
 void op_start_failed(struct agent *a);
 void op_promote_pg_changed(struct agent *a);
 void op_bootstrap_pg_changed(struct agent *a);
+void op_bootstrap_stop(struct agent *a); /* the node stops: undoes what was done */
 void op_bootstrap_failed(struct agent *a, const char *why);
 void op_rewind_server_exited(struct agent *a);
 /* Asks the keeper to arm our lease and calls done(true) once it is ARMED; done(false) after a refusal. */
