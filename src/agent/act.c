@@ -121,6 +121,8 @@ void act(struct agent *a, const struct ha_decision *d)
         break;
     case HA_EXIT:
         if (a->stopping) {
+            if (a->op.kind != OP_NONE)
+                op_end(a);
             publish_last(a);
         } else {
             log_error("%s", d->reason);

@@ -212,9 +212,9 @@ void agent_stop(struct agent *a)
         return;
     log_info("stopping");
     a->stopping = true;
-    /* What can be cancelled is; a demotion under way goes on, and a promotion ends in one. */
-    if (a->op.kind == OP_CLONE || a->op.kind == OP_CHECK_REWIND || a->op.kind == OP_ASK_PEERS)
-        op_end(a);
+    /* What else is in flight the decision ends; markers tell the next start of a copy or rewind that was cut off. */
+    if (a->op.kind == OP_BOOTSTRAP)
+        op_bootstrap_stop(a);
     agent_wake(a);
 }
 

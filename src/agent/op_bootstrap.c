@@ -16,6 +16,7 @@
 enum {
     STAGE_RACE = 1,
     STAGE_INITDB,
+    STAGE_GIVE_UP,
     STAGE_LEADER,
     STAGE_ARM,
     STAGE_START,
@@ -36,6 +37,17 @@ static void on_ignored(void *userdata, struct dcs_answer *answer)
     (void)answer;
 }
 
+static void on_given_up(void *userdata, struct dcs_answer *answer)
+{
+    struct agent *a = userdata;
+
+    if (a->op.kind != OP_BOOTSTRAP || a->op.stage != STAGE_GIVE_UP)
+        return;
+    if (answer->outcome != DCS_DONE)
+        log_warning("could not remove our mark from the initialize key: %s", answer->err.msg);
+    op_end(a);
+}
+
 void op_bootstrap_failed(struct agent *a, const char *why)
 {
     struct ha_decision d = {.action = HA_DEMOTE, .urgency = HA_AT_ONCE, .release = true};
@@ -43,13 +55,22 @@ void op_bootstrap_failed(struct agent *a, const char *why)
     log_error("could not bootstrap the cluster: %s", why);
     a->memory.no_race_until_us = clock_now_us() + AGAIN_AFTER_US;
     if (a->op.stage <= STAGE_INITDB && a->op.initialize_revision) {
+        /* Waited for: a process that ended before would leave all nodes waiting for a bootstrap that is over. */
+        a->op.stage = STAGE_GIVE_UP;
+        a->op.fill = fill_free(a->op.fill);
         a->dcs->ops->delete (a->dcs, "initialize", DCS_REVISION, a->op.initialize_revision, dcs_deadline_us(a),
-                             on_ignored, a);
-        op_end(a);
+                             on_given_up, a);
         return;
     }
     /* The marker is there: the next decision sets the directory aside and takes our mark off the initialize key. */
     op_demote(a, &d);
+}
+
+void op_bootstrap_stop(struct agent *a)
+{
+    /* Whether the initialize key is ours is not known yet: its answer decides. */
+    if (a->op.stage != STAGE_RACE && a->op.stage != STAGE_GIVE_UP)
+        op_bootstrap_failed(a, "this node stops");
 }
 
 static void on_sysid_written(void *userdata, struct dcs_answer *answer)
@@ -164,6 +185,7 @@ static void on_initdb(void *userdata, int outcome, const struct err *err)
 
     a->op.fill = fill_free(a->op.fill);
     if (outcome < 0) {
+        marker_clear(a, "copy"); /* what it had made is removed */
         op_bootstrap_failed(a, err->msg);
         return;
     }
@@ -172,6 +194,7 @@ static void on_initdb(void *userdata, int outcome, const struct err *err)
         op_bootstrap_failed(a, file_err.msg);
         return;
     }
+    marker_clear(a, "copy");
     a->bootstrap_incomplete = true;
     a->op.stage = STAGE_LEADER;
     tether_acquire(a, on_leader);
@@ -192,6 +215,12 @@ static void on_race(void *userdata, struct dcs_answer *answer)
     }
     a->op.initialize_revision = answer->revision;
     a->op.stage = STAGE_INITDB;
+    if (a->stopping) {
+        op_bootstrap_stop(a);
+        return;
+    }
+    /* The bootstrap marker lies inside the directory, which initdb wants empty. */
+    marker_set(a, "copy");
     if (fill_initdb(a->loop, a->config, a->cgroup_procs[0] ? a->cgroup_procs : NULL, on_initdb, a, &a->op.fill, &err) <
         0)
         op_bootstrap_failed(a, err.msg);

@@ -68,6 +68,14 @@ static bool op_needs_lease(enum op_kind op)
     return op == OP_START_PRIMARY || op == OP_PROMOTE;
 }
 
+/* A bootstrap is undone by whoever runs it; what the store answers about the leader key must be known. */
+static bool op_outlives_stop(enum op_kind op)
+{
+    return op == OP_BOOTSTRAP || op == OP_ACQUIRE;
+}
+
+static struct ha_decision decide_stopping(const struct ha_view *v);
+
 static struct ha_decision decide_busy(const struct ha_view *v)
 {
     uint64_t timeout_us = v->policy.primary_start_timeout_us;
@@ -80,6 +88,8 @@ static struct ha_decision decide_busy(const struct ha_view *v)
     if (v->keeper.armed && v->now_us >= ha_demote_at_us(v))
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, false, "the lease was not renewed in time while %s",
                            ha_op_text(v->op));
+    if (v->stopping && !op_outlives_stop(v->op))
+        return decide_stopping(v);
     if (op_needs_lease(v->op) && timeout_us && v->now_us - v->op_since_us >= timeout_us)
         return ha_say_stop(HA_DEMOTE, HA_SWIFT, true, "%s took longer than primary_start_timeout", ha_op_text(v->op));
     d = ha_say(HA_NOTHING, "%s", ha_op_text(v->op));

@@ -297,6 +297,32 @@ static void test_operation_in_flight_is_left_alone_while_the_lease_holds(void **
     CHECK("cloning", HA_NOTHING);
 }
 
+static void test_stopping_ends_what_is_in_flight(void **state)
+{
+    (void)state;
+    standby();
+    s.v.stopping = true;
+    s.v.op = OP_START_STANDBY;
+    CHECK("a standby that starts for ever", HA_STOP, .urgency = HA_GRACEFUL);
+    elected();
+    arm();
+    s.v.stopping = true;
+    s.v.op = OP_PROMOTE;
+    CHECK("a promotion", HA_DEMOTE, .release = 1, .urgency = HA_GRACEFUL);
+    empty();
+    s.v.stopping = true;
+    s.v.op = OP_CLONE;
+    CHECK("a copy", HA_EXIT);
+    s.v.op = OP_BOOTSTRAP;
+    CHECK("a bootstrap undoes itself", HA_NOTHING);
+    standby();
+    s.v.stopping = true;
+    s.v.op = OP_ACQUIRE;
+    CHECK("the store's answer may be the leader key", HA_NOTHING);
+    s.v.op = OP_DEMOTE;
+    CHECK("a stop goes on", HA_NOTHING);
+}
+
 static void test_stopping_hands_over_then_proves_then_releases_then_exits(void **state)
 {
     (void)state;
@@ -810,6 +836,7 @@ int main(void)
         cmocka_unit_test(test_adopted_primary_of_an_interrupted_bootstrap_is_given_up),
         cmocka_unit_test(test_without_keeper_a_primary_waits_for_a_successor_until_the_demotion_point),
         cmocka_unit_test(test_operation_in_flight_is_left_alone_while_the_lease_holds),
+        cmocka_unit_test(test_stopping_ends_what_is_in_flight),
         cmocka_unit_test(test_stopping_hands_over_then_proves_then_releases_then_exits),
         cmocka_unit_test(test_crashed_leader_is_started_again_or_hands_over),
         cmocka_unit_test(test_stopped_node_comes_back_as_a_standby),
