@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/text.h"
+#include "pg/tool.h"
 
 enum { LATE_US = 500000, TICK_MAX_US = 3000000, CONTROL_AGAIN_US = 10000000 };
 
@@ -241,18 +242,6 @@ const struct pg_probe_settings *agent_pg_login(struct agent *a)
     return &settings;
 }
 
-/* The address under which we reach our own server: the first it listens on, loopback when that is all of them. */
-static void choose_pg_host(struct agent *a)
-{
-    const char *listen = a->config->postgresql.listen_addresses;
-    size_t len = strcspn(listen, ",");
-
-    if (strcmp(listen, "*") == 0 || strcmp(listen, "0.0.0.0") == 0 || strcmp(listen, "localhost") == 0)
-        (void)text_copy(a->pg_host, sizeof(a->pg_host), "127.0.0.1");
-    else
-        (void)text_print(a->pg_host, sizeof(a->pg_host), "%.*s", (int)len, listen);
-}
-
 static int open_parts(struct agent *a, int keeper_fd, struct err *err)
 {
     const char *cgroup_procs = getenv("PGTETHER_CGROUP_PROCS");
@@ -262,7 +251,7 @@ static int open_parts(struct agent *a, int keeper_fd, struct err *err)
 
     if (cgroup_procs)
         (void)text_copy(a->cgroup_procs, sizeof(a->cgroup_procs), cgroup_procs);
-    choose_pg_host(a);
+    tool_own_host(a->config, a->pg_host, sizeof(a->pg_host));
     r = pg_server_check_binaries(a->config, &a->server_major, err);
     if (r >= 0)
         r = keeper_link_new(a->loop, keeper_fd, on_keeper_gone, a, &a->link, err);

@@ -51,7 +51,6 @@ static void restapi_done(struct config *c)
     free(c->restapi.tls.keyfile);
     wipe(c->restapi.tls.keyfile_password);
     free(c->restapi.tls.cafile);
-    free(c->restapi.tls.ciphers);
     free(c->restapi.tls.verify_client);
 }
 
@@ -77,11 +76,6 @@ static void postgresql_done(struct config *c)
     settings_done(&c->postgresql.recovery_conf);
     strings_done(&c->postgresql.create_replica_methods);
     settings_done(&c->postgresql.basebackup);
-    free(c->postgresql.callbacks.on_start);
-    free(c->postgresql.callbacks.on_stop);
-    free(c->postgresql.callbacks.on_restart);
-    free(c->postgresql.callbacks.on_reload);
-    free(c->postgresql.callbacks.on_role_change);
 }
 
 void config_done(struct config *c)

@@ -43,7 +43,7 @@ struct dcs_config {
 };
 
 struct tls_config {
-    char *certfile, *keyfile, *keyfile_password, *cafile, *ciphers;
+    char *certfile, *keyfile, *keyfile_password, *cafile;
     char *verify_client; /* "none", "optional", "required" */
 };
 
@@ -94,10 +94,6 @@ struct config {
         bool use_pg_rewind, remove_data_directory_on_rewind_failure, remove_data_directory_on_diverged_timelines;
         bool use_pg_rewind_is_set; /* set locally: then it wins over the store's */
         bool remove_on_rewind_failure_is_set, remove_on_diverged_timelines_is_set; /* the same for the two above */
-        uint64_t start_timeout_us;                                                 /* pg_ctl_timeout, default 60 s */
-        struct {
-            char *on_start, *on_stop, *on_restart, *on_reload, *on_role_change;
-        } callbacks;
     } postgresql;
 
     struct {

@@ -9,7 +9,7 @@
 #include "config/loader.h"
 #include "config/protected.h"
 
-enum { RESTAPI_PORT = 8008, POSTGRESQL_PORT = 5432, START_TIMEOUT_S = 60 };
+enum { RESTAPI_PORT = 8008, POSTGRESQL_PORT = 5432 };
 
 static void set_default(struct loader *l, char **field, const char *value)
 {
@@ -263,8 +263,6 @@ void loader_finish_postgresql(struct loader *l)
     default_bin_dir(l);
     set_default(l, &c->postgresql.database, "postgres");
     set_default(l, &c->postgresql.superuser.username, "postgres");
-    if (c->postgresql.start_timeout_us == 0)
-        c->postgresql.start_timeout_us = START_TIMEOUT_S * USEC_PER_SEC;
     c->postgresql.use_pg_rewind_is_set = loader_has(l, "postgresql.use_pg_rewind");
     c->postgresql.remove_on_rewind_failure_is_set = loader_has(l, "postgresql.remove_data_directory_on_rewind_failure");
     c->postgresql.remove_on_diverged_timelines_is_set =

@@ -54,3 +54,6 @@ const struct credentials *tool_rewind_credentials(const struct config *config);
 void tool_local_host(const struct config *config, char *buf, size_t size);
 /* The first absolute unix_socket_directories of the configuration; NULL: not configured, libpq's default holds. */
 bool tool_socket_dir(const struct config *config, char *buf, size_t size);
+/* Where this node's own connections go: the socket directory if use_unix_socket and one is configured, else an address
+ * the server listens on, never a name that would have to be looked up. */
+void tool_own_host(const struct config *config, char *buf, size_t size);

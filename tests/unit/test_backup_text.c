@@ -85,6 +85,40 @@ static void test_local_host_is_loopback_where_the_server_listens_there(void **st
     }
 }
 
+/* Never a name to look up; the socket only where it is wished and known. */
+static void test_own_host_is_a_socket_or_an_address_that_is_listened_on(void **state)
+{
+    static const struct {
+        const char *listen, *socket_dirs;
+        bool use_unix_socket;
+        const char *want;
+    } rows[] = {
+        {"", NULL, false, "127.0.0.1"},
+        {"*", NULL, false, "127.0.0.1"},
+        {"0.0.0.0", NULL, false, "127.0.0.1"},
+        {"localhost", NULL, false, "127.0.0.1"},
+        {"10.0.0.1,127.0.0.1", NULL, false, "10.0.0.1"},
+        {"::1", NULL, false, "::1"},
+        {"10.0.0.1", "/run/a", false, "10.0.0.1"},
+        {"10.0.0.1", "/run/a, /tmp", true, "/run/a"},
+        {"10.0.0.1", "@abstract, /tmp", true, "/tmp"},
+        {"10.0.0.1", NULL, true, "10.0.0.1"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct setting sockets = {.name = (char *)"unix_socket_directories", .value = (char *)rows[i].socket_dirs};
+        struct config config = {.postgresql = {.listen_addresses = (char *)rows[i].listen,
+                                               .use_unix_socket = rows[i].use_unix_socket,
+                                               .parameters = {.items = &sockets, .n = 1}}};
+        char host[HOST_SIZE];
+
+        tool_own_host(&config, host, sizeof(host));
+        if (strcmp(host, rows[i].want) != 0)
+            fail_msg("\"%s\": got \"%s\"", rows[i].listen, host);
+    }
+}
+
 static void test_failure_quotes_the_last_error_and_hints_at_its_remedy(void **state)
 {
     static const struct {
@@ -209,6 +243,7 @@ int main(void)
         cmocka_unit_test(test_progress_is_read_from_both_programs_and_nothing_else),
         cmocka_unit_test(test_dsn_has_the_order_and_escapes_of_the_reference),
         cmocka_unit_test(test_local_host_is_loopback_where_the_server_listens_there),
+        cmocka_unit_test(test_own_host_is_a_socket_or_an_address_that_is_listened_on),
         cmocka_unit_test(test_failure_quotes_the_last_error_and_hints_at_its_remedy),
         cmocka_unit_test(test_basebackup_leaves_out_what_would_misdirect_it),
         cmocka_unit_test(test_initdb_needs_neither_user_nor_password),

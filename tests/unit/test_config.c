@@ -393,7 +393,6 @@ static void test_config_load_of_the_least_gives_the_defaults(void **state)
     assert_string_equal(c->postgresql.config_base_name, "postgresql");
     assert_string_equal(c->postgresql.superuser.username, "postgres");
     assert_string_equal(c->postgresql.create_replica_methods.items[0], "basebackup");
-    assert_true(c->postgresql.start_timeout_us == 60000000);
     assert_false(c->postgresql.use_pg_rewind_is_set);
     assert_false(c->postgresql.use_unix_socket);
     assert_string_equal(c->bootstrap.dcs_json, "{}");
