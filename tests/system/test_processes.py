@@ -1,6 +1,8 @@
 """Signals, stops and starts of the daemon."""
 
 import json
+import os
+import shutil
 import signal
 
 import pytest
@@ -28,6 +30,19 @@ def test_stop_of_the_leader_hands_over_at_once_and_loses_nothing(cluster):
     assert outcome.window_ms == 0
     assert outcome.lost == 0
     assert outcome.gap_ms < 3000, "a clean stop must not wait for the lease to run out"
+
+
+def test_stop_while_a_replica_is_created_is_prompt_and_the_next_start_creates_it(cluster):
+    leader = cluster.wait_whole()
+    node = next(n for n in cluster.nodes if n is not leader)
+    stop_daemon(cluster, node)
+    shutil.rmtree(node.data_dir)
+    node.start_agent()
+    cluster.wait(lambda: os.path.exists(node.data_dir) and os.listdir(node.data_dir), 20, "the copy has begun")
+    stop_daemon(cluster, node)
+    node.start_agent()
+    cluster.wait_whole()
+    assert cluster.leader() is leader
 
 
 def test_agent_dies_and_postgres_runs_on_under_the_next_agent(cluster):
