@@ -200,5 +200,7 @@ int main(int argc, char **argv)
     }
     r = log_level_from_name(config->log.level);
     log_open(STDERR_FILENO, log_format_of_stderr(), r < 0 ? LOG_LEVEL_INFO : (enum log_level)r);
+    if (log_format_of_stderr() == LOG_FORMAT_SYSLOG)
+        (void)log_open_journal(LOG_JOURNAL_SOCKET, "pgtether-agent", config->scope, config->name);
     return run(config);
 }

@@ -20,6 +20,14 @@ enum log_format {
  */
 void log_open(int fd, enum log_format format, enum log_level max_level);
 enum log_format log_format_of_stderr(void);
+#define LOG_JOURNAL_SOCKET "/run/systemd/journal/socket"
+/*
+ * Lines go to the journal's own socket from now on, with the fields SYSLOG_IDENTIFIER, PGTETHER_SCOPE, PGTETHER_NAME
+ * and PRIORITY: "journalctl PGTETHER_SCOPE=main" finds what all its processes said. What the socket does not take at
+ * once goes where log_open() said. Returns 0 or -errno: all lines then go there.
+ */
+int log_open_journal(const char *socket_path, const char *identifier, const char *scope, const char *name);
+
 /* Name of a level ("debug", "info", "warning", "error") to the level; -1 if unknown. */
 int log_level_from_name(const char *name);
 

@@ -137,6 +137,9 @@ static int open_all(struct keeper *k, struct err *err)
         return r;
     k->killer.pump = r;
     log_open(k->log_fd, format, k->settings.log_level);
+    /* S6: a datagram that is not taken at once goes to the pump instead. */
+    if (format == LOG_FORMAT_SYSLOG)
+        (void)log_open_journal(LOG_JOURNAL_SOCKET, "pgtetherd", k->settings.scope, k->settings.name);
     if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
         return err_sys(err, -errno, "could not become the parent of orphans");
     r = open_signals(k, err);
@@ -151,7 +154,8 @@ static void open_cgroups(struct keeper *k)
     struct cgroups *c = &k->killer.cgroups;
     struct err err = {0};
 
-    if (cgroups_open(c, k->settings.scope, k->settings.name, k->settings.data_dir, k->spawn.user.uid, k->spawn.user.gid, &err) < 0) {
+    if (cgroups_open(c, k->settings.scope, k->settings.name, k->settings.data_dir, k->spawn.user.uid, k->spawn.user.gid,
+                     &err) < 0) {
         log_info("killing by process tree, not by control group: %s", err.msg);
         return;
     }
