@@ -23,7 +23,7 @@ static uint64_t number(const json_t *object, const char *key)
 }
 
 /* The fields of the reference's status JSON that count in the race (facts sheet 9.4). */
-static void read_peer(struct peer *p, const char *body, size_t len)
+void peer_read(struct peer *p, const char *body, size_t len)
 {
     json_auto_t *root = json_loadb(body, len, 0, NULL);
     const json_t *xlog = json_object_get(root, "xlog");
@@ -56,7 +56,7 @@ static void on_peer(void *userdata, const struct http_answer *answer)
 
     if (current) {
         if (!answer->error)
-            read_peer(&a->peers[q->index], answer->body, answer->body_len);
+            peer_read(&a->peers[q->index], answer->body, answer->body_len);
         if (--a->peers_waiting == 0) {
             a->peers_asked_at_us = q->round;
             op_end(a);

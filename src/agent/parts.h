@@ -172,6 +172,8 @@ void op_check_rewind(struct agent *a, const struct ha_decision *d);
 void op_rewind(struct agent *a, const struct ha_decision *d);
 void op_set_aside(struct agent *a, const struct ha_decision *d);
 void op_ask_peers(struct agent *a);
+/* What a member said of itself; one that makes no sense counts as no answer. */
+void peer_read(struct peer *p, const char *body, size_t len);
 /* The postmaster ended while an operation was in flight (or none). */
 void op_server_exited(struct agent *a, int wait_status);
 /* A probe answered: start, promote and the like wait for that. */
