@@ -10,7 +10,7 @@
 enum { ASK_AGAIN_US = 20000, ARM_AGAIN_US = 100000, RENEWED_LATELY_US = 500000 };
 
 static void ask_arm(struct agent *a);
-static void ask_disarm(struct agent *a);
+static void ask_disarm(struct agent *a, enum keeper_op how);
 
 static int on_arm_again(sd_event_source *source, uint64_t planned_us, void *userdata)
 {
@@ -111,7 +111,7 @@ static int on_disarm_again(sd_event_source *source, uint64_t planned_us, void *u
     (void)source;
     (void)planned_us;
     if (a->op.on_dead)
-        ask_disarm(a);
+        ask_disarm(a, a->op.disarm_sent ? KEEPER_STATUS : KEEPER_DISARM);
     return 0;
 }
 
@@ -147,7 +147,8 @@ static void on_disarm_answer(void *userdata, const struct keeper_answer *answer)
     done(a);
 }
 
-static void ask_disarm(struct agent *a)
+/* DISARM once, then STATUS: the keeper kills and looks again by itself, a second order would only begin anew. */
+static void ask_disarm(struct agent *a, enum keeper_op how)
 {
     struct err err = {0};
 
@@ -155,15 +156,18 @@ static void ask_disarm(struct agent *a)
         leave_without_keeper(a);
         return;
     }
-    if (keeper_link_ask(a->link, KEEPER_DISARM, a->lease.session, 0, 0, -1, on_disarm_answer, a, &err) < 0) {
+    if (keeper_link_ask(a->link, how, 0, 0, 0, -1, on_disarm_answer, a, &err) < 0) {
         log_error("could not ask the keeper to disarm: %s", err.msg);
         disarm_again(a);
+        return;
     }
+    a->op.disarm_sent = true;
 }
 
 void op_prove_dead(struct agent *a, void (*done)(struct agent *a))
 {
     a->op.timer = loop_source_free(a->op.timer);
     a->op.on_dead = done;
-    ask_disarm(a);
+    a->op.disarm_sent = false;
+    ask_disarm(a, KEEPER_DISARM);
 }

@@ -33,6 +33,7 @@ struct operation {
     void (*on_acquired)(struct agent *a, struct dcs_answer *answer);
     void (*on_armed)(struct agent *a, bool armed);
     void (*on_dead)(struct agent *a);
+    bool disarm_sent;
     struct fill *fill;
     struct post_bootstrap *post_bootstrap;
     struct pg_command *command;
