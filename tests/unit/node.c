@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pwd.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -65,7 +66,8 @@ int node_setup(void **state)
     (void)text_print(path, sizeof(path), "%s/notify", n->dir);
     n->notify_fd = listen_at(path, SOCK_DGRAM);
     (void)setenv("NOTIFY_SOCKET", path, 1);
-    (void)text_print(path, sizeof(path), "%s/watchdog", n->dir);
+    /* In memory, too: a write to a page of a file on a disk may wait for the disk, which a watchdog never does. */
+    (void)text_print(path, sizeof(path), "%s.watchdog", n->run_dir);
     n->watchdog = map_watchdog(path);
     (void)setenv("FAKE_WATCHDOG", path, 1);
     n->agent_fd = -1;
@@ -131,11 +133,19 @@ static void remove_groups(const struct node *n)
     cgroups_close(&groups);
 }
 
+void node_watch_closely(bool closely)
+{
+    struct sched_param param = {.sched_priority = closely ? sched_get_priority_min(SCHED_RR) : 0};
+
+    (void)sched_setscheduler(0, (closely ? SCHED_RR : SCHED_OTHER) | SCHED_RESET_ON_FORK, &param);
+}
+
 int node_teardown(void **state)
 {
     struct node *n = *state;
-    char command[256];
+    char command[320];
 
+    node_watch_closely(false);
     if (!n->passed)
         show_log(n);
     if (n->keeper) {
@@ -150,7 +160,7 @@ int node_teardown(void **state)
     closep(&n->listen_fd);
     closep(&n->notify_fd);
     (void)munmap(n->watchdog, sizeof(*n->watchdog));
-    (void)text_print(command, sizeof(command), "rm -rf '%s' '%s'", n->dir, n->run_dir);
+    (void)text_print(command, sizeof(command), "rm -rf '%s' '%s' '%s.watchdog'", n->dir, n->run_dir, n->run_dir);
     if (system(command) != 0)
         return -1;
     free(n);

@@ -36,6 +36,12 @@ pid_t node_start_postgres(struct node *n); /* and registers it */
 void node_exit_agent(struct node *n, uint32_t status);
 void node_wait_until(bool (*condition)(struct node *n), struct node *n, const char *what);
 
+/*
+ * Gives this process the keeper's own priority while it checks that something happens in time: on a busy host a witness
+ * of normal priority looks hundreds of milliseconds late. Ends with the test at the latest.
+ */
+void node_watch_closely(bool closely);
+
 /* Living processes whose working directory is the data directory. */
 int node_count_postgres(const struct node *n);
 bool node_process_lives(pid_t pid);

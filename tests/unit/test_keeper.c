@@ -169,15 +169,17 @@ static void test_keeper_fences_a_stopped_agent_between_the_fence_point_and_the_d
 {
     struct node *n = *state;
     struct keeper_answer a;
-    uint64_t deadline_us = clock_now_us() + 3000 * MS, died_at_us;
+    uint64_t deadline_us, died_at_us;
     pid_t old_agent;
 
     node_start(n);
+    deadline_us = clock_now_us() + 3000 * MS;
     a = arm(n, deadline_us);
     assert_true(a.fence_at_us == deadline_us - LEASE_KILL_BUDGET_MIN_US);
     (void)node_start_postgres(n);
     old_agent = n->agent;
     (void)kill(old_agent, SIGSTOP);
+    node_watch_closely(true);
     while (clock_now_us() < a.fence_at_us - 200 * MS)
         (void)usleep(5000);
     assert_int_equal(node_count_postgres(n), 4);
@@ -187,6 +189,7 @@ static void test_keeper_fences_a_stopped_agent_between_the_fence_point_and_the_d
     assert_true(died_at_us <= deadline_us);
     node_wait_until(agent_is_dead, n, "the agent is dead");
     assert_true(clock_now_us() <= deadline_us);
+    node_watch_closely(false);
     node_wait_for_agent(n);
     a = status(n);
     assert_int_equal(a.state, KEEPER_DISARMED);
@@ -199,13 +202,16 @@ static void test_keeper_fences_a_stopped_agent_between_the_fence_point_and_the_d
 static void test_keeper_does_not_fence_as_long_as_the_lease_is_renewed(void **state)
 {
     struct node *n = *state;
-    uint64_t deadline_us = clock_now_us() + 1500 * MS, first_us = deadline_us;
+    uint64_t first_us;
 
+    /* Long enough for this test and the stand-in to be late: they renew, and they have no priority. */
     node_start(n);
-    (void)arm(n, deadline_us);
+    first_us = clock_now_us() + 4000 * MS;
+    (void)arm(n, first_us);
     (void)node_start_postgres(n);
     while (clock_now_us() < first_us + 500 * MS) {
-        deadline_us = clock_now_us() + 1500 * MS;
+        uint64_t deadline_us = clock_now_us() + 4000 * MS;
+
         assert_int_equal(node_ask(n, KEEPER_RENEW, LEASE, deadline_us, 0).result, KEEPER_OK);
         (void)usleep(200000);
     }
@@ -348,7 +354,7 @@ static void test_keeper_waits_longer_before_each_restart(void **state)
         node_wait_for_agent(n);
     }
     /* 100 + 200 + 400 + 800 ms */
-    assert_in_range(clock_now_us() - began_us, 1500 * MS, 5000 * MS);
+    assert_in_range(clock_now_us() - began_us, 1500 * MS, 10000 * MS);
     n->passed = true;
 }
 
@@ -365,10 +371,11 @@ static void test_successor_removes_the_old_agent_and_takes_over_the_lease(void *
 {
     struct node *n = *state;
     struct keeper_answer a;
-    uint64_t deadline_us = clock_now_us() + 5000 * MS;
+    uint64_t deadline_us;
     pid_t old_agent;
 
     node_start(n);
+    deadline_us = clock_now_us() + 5000 * MS;
     (void)arm(n, deadline_us);
     (void)node_start_postgres(n);
     old_agent = n->agent;
@@ -380,6 +387,7 @@ static void test_successor_removes_the_old_agent_and_takes_over_the_lease(void *
     assert_int_equal(a.state, KEEPER_ARMED);
     assert_true(a.lease_id == LEASE && a.deadline_us == deadline_us);
     assert_int_equal(node_count_postgres(n), 4);
+    node_watch_closely(true);
     node_wait_until(no_postgres, n, "PostgreSQL is dead"); /* no longer its child, but in its directory and group */
     assert_true(clock_now_us() <= deadline_us);
     n->passed = true;
@@ -388,9 +396,10 @@ static void test_successor_removes_the_old_agent_and_takes_over_the_lease(void *
 static void test_successor_that_comes_too_late_kills_at_once(void **state)
 {
     struct node *n = *state;
-    uint64_t deadline_us = clock_now_us() + 1500 * MS;
+    uint64_t deadline_us;
 
     node_start(n);
+    deadline_us = clock_now_us() + 4000 * MS;
     (void)arm(n, deadline_us);
     (void)node_start_postgres(n);
     kill_keeper(n);
@@ -405,11 +414,20 @@ static void test_successor_that_comes_too_late_kills_at_once(void **state)
 /* --- the watchdog
  * ----------------------------------------------------------------------------------------------------- */
 
+/* By the time that has really passed: a loaded host makes this test's sleeps longer. */
+static void assert_petted_thrice_a_second(const struct node *n, uint32_t pets, uint64_t since_us)
+{
+    uint64_t passed_ms = (clock_now_us() - since_us) / MS;
+
+    assert_int_equal(n->watchdog->timeout_s, 1);
+    assert_in_range(pets, passed_ms < 500 ? 0 : passed_ms / 500, passed_ms / 333 + 2);
+}
+
 static void test_keeper_pets_the_watchdog_while_armed_and_stops_it_with_the_proof(void **state)
 {
     struct node *n = *state;
     struct keeper_answer a;
-    uint64_t until_us;
+    uint64_t began_us;
     uint32_t pets;
 
     n->settings = "watchdog_mode=required\nwatchdog_timeout_us=1000000\n";
@@ -420,10 +438,15 @@ static void test_keeper_pets_the_watchdog_while_armed_and_stops_it_with_the_proo
     assert_int_equal(a.watchdog, KEEPER_WATCHDOG_TICKING);
     assert_true(a.watchdog_timeout_us == USEC_PER_SEC);
     node_wait_for_notify(n, "watchdog fake 1 s");
+    began_us = clock_now_us();
     pets = n->watchdog->pets;
-    for (until_us = clock_now_us() + 1200 * MS; clock_now_us() < until_us; (void)usleep(1000))
-        assert_true(clock_now_us() < n->watchdog->last_pet_us + 700 * MS);
-    assert_in_range(n->watchdog->pets - pets, 3, 6);
+    while (clock_now_us() < began_us + 1200 * MS) {
+        uint64_t now_us = clock_now_us(); /* before the look: being late between the two harms nobody */
+
+        assert_true(now_us < n->watchdog->last_pet_us + 700 * MS);
+        (void)usleep(1000);
+    }
+    assert_petted_thrice_a_second(n, n->watchdog->pets - pets, began_us);
     a = node_ask(n, KEEPER_DISARM, 0, 0, 0);
     assert_int_equal(a.state, KEEPER_DISARMED);
     (void)status(n);
@@ -515,6 +538,7 @@ static void test_keeper_takes_back_what_it_can_of_a_pet_that_came_too_late(void 
     n->watchdog->next_pet_takes_ms = 1500; /* begun in time, done 2.5 s before the deadline instead of 3 */
     node_wait_until(timeout_is_short, n, "the timeout is short");
     assert_true(n->watchdog->last_pet_us + USEC_PER_SEC <= deadline_us);
+    node_watch_closely(true);
     node_wait_until(no_postgres, n, "PostgreSQL is dead");
     assert_true(clock_now_us() <= deadline_us);
     n->passed = true;
@@ -523,6 +547,7 @@ static void test_keeper_takes_back_what_it_can_of_a_pet_that_came_too_late(void 
 static void test_keeper_pets_a_watchdog_on_that_nothing_can_stop(void **state)
 {
     struct node *n = *state;
+    uint64_t began_us;
     uint32_t pets;
 
     n->settings = "watchdog_mode=required\nwatchdog_timeout_us=1000000\n";
@@ -532,9 +557,10 @@ static void test_keeper_pets_a_watchdog_on_that_nothing_can_stop(void **state)
     assert_int_equal(n->watchdog->opens, 0); /* looking at it must not start it */
     (void)arm(n, clock_now_us() + 20000 * MS);
     assert_int_equal(node_ask(n, KEEPER_DISARM, 0, 0, 0).state, KEEPER_DISARMED);
+    began_us = clock_now_us();
     pets = n->watchdog->pets;
     (void)usleep(900000);
-    assert_in_range(n->watchdog->pets - pets, 1, 4);
+    assert_petted_thrice_a_second(n, n->watchdog->pets - pets, began_us);
     assert_int_equal(arm(n, clock_now_us() + 20000 * MS).watchdog, KEEPER_WATCHDOG_TICKING);
     n->passed = true;
 }
@@ -561,6 +587,7 @@ static void test_successor_pets_the_watchdog_that_was_left_ticking(void **state)
 static void test_successor_pets_a_watchdog_that_could_not_be_stopped(void **state)
 {
     struct node *n = *state;
+    uint64_t began_us;
     uint32_t pets;
 
     n->settings = "watchdog_mode=required\nwatchdog_timeout_us=1000000\n";
@@ -576,9 +603,10 @@ static void test_successor_pets_a_watchdog_that_could_not_be_stopped(void **stat
     assert_true(node_log_says(n, "the watchdog cannot be stopped"));
     node_start(n);
     assert_int_equal(status(n).watchdog, KEEPER_WATCHDOG_TICKING);
+    began_us = clock_now_us();
     pets = n->watchdog->pets;
     (void)usleep(900000);
-    assert_in_range(n->watchdog->pets - pets, 1, 4);
+    assert_petted_thrice_a_second(n, n->watchdog->pets - pets, began_us);
     n->passed = true;
 }
 
@@ -626,7 +654,8 @@ static void test_keeper_stops_petting_when_death_cannot_be_proven_in_time(void *
     (void)text_print(path, sizeof(path), "%s/freezer.state", group);
     assert_true(put(path, "FROZEN\n"));
     node_wait_until(watchdog_would_have_fired, n, "the watchdog fires");
-    assert_true(clock_now_us() <= deadline_us + 20 * MS);
+    /* When the device fires follows from the last pet; when this test looks does not matter. */
+    assert_true(n->watchdog->last_pet_us + (uint64_t)n->watchdog->timeout_s * USEC_PER_SEC <= deadline_us);
     assert_true(n->watchdog->last_pet_us >= a.fence_at_us - 400 * MS);
     assert_int_equal(n->watchdog->ticks, 1);
     assert_true(node_process_lives(postmaster));
