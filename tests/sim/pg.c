@@ -3,7 +3,6 @@
  * timelines of the same number are told apart. What matters: which process can still commit, how long a stop takes, and
  * who has diverged from whom.
  */
-#include <assert.h>
 #include "sim.h"
 
 enum { BYTES_PER_MS = 10 };
@@ -193,7 +192,10 @@ static void promoted(struct world *w, struct node *n)
 {
     struct timeline *t = &w->timelines[w->n_timelines];
 
-    assert(w->n_timelines < TIMELINES_MAX);
+    if (w->n_timelines == TIMELINES_MAX) {
+        check_fail(w, "calm", "PostgreSQL is promoted again and again");
+        return;
+    }
     *t = (struct timeline){.number = w->timelines[n->pg.way].number + 1, .parent = n->pg.way, .switch_lsn = n->pg.lsn};
     n->pg.way = (uint16_t)w->n_timelines++;
     n->pg.phase = PG_PRIMARY;
