@@ -24,7 +24,7 @@ static void probe_soon(struct agent *a)
 
 static void note_failed_start(struct agent *a)
 {
-    uint64_t pause_us = RETRY_MIN_US << (a->memory.failed_starts < 5 ? a->memory.failed_starts : 5);
+    uint64_t pause_us = (uint64_t)RETRY_MIN_US << (a->memory.failed_starts < 5 ? a->memory.failed_starts : 5);
 
     a->memory.failed_starts++;
     a->memory.retry_start_at_us = clock_now_us() + (pause_us < RETRY_MAX_US ? pause_us : RETRY_MAX_US);
