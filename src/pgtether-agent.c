@@ -202,5 +202,8 @@ int main(int argc, char **argv)
     log_open(STDERR_FILENO, log_format_of_stderr(), r < 0 ? LOG_LEVEL_INFO : (enum log_level)r);
     if (log_format_of_stderr() == LOG_FORMAT_SYSLOG)
         (void)log_open_journal(LOG_JOURNAL_SOCKET, "pgtether-agent", config->scope, config->name);
+    /* PostgreSQL's programs complain, in the middle of their output, about a directory they may not enter (/root). */
+    if (chdir("/") < 0)
+        log_warning("could not change to directory \"/\": %m");
     return run(config);
 }

@@ -77,7 +77,7 @@ static bool become_unprivileged(void)
         return true;
     pw = getpwnam("postgres");
     return pw && initgroups("postgres", pw->pw_gid) == 0 && setgid(pw->pw_gid) == 0 && setuid(pw->pw_uid) == 0 &&
-           setenv("HOME", "/tmp", 1) == 0;
+           setenv("HOME", "/tmp", 1) == 0 && chdir("/") == 0; /* the build may be below /root */
 }
 
 /* Another run of the tests may be under way on this host: talking to its server would be worse than failing. */
