@@ -32,6 +32,8 @@ static void on_cloned(void *userdata, int outcome, const struct err *err)
         (void)text_copy(a->memory.divergence_from, sizeof(a->memory.divergence_from), a->cluster->leader.name);
         a->memory.rewind_failed = false;
     }
+    /* What was known of the directory is void: it must not be taken for empty once more. */
+    a->control = (struct local_pg){0};
     op_end(a);
     gather_control(a);
 }
@@ -102,6 +104,8 @@ static void on_rewound(void *userdata, int outcome, const struct err *err)
     if (outcome == -EAGAIN) {
         log_info("cannot rewind to \"%s\" yet: %s", a->op.target, err->msg);
         a->memory.retry_check_at_us = clock_now_us() + CHECK_AGAIN_US;
+        if (!a->rewind_incomplete)
+            marker_clear(a, "rewind");
     } else if (outcome < 0) {
         log_error("pg_rewind failed: %s", err->msg);
         a->memory.rewind_failed = true;
