@@ -226,6 +226,24 @@ static void test_lease_resumed_by_a_successor_keeps_the_ladder_however_late(void
     assert_int_equal(l.state, KEEPER_STARVING);
 }
 
+/* Values that no code writes, as damaged memory might hold them: time goes on, and the watchdog is not stopped. */
+static void test_lease_with_a_damaged_value_still_ends_in_time(void **state)
+{
+    struct lease_event arm = {LEASE_EVENT_ARM, 7, END * MS, R5 * MS};
+    struct lease_event unknown = {.type = (enum lease_event_type)99};
+    struct lease l;
+
+    (void)state;
+    lease_init(&l, false);
+    (void)lease_step(&l, &arm, T0 * MS);
+    assert_int_equal(lease_step(&l, &unknown, FENCE * MS), KEEPER_OK);
+    assert_int_equal(l.state, KEEPER_FENCING);
+
+    l.state = (enum keeper_state)99;
+    assert_false(lease_decide(&l, T0 * MS).may_stop_watchdog);
+    assert_false(lease_decide(&l, STARVE * MS).may_pet);
+}
+
 /*
  * A thousand lives of a node with a clumsy agent: whatever happens, a watchdog petted by the rules resets the host, or
  * the primary is proven dead, by the deadline of the last lease that was accepted (S3, S4).
@@ -285,6 +303,7 @@ int main(void)
         cmocka_unit_test(test_lease_decide_forbids_a_late_pet_even_before_the_tick),
         cmocka_unit_test(test_lease_arm_result_changes_nothing),
         cmocka_unit_test(test_lease_resumed_by_a_successor_keeps_the_ladder_however_late),
+        cmocka_unit_test(test_lease_with_a_damaged_value_still_ends_in_time),
         cmocka_unit_test(test_lease_never_lets_a_primary_outlive_its_deadline),
     };
 
