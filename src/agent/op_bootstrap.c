@@ -230,7 +230,8 @@ void op_bootstrap(struct agent *a, const struct ha_decision *d)
 {
     op_begin(a, OP_BOOTSTRAP, d);
     a->op.stage = STAGE_RACE;
-    a->dcs->ops->put(a->dcs, "initialize", "", DCS_ABSENT, 0, dcs_deadline_us(a), on_race, a);
+    /* On the member's lease: the mark of a node that dies inside initdb goes away by itself. */
+    a->dcs->ops->put(a->dcs, "initialize", "", DCS_ABSENT_WHILE_MEMBER, 0, dcs_deadline_us(a), on_race, a);
 }
 
 /* Our earlier attempt died half-way. Only an empty initialize key can be its mark; a system identifier is a cluster's.

@@ -37,9 +37,10 @@ typedef void (*dcs_done_fn)(void *userdata, struct dcs_answer *answer);
 
 /* What a conditional write compares with. */
 enum dcs_compare {
-    DCS_ANY,      /* unconditional */
-    DCS_ABSENT,   /* the key must not exist */
-    DCS_REVISION, /* its modification version must be the given one */
+    DCS_ANY,                 /* unconditional */
+    DCS_ABSENT,              /* the key must not exist */
+    DCS_ABSENT_WHILE_MEMBER, /* put: the same, and it vanishes with our member key unless it is written again */
+    DCS_REVISION,            /* its modification version must be the given one */
 };
 
 struct dcs_ops {
@@ -74,7 +75,7 @@ struct dcs_ops {
     void (*touch_member)(struct dcs *d, const char *name, const char *json, uint64_t ttl_us, uint64_t deadline_us,
                          dcs_done_fn done, void *userdata);
 
-    /* Writes a permanent key. */
+    /* Writes a permanent key, or with DCS_ABSENT_WHILE_MEMBER one on the lease of the last touch_member(). */
     void (*put)(struct dcs *d, const char *key, const char *value, enum dcs_compare compare, uint64_t revision,
                 uint64_t deadline_us, dcs_done_fn done, void *userdata);
     void (*delete)(struct dcs *d, const char *key, enum dcs_compare compare, uint64_t revision, uint64_t deadline_us,

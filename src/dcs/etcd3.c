@@ -142,7 +142,7 @@ static void put_transaction(struct textbuf *b, const struct etcd3 *e, const char
 
     textbuf_puts(b, "{\"compare\":[{\"key\":\"");
     etcd3_put_key(b, e, key);
-    if (compare == DCS_ABSENT)
+    if (compare == DCS_ABSENT || compare == DCS_ABSENT_WHILE_MEMBER)
         textbuf_puts(b, "\",\"target\":\"CREATE\",\"create_revision\":\"0\"}]");
     else
         textbuf_printf(b, "\",\"target\":\"MOD\",\"mod_revision\":\"%" PRIu64 "\"}]", revision);
@@ -180,7 +180,12 @@ static void etcd3_put(struct dcs *d, const char *key, const char *value, enum dc
     etcd3_put_key(&fields, op->e, key);
     textbuf_puts(&fields, "\",\"value\":\"");
     etcd3_put_base64(&fields, value);
-    textbuf_puts(&fields, "\"}");
+    textbuf_puts(&fields, "\"");
+    if (compare == DCS_ABSENT_WHILE_MEMBER) {
+        textbuf_printf(&fields, ",\"lease\":\"%" PRIu64 "\"", op->e->member.session);
+        fields.failed |= op->e->member.session == 0; /* lease 0 would be for ever: the call fails for want of a body */
+    }
+    textbuf_puts(&fields, "}");
     write_key(op, key, compare, revision, "/kv/put", "request_put", &fields);
 }
 

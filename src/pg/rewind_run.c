@@ -4,12 +4,14 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
 #include "base/text.h"
 #include "pg/controldata.h"
 #include "pg/leader.h"
+#include "pg/lockfile.h"
 #include "pg/lost.h"
 #include "pg/rewind.h"
 #include "pg/tool.h"
@@ -154,8 +156,14 @@ static int prepare_rewind(struct rewind_run *r, struct err *err)
 {
     bool is_clean =
         r->local.control_state == PG_CONTROL_SHUT_DOWN || r->local.control_state == PG_CONTROL_SHUT_DOWN_IN_RECOVERY;
+    char socket_dir[PATH_MAX];
+    int code;
 
-    return is_clean ? run_rewind(r, err) : remove_signals(r, err);
+    if (is_clean)
+        return run_rewind(r, err);
+    /* The single-user server looks at the lock file of the killed one, whose number may be somebody else's by now. */
+    code = lockfile_clear_pid(r->config->postgresql.data_dir, socket_dir, sizeof(socket_dir), err);
+    return code < 0 ? code : remove_signals(r, err);
 }
 
 /* --- 5: is there an archive to take missing WAL from? ---------------------------------------------------------------

@@ -140,7 +140,8 @@ struct stored {
     int leader; /* NOBODY, or the node whose name it holds */
     uint64_t leader_session, leader_revision;
     bool initialize_exists;
-    bool initialize_empty;
+    bool initialize_empty; /* on the lease of initialize_owner's member key */
+    int initialize_owner;
     uint64_t initialize_revision;
     uint64_t status_lsn;
     struct stored_member members[NODES];

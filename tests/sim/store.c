@@ -227,6 +227,22 @@ static void touch(struct world *w, const struct call *c)
         notify(w, false);
 }
 
+static bool member_lives(struct world *w, int node)
+{
+    return w->store.data.members[node].expires_us > store_now_us(w);
+}
+
+/* The mark of a bootstrap hangs on the lease of its maker's member key. */
+static void expire_initialize(struct world *w)
+{
+    struct stored *d = &w->store.data;
+
+    if (!d->initialize_exists || !d->initialize_empty || member_lives(w, d->initialize_owner))
+        return;
+    d->initialize_exists = false;
+    d->revision++;
+}
+
 static enum outcome initialize(struct world *w, struct call *c)
 {
     struct stored *d = &w->store.data;
@@ -234,7 +250,10 @@ static enum outcome initialize(struct world *w, struct call *c)
     if (!c->sysid && !c->delete) {
         if (d->initialize_exists)
             return OUTCOME_REFUSED;
+        if (!member_lives(w, c->node))
+            return OUTCOME_UNKNOWN;
         d->initialize_exists = d->initialize_empty = true;
+        d->initialize_owner = c->node;
     } else {
         if (!d->initialize_exists || d->initialize_revision != c->revision)
             return OUTCOME_REFUSED;
@@ -260,6 +279,7 @@ static void execute(struct world *w, struct call *c, uint64_t stage)
     struct store_lease *l;
     bool lease_is_in = false;
 
+    expire_initialize(w);
     switch (c->kind) {
     case CALL_READ:
         read_all(w, c);

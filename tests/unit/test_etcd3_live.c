@@ -445,6 +445,37 @@ static void test_etcd3_live_conditional_writes_compare_with_the_revision(void **
     close_client(&a);
 }
 
+/* The mark of a bootstrap: it goes with its maker, unless the finished cluster has put its identifier there. */
+static void test_etcd3_live_mark_vanishes_with_the_member_unless_it_is_written_again(void **state)
+{
+    struct client a, b;
+    uint64_t until_us, revision;
+
+    SKIP_WITHOUT_ETCD();
+    open_client(&a, "node1", NULL);
+    open_client(&b, "node2", NULL);
+    assert_int_equal(put(&a, "initialize", "", DCS_ABSENT_WHILE_MEMBER, 0), DCS_UNKNOWN); /* no lease yet */
+    assert_int_equal(touch(&a, "{}", 2), DCS_DONE);
+    assert_int_equal(touch(&b, "{}", 2), DCS_DONE);
+    assert_int_equal(put(&a, "initialize", "", DCS_ABSENT_WHILE_MEMBER, 0), DCS_DONE);
+    assert_int_equal(put(&b, "initialize", "", DCS_ABSENT_WHILE_MEMBER, 0), DCS_REFUSED);
+    until_us = in_seconds(20);
+    while (read_cluster(&b)->initialize.exists)
+        if (clock_now_us() > until_us)
+            fail_msg("the mark of a dead member stays");
+    assert_int_equal(touch(&b, "{}", 2), DCS_DONE);
+    assert_int_equal(put(&b, "initialize", "", DCS_ABSENT_WHILE_MEMBER, 0), DCS_DONE);
+    revision = b.answer.revision;
+    assert_int_equal(put(&b, "initialize", "7300000000000000001", DCS_REVISION, revision), DCS_DONE);
+    while (cluster_member(read_cluster(&a), "node2"))
+        if (clock_now_us() > until_us)
+            fail_msg("the member key stays");
+    assert_string_equal(read_cluster(&a)->initialize.text, "7300000000000000001");
+    assert_int_equal(delete_key(&a, "initialize", DCS_ANY, 0), DCS_DONE);
+    close_client(&a);
+    close_client(&b);
+}
+
 static void test_etcd3_live_member_lives_as_long_as_it_is_touched_and_the_watch_sees_it(void **state)
 {
     struct client a, b;
@@ -693,6 +724,8 @@ int main(void)
         cmocka_unit_test_teardown(test_etcd3_live_leader_key_ends_with_its_lease_and_not_before, mend_servers),
         cmocka_unit_test_teardown(test_etcd3_live_leader_key_deleted_by_somebody_is_refused, mend_servers),
         cmocka_unit_test_teardown(test_etcd3_live_conditional_writes_compare_with_the_revision, mend_servers),
+        cmocka_unit_test_teardown(test_etcd3_live_mark_vanishes_with_the_member_unless_it_is_written_again,
+                                  mend_servers),
         cmocka_unit_test_teardown(test_etcd3_live_member_lives_as_long_as_it_is_touched_and_the_watch_sees_it,
                                   mend_servers),
         cmocka_unit_test_teardown(test_etcd3_live_frozen_server_makes_everything_unknown_by_the_deadline, mend_servers),

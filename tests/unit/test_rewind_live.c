@@ -247,6 +247,8 @@ static void test_primary_that_was_killed_is_rewound(void **state)
     live_stop(node1, "immediate");
     /* As the agent leaves it that meant to start a standby: single-user recovery would refuse. */
     assert_int_equal(live_run("touch node1/standby.signal"), 0);
+    /* The lock file of a killed postmaster, whose process id somebody else has by now: this test. */
+    assert_int_equal(live_run("printf '%d\\n%s/node1\\n1\\n' >node1/postmaster.pid", (int)getpid(), live_dir()), 0);
 
     o = check(*state, node1, node2);
     if (o.need != REWIND_NEEDED)
