@@ -23,18 +23,13 @@ enum {
     STAGE_ROLES,
     STAGE_PUBLISH_CONFIG,
     STAGE_PUBLISH_SYSID,
+    STAGE_UNMARK,
 };
 enum { PROBE_AGAIN_US = 100000, AGAIN_AFTER_US = 10000000 };
 
 static uint64_t dcs_deadline_us(const struct agent *a)
 {
     return clock_now_us() + a->dynamic->policy.retry_timeout_us;
-}
-
-static void on_ignored(void *userdata, struct dcs_answer *answer)
-{
-    (void)userdata;
-    (void)answer;
 }
 
 static void on_given_up(void *userdata, struct dcs_answer *answer)
@@ -73,23 +68,37 @@ void op_bootstrap_stop(struct agent *a)
         op_bootstrap_failed(a, "this node stops");
 }
 
-static void on_sysid_written(void *userdata, struct dcs_answer *answer)
+void bootstrap_note_finished(struct agent *a)
 {
-    struct agent *a = userdata;
+    const struct text_key *key = a->cluster ? &a->cluster->initialize : NULL;
+    uint64_t ours = a->pg.valid ? a->pg.facts.system_identifier : a->control.control_known ? a->control.sysid : 0;
     char marker[512];
     struct err err = {0};
+    uint64_t stored;
 
-    if (a->op.kind != OP_BOOTSTRAP || a->op.stage != STAGE_PUBLISH_SYSID)
+    if (!a->bootstrap_incomplete || a->op.kind == OP_BOOTSTRAP || !ours || !key || !key->exists ||
+        !text_to_u64(key->text, &stored) || stored != ours)
         return;
-    if (answer->outcome != DCS_DONE) {
-        op_bootstrap_failed(a, answer->err.msg);
-        return;
-    }
     (void)text_print(marker, sizeof(marker), "%s/" BOOTSTRAP_MARKER, a->config->postgresql.data_dir);
     if (file_remove(marker, &err) < 0)
         log_warning("could not remove the bootstrap marker: %s", err.msg);
     a->bootstrap_incomplete = false;
     log_info("initialized a new cluster");
+}
+
+static void on_sysid_written(void *userdata, struct dcs_answer *answer)
+{
+    struct agent *a = userdata;
+
+    if (a->op.kind != OP_BOOTSTRAP || a->op.stage != STAGE_PUBLISH_SYSID)
+        return;
+    if (answer->outcome == DCS_REFUSED) {
+        op_bootstrap_failed(a, answer->err.msg);
+        return;
+    }
+    /* Not known is no failure: the identifier may be in the store. The next read of it decides. */
+    if (answer->outcome == DCS_UNKNOWN)
+        log_warning("not known whether the store has the system identifier: %s", answer->err.msg);
     op_end(a);
     gather_store(a);
 }
@@ -234,13 +243,34 @@ void op_bootstrap(struct agent *a, const struct ha_decision *d)
     a->dcs->ops->put(a->dcs, "initialize", "", DCS_ABSENT_WHILE_MEMBER, 0, dcs_deadline_us(a), on_race, a);
 }
 
+static void on_mark_removed(void *userdata, struct dcs_answer *answer)
+{
+    const struct ha_decision d = {.action = HA_ABANDON_BOOTSTRAP};
+    struct agent *a = userdata;
+
+    if (a->op.kind != OP_SET_ASIDE || a->op.stage != STAGE_UNMARK)
+        return;
+    if (answer->outcome == DCS_DONE) {
+        op_set_aside(a, &d);
+        return;
+    }
+    /* The identifier may have come in late: then the bootstrap has finished after all. */
+    log_info("our mark could not be taken off the initialize key, reading it again: %s", answer->err.msg);
+    op_end(a);
+    gather_store(a);
+}
+
 /* Our earlier attempt died half-way. Only an empty initialize key can be its mark; a system identifier is a cluster's.
  */
 void op_abandon_bootstrap(struct agent *a, const struct ha_decision *d)
 {
     const struct text_key *key = a->cluster ? &a->cluster->initialize : NULL;
 
-    if (key && key->exists && !cluster_sysid_is_valid(key->text))
-        a->dcs->ops->delete (a->dcs, "initialize", DCS_REVISION, key->revision, dcs_deadline_us(a), on_ignored, a);
-    op_set_aside(a, d);
+    if (!key || !key->exists || cluster_sysid_is_valid(key->text)) {
+        op_set_aside(a, d);
+        return;
+    }
+    op_begin(a, OP_SET_ASIDE, d);
+    a->op.stage = STAGE_UNMARK;
+    a->dcs->ops->delete (a->dcs, "initialize", DCS_REVISION, key->revision, dcs_deadline_us(a), on_mark_removed, a);
 }

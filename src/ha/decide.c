@@ -39,7 +39,7 @@ const struct member *ha_running_leader(const struct ha_view *v)
 {
     const struct member *leader;
 
-    if (!v->cluster || !v->cluster->initialize.exists || !cluster_sysid_is_valid(v->cluster->initialize.text))
+    if (!ha_stored_sysid(v))
         return NULL;
     leader = cluster_leader_member(v->cluster);
     if (!leader || strcmp(leader->name, v->name) == 0)
@@ -135,17 +135,26 @@ static struct ha_decision decide_without_keeper(const struct ha_view *v)
     return d;
 }
 
-static bool sysid_differs(const struct ha_view *v)
+uint64_t ha_stored_sysid(const struct ha_view *v)
 {
     const char *digit;
     uint64_t sysid = 0;
 
-    if (!v->cluster || !v->pg.control_known || v->pg.data_dir_empty || !v->cluster->initialize.exists ||
-        !cluster_sysid_is_valid(v->cluster->initialize.text))
-        return false;
+    if (!v->cluster || !v->cluster->initialize.exists || !cluster_sysid_is_valid(v->cluster->initialize.text))
+        return 0;
     for (digit = v->cluster->initialize.text; *digit; digit++)
         sysid = sysid * 10 + (uint64_t)(*digit - '0');
-    return sysid != v->pg.sysid;
+    return sysid;
+}
+
+static bool sysid_differs(const struct ha_view *v)
+{
+    uint64_t stored = ha_stored_sysid(v);
+
+    /* What is left of a bootstrap that never finished was never anybody's cluster: it is set aside. */
+    if (!stored || !v->pg.control_known || v->pg.data_dir_empty || v->bootstrap_incomplete)
+        return false;
+    return stored != v->pg.sysid;
 }
 
 /* No server runs here. */

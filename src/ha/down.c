@@ -82,17 +82,27 @@ static struct ha_decision decide_rejoin(const struct ha_view *v, const struct me
     return ha_say_target(HA_START_STANDBY, leader->name, "starting as a standby of \"%s\"", leader->name);
 }
 
+/* Its last act is to write the identifier to the store: if that is there, only our note about it is out of date. */
+static struct ha_decision decide_unfinished(const struct ha_view *v)
+{
+    /* Set aside without the store, our mark would stay on the initialize key, and nobody could ever bootstrap. */
+    if (!v->cluster)
+        return ha_say(HA_NOTHING, "an earlier bootstrap of this node never finished: waiting for the store to take our "
+                                  "mark off the initialize key");
+    if (!v->cluster_is_fresh)
+        return ha_say(HA_READ_STORE, "an earlier bootstrap of this node may have finished: reading the store again");
+    if (ha_stored_sysid(v) && !v->pg.control_known)
+        return ha_say(HA_NOTHING, "an earlier bootstrap of this node may have finished: reading the control file");
+    return ha_say(HA_ABANDON_BOOTSTRAP, "an earlier bootstrap of this node never finished: setting it aside");
+}
+
 struct ha_decision ha_decide_down(const struct ha_view *v)
 {
     const struct member *leader = ha_running_leader(v);
     const struct member *upstream = ha_upstream(v);
 
-    /* Set aside without the store, our mark would stay on the initialize key, and nobody could ever bootstrap. */
-    if (v->bootstrap_incomplete && !v->cluster)
-        return ha_say(HA_NOTHING, "an earlier bootstrap of this node never finished: waiting for the store to take our "
-                                  "mark off the initialize key");
-    if (v->bootstrap_incomplete)
-        return ha_say(HA_ABANDON_BOOTSTRAP, "an earlier bootstrap of this node never finished: setting it aside");
+    if (v->bootstrap_incomplete && !(v->pg.control_known && ha_stored_sysid(v) == v->pg.sysid))
+        return decide_unfinished(v);
     if (v->lease.held)
         return decide_crashed_leader(v);
     if (v->keeper.armed || !v->keeper.dead_proven)

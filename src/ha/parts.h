@@ -8,6 +8,9 @@ struct ha_decision ha_say_target(enum ha_action action, const char *target, cons
 struct ha_decision ha_say_stop(enum ha_action action, enum ha_urgency urgency, bool release, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* The system identifier of the cluster that the store knows; 0 if it knows none, or could not be read. */
+uint64_t ha_stored_sysid(const struct ha_view *v);
+
 /* The leader's member key if it is another node whose PostgreSQL runs as a primary now, else NULL. */
 const struct member *ha_running_leader(const struct ha_view *v);
 

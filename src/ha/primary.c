@@ -4,9 +4,7 @@
  */
 static bool bootstrap_was_interrupted(const struct ha_view *v)
 {
-    if (!v->bootstrap_incomplete || !v->cluster)
-        return false;
-    return !v->cluster->initialize.exists || !cluster_sysid_is_valid(v->cluster->initialize.text);
+    return v->bootstrap_incomplete && v->cluster_is_fresh && !ha_stored_sysid(v);
 }
 
 struct ha_decision ha_decide_primary(const struct ha_view *v)

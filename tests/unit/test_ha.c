@@ -230,9 +230,9 @@ static void test_adopted_primary_of_an_interrupted_bootstrap_is_given_up(void **
     CHECK("only the mark is there", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
     s.c.initialize.exists = false;
     CHECK("not even the mark", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
-    s.v.cluster = NULL;
-    CHECK("no store to ask", HA_NOTHING);
-    s.v.cluster = &s.c;
+    s.v.cluster_is_fresh = false;
+    CHECK("an old view may lack what was written last", HA_NOTHING);
+    s.v.cluster_is_fresh = true;
     s.v.bootstrap_incomplete = false;
     CHECK("no bootstrap of ours", HA_NOTHING);
 }
@@ -394,7 +394,16 @@ static void test_crashed_leader_is_started_again_or_hands_over(void **state)
     CHECK("the lease runs out meanwhile", HA_DEMOTE, .release = 0, .urgency = HA_AT_ONCE);
     crashed();
     s.v.bootstrap_incomplete = true;
+    CHECK("the store has the identifier: only the note is out of date", HA_START_PRIMARY);
+    s.v.pg.control_known = false;
+    CHECK("not known yet whose identifier the store has", HA_NOTHING);
+    s.v.pg.control_known = true;
+    s.v.pg.sysid = SYSID + 1;
+    CHECK("another node has made the cluster meanwhile", HA_ABANDON_BOOTSTRAP);
+    s.c.initialize.text = (char *)"";
     CHECK("half-made cluster", HA_ABANDON_BOOTSTRAP);
+    s.v.cluster_is_fresh = false;
+    CHECK("half-made cluster, an old view of the store", HA_READ_STORE);
     s.v.cluster = NULL;
     CHECK("half-made cluster, no store to take the mark back from", HA_NOTHING);
 }
