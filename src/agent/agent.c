@@ -34,6 +34,7 @@ static int on_decide(sd_event_source *source, void *userdata)
     (void)source;
     if (a->ending || !a->begun)
         return 0;
+    bootstrap_note_finished(a);
     gather_view(a, &view);
     /* No decision about a server that is down without a look at its directory. */
     if (!view.pg.running && !a->control.data_dir_known && a->op.kind == OP_NONE)
@@ -41,6 +42,7 @@ static int on_decide(sd_event_source *source, void *userdata)
     a->decision = ha_decide(&view);
     log_decision(a);
     act(a, &a->decision);
+    serve_update(a);
     if (a->decision.wake_at_us)
         agent_wake_at(a, a->decision.wake_at_us);
     agent_settle_config(a);

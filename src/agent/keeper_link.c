@@ -100,14 +100,9 @@ struct keeper_link *keeper_link_free(struct keeper_link *k)
     return NULL;
 }
 
-int keeper_link_ask(struct keeper_link *k, enum keeper_op op, uint64_t lease_id, uint64_t deadline_us, int pid,
-                    int pidfd, keeper_answer_fn done, void *userdata, struct err *err)
+static int send_request(struct keeper_link *k, struct keeper_request *request, int pidfd, keeper_answer_fn done,
+                        void *userdata, struct err *err)
 {
-    struct keeper_request request = {.version = KEEPER_PROTOCOL,
-                                     .op = (uint16_t)op,
-                                     .lease_id = lease_id,
-                                     .deadline_us = deadline_us,
-                                     .pid = (uint32_t)pid};
     size_t slot = 0;
     int r;
 
@@ -119,14 +114,33 @@ int keeper_link_ask(struct keeper_link *k, enum keeper_op op, uint64_t lease_id,
         return err_set(err, -EAGAIN, "the keeper does not answer");
     if (++k->seq == 0)
         k->seq = 1;
-    request.seq = k->seq;
-    r = keeper_ask(k->fd, &request, pidfd, err);
+    request->version = KEEPER_PROTOCOL;
+    request->seq = k->seq;
+    r = keeper_ask(k->fd, request, pidfd, err);
     if (r < 0)
         return r;
     k->pending[slot].seq = k->seq;
     k->pending[slot].done = done;
     k->pending[slot].userdata = userdata;
     return 0;
+}
+
+int keeper_link_ask(struct keeper_link *k, enum keeper_op op, uint64_t lease_id, uint64_t deadline_us, int pid,
+                    int pidfd, keeper_answer_fn done, void *userdata, struct err *err)
+{
+    struct keeper_request request = {
+        .op = (uint16_t)op, .lease_id = lease_id, .deadline_us = deadline_us, .pid = (uint32_t)pid};
+
+    return send_request(k, &request, pidfd, done, userdata, err);
+}
+
+int keeper_link_serve(struct keeper_link *k, enum keeper_serve whom, uint64_t lease_id, uint64_t deadline_us,
+                      keeper_answer_fn done, void *userdata, struct err *err)
+{
+    struct keeper_request request = {
+        .op = KEEPER_SERVE, .lease_id = lease_id, .deadline_us = deadline_us, .serve = (uint32_t)whom};
+
+    return send_request(k, &request, -1, done, userdata, err);
 }
 
 bool keeper_link_connected(const struct keeper_link *k)

@@ -22,6 +22,9 @@ struct keeper_link *keeper_link_free(struct keeper_link *k);
  */
 int keeper_link_ask(struct keeper_link *k, enum keeper_op op, uint64_t lease_id, uint64_t deadline_us, int pid,
                     int pidfd, keeper_answer_fn done, void *userdata, struct err *err);
+/* KEEPER_SERVE, in the same way; deadline_us is that of a standby, else 0. */
+int keeper_link_serve(struct keeper_link *k, enum keeper_serve whom, uint64_t lease_id, uint64_t deadline_us,
+                      keeper_answer_fn done, void *userdata, struct err *err);
 bool keeper_link_connected(const struct keeper_link *k);
 /* The newest answer; all zero before the first. Kept when the keeper is gone. */
 const struct keeper_answer *keeper_link_last(const struct keeper_link *k);

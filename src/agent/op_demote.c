@@ -17,6 +17,7 @@ static void demoted(struct agent *a)
     /* The next lease would be refused as well: others go first. */
     if (a->keeper_refused)
         a->memory.no_race_until_us = clock_now_us() + a->dynamic->policy.ttl_us;
+    serve_forget(a);
     a->memory.was_primary = false;
     a->memory.crashed = false;
     a->memory.failed_starts = 0;
@@ -125,6 +126,7 @@ static uint64_t fast_budget_us(const struct agent *a)
 void op_demote(struct agent *a, const struct ha_decision *d)
 {
     op_begin(a, OP_DEMOTE, d);
+    serve_update(a); /* the addresses go first */
     if (!pg_server_pid(a->server)) {
         /* What is left of a dead postmaster is the keeper's to kill, and ours when there is no keeper. */
         if (!keeper_link_connected(a->link))

@@ -97,6 +97,11 @@ struct agent {
     bool acquiring; /* the store is being asked for the leader key, whether an operation still waits for it or not */
     bool lease_unknown_logged;
     bool keeper_refused;
+    struct {
+        enum keeper_serve whom;
+        uint64_t until_us, session, again_at_us;
+        bool told, busy;
+    } serve; /* what the keeper was told last of whom clients find here */
     struct memory memory;
     struct operation op;
     uint64_t op_ended_at_us; /* when the last operation ended */
@@ -156,6 +161,10 @@ void tether_release(struct agent *a, dcs_done_fn done);
 void tether_tell_postmaster(struct agent *a);
 void tether_adopt(struct agent *a, const struct keeper_answer *answer);
 
+/* serve.c */
+void serve_update(struct agent *a); /* after each decision, and as the first thing of a demotion */
+void serve_forget(struct agent *a); /* the keeper has fenced: it knows nothing any more */
+
 /* act.c and the operations */
 void act(struct agent *a, const struct ha_decision *d);
 void op_begin(struct agent *a, enum op_kind kind, const struct ha_decision *d);
@@ -185,6 +194,8 @@ void op_promote_pg_changed(struct agent *a);
 void op_bootstrap_pg_changed(struct agent *a);
 void op_bootstrap_stop(struct agent *a); /* the node stops: undoes what was done */
 void op_bootstrap_failed(struct agent *a, const char *why);
+/* Removes the marker once the store has our system identifier, the last thing a bootstrap writes. */
+void bootstrap_note_finished(struct agent *a);
 void op_rewind_server_exited(struct agent *a);
 /* Asks the keeper to arm our lease and calls done(true) once it is ARMED; done(false) after a refusal. */
 void op_arm(struct agent *a, void (*done)(struct agent *a, bool armed));

@@ -68,6 +68,7 @@ enum keeper_result keeper_step(struct keeper *k, const struct lease_event *event
 
     if (event->type != LEASE_EVENT_TICK || k->lease.state != old_state)
         record(k);
+    keeper_net_order(k); /* before the answer, too; and the addresses go before anybody is killed */
     log_transition(k, old_state, old_whole_node);
     if (k->lease.whole_node && !old_whole_node)
         closep(&k->agent.fd); /* it is being killed: what it still asked for does not count any more */
@@ -95,11 +96,21 @@ static void forget_dead_postmaster(struct keeper *k)
     k->killer.postmaster = 0;
 }
 
+/*
+ * After DISARMED somebody else may lead at once, so the addresses must be gone, too. A node that is killed gives up no
+ * key: there the kernel ends them with the lease, and a lock that pgtether-net waits for must not reset the host.
+ */
+static bool is_proven(const struct keeper *k, const struct killer_result *result, enum lease_kill kill)
+{
+    return result->proven && (kill == LEASE_KILL_NODE || keeper_net_is_shut(k));
+}
+
 static void plan_round(struct keeper *k, const struct killer_result *result, uint64_t now_us)
 {
     if (k->killing_since_us == 0) {
         k->killing_since_us = now_us;
-        log_info("killing %d processes", result->left);
+        if (result->left)
+            log_info("killing %d processes", result->left);
         if (result->err.code)
             log_error("%s", result->err.msg);
     }
@@ -117,9 +128,8 @@ void keeper_kill_and_prove(struct keeper *k)
     if (kill == LEASE_KILL_NOTHING || now_us < k->next_round_us)
         return;
     forget_dead_postmaster(k);
-    /* The place of the virtual address and the port gate: both are taken away before anybody is killed. */
     result = k->kill_round(&k->killer, kill);
-    if (!result.proven) {
+    if (!is_proven(k, &result, kill)) {
         plan_round(k, &result, now_us);
         return;
     }
@@ -196,6 +206,7 @@ void keeper_act(struct keeper *k)
         keeper_drop_agent(k);
     }
     keeper_start_agent_if_due(k);
+    keeper_net_act(k);
 }
 
 /* --- what others see ------------------------------------------------------------------------------------------------
@@ -254,6 +265,8 @@ static void reap_children(struct keeper *k)
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         if (pid == k->agent.pid)
             keeper_agent_exited(k, status);
+        else if (pid == k->net.pid)
+            keeper_net_exited(k, status);
         else if (pid == k->killer.pump)
             k->killer.pump = 0; /* what we have to say is lost from now on; log_lost() counts */
     }
@@ -295,7 +308,7 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 static uint64_t next_wake_us(const struct keeper *k, uint64_t now_us)
 {
     struct lease_decision d = lease_decide(&k->lease, now_us);
-    uint64_t at_us = earlier(d.next_at_us, k->agent.kill_at_us);
+    uint64_t at_us = earlier(earlier(d.next_at_us, k->agent.kill_at_us), keeper_net_next_us(k));
 
     if (d.may_pet)
         at_us = earlier(at_us, pet_at_us(k));
@@ -333,6 +346,7 @@ static void turn(struct keeper *k)
         {.fd = k->postmaster_fd, .events = POLLIN},
         /* A control group that has run empty: the proof need not wait for the next round. */
         {.fd = kills && k->killer.cgroups.usable ? k->killer.cgroups.groups[group].events_fd : -1, .events = POLLPRI},
+        {.fd = k->net.fd, .events = POLLIN},
     };
     uint64_t expirations, now_us;
 
@@ -353,6 +367,10 @@ static void turn(struct keeper *k)
         forget_dead_postmaster(k);
     if (fds[4].revents & POLLPRI)
         k->next_round_us = 0;
+    if (fds[5].revents) {
+        keeper_net_read(k);
+        k->next_round_us = 0; /* the proof may have waited for it */
+    }
     keeper_act(k);
 }
 

@@ -169,6 +169,8 @@ static enum keeper_result handle_arm(struct keeper *k, const struct keeper_reque
     enum keeper_result result;
     struct err err = {0};
 
+    if (k->settings.gate_required && keeper_net_gate(k) == KEEPER_GATE_FAILED)
+        return KEEPER_REFUSED_GATE;
     if (k->lease.state == KEEPER_DISARMED && k->watchdog.settings.mode != WATCHDOG_MODE_OFF) {
         timeout_us = watchdog_timeout_for(&k->watchdog, clock_rest_us(now_us, r->deadline_us));
         arm.reset_us = timeout_us > k->watchdog.settings.reset_us ? timeout_us : k->watchdog.settings.reset_us;
@@ -213,7 +215,7 @@ static pid_t pid_of_pidfd(int fd)
 static bool may_be_postmaster(struct keeper *k, pid_t pid)
 {
     const struct tree_scope node = {
-        .keeper = k->killer.keeper, .spared = {k->killer.pump, 0}, .data_dir = k->settings.data_dir};
+        .keeper = k->killer.keeper, .spared = {k->killer.pump, k->killer.net}, .data_dir = k->settings.data_dir};
 
     if (pid == k->agent.pid)
         return false;
@@ -264,6 +266,12 @@ static void fill_answer(const struct keeper *k, const struct keeper_request *r, 
         .fenced_at_us = k->lease.fenced_at_us,
         .postmaster_pid = (uint32_t)k->killer.postmaster,
         .agent_starts = k->agent.starts,
+        .serve = (uint16_t)k->lease.serve,
+        .gate = (uint16_t)keeper_net_gate(k),
+        .addresses = k->net.report.addresses,
+        .addresses_held = k->net.report.addresses_held,
+        .address_conflicts = k->net.report.address_conflicts,
+        .net_restarts = k->net.restarts,
     };
 }
 
@@ -293,6 +301,11 @@ int keeper_handle_request(struct keeper *k, const struct keeper_request *r, int 
         break;
     case KEEPER_STATUS:
         say_ready(k);
+        break;
+    case KEEPER_SERVE:
+        event.type = LEASE_EVENT_SERVE;
+        event.serve = (enum keeper_serve)r->serve;
+        result = keeper_step(k, &event);
         break;
     }
     if (code == 0)

@@ -7,6 +7,7 @@
 #include "fence/keeper.h"
 #include "fence/killer.h"
 #include "fence/lease.h"
+#include "fence/net.h"
 #include "fence/notify.h"
 #include "fence/protocol.h"
 #include "fence/rundir.h"
@@ -28,6 +29,19 @@ struct keeper_agent {
     uint64_t kill_at_us; /* it has hung up: if it still lives then, it is killed; UINT64_MAX = not planned */
 };
 
+struct keeper_net {
+    pid_t pid; /* 0 = not running */
+    int fd;    /* our end of its socket; -1 = no connection */
+    char *argv[SETTINGS_NET_WORDS_MAX + 2];
+    uint32_t seq, restarts;
+    uint64_t started_us, restart_at_us, backoff_us; /* as of the agent */
+    uint64_t waiting_since_us;                      /* an order has not been answered; 0 = all have */
+    bool ordered;                                   /* `sent` is what it was told last */
+    bool reported, is_hung;
+    struct lease_reach sent;
+    struct net_report report;
+};
+
 struct keeper {
     const struct keeper_options *options;
     struct keeper_settings settings;
@@ -40,6 +54,7 @@ struct keeper {
     struct killer killer;
     struct killer_result (*kill_round)(struct killer *k, enum lease_kill what); /* tests put their own here */
     struct keeper_agent agent;
+    struct keeper_net net;
     int signal_fd, timer_fd, postmaster_fd, log_fd;
     uint64_t next_round_us;    /* the next look at what is to be killed */
     uint64_t killing_since_us; /* 0 = nothing is being killed */
@@ -62,6 +77,20 @@ enum keeper_result keeper_step(struct keeper *k, const struct lease_event *event
 void keeper_kill_and_prove(struct keeper *k);
 void keeper_act(struct keeper *k); /* does what the lease demands now; the body of the loop */
 void keeper_say_status(struct keeper *k);
+
+/* keeper_net.c: nothing here waits, but for keeper_net_end() */
+void keeper_net_init(struct keeper *k);
+void keeper_net_begin(struct keeper *k);
+void keeper_net_start_if_due(struct keeper *k);
+void keeper_net_order(struct keeper *k); /* tells it what lease_reach() says, unless it was told already */
+void keeper_net_read(struct keeper *k);
+void keeper_net_exited(struct keeper *k, int wait_status);
+void keeper_net_act(struct keeper *k);
+uint64_t keeper_net_next_us(const struct keeper *k);
+void keeper_net_end(struct keeper *k, bool stay); /* stay: a successor goes on with the addresses and the gate */
+/* It has confirmed that addresses and gate are closed, or the kernel must have done it by itself by now. */
+bool keeper_net_is_shut(const struct keeper *k);
+enum keeper_gate keeper_net_gate(const struct keeper *k);
 
 /* keeper_agent.c */
 void keeper_start_agent_if_due(struct keeper *k);

@@ -38,6 +38,7 @@ void keeper_init(struct keeper *k, const struct keeper_options *options)
         .postmaster_fd = -1,
     };
     lease_init(&k->lease, false);
+    keeper_net_init(k);
 }
 
 /* A socket must not become descriptor 0, 1 or 2, and nobody below us shall read our standard input. */
@@ -96,6 +97,8 @@ static int find_programs(struct keeper *k)
     r = spawn_find_user(k->options->user, &k->spawn.user, &err);
     if (r == 0)
         r = spawn_find_agent(k->options->agent, k->spawn.agent, sizeof(k->spawn.agent), &err);
+    if (r == 0)
+        r = spawn_find_net(&k->spawn, &err);
     if (r < 0)
         log_error("%s", err.msg);
     return r < 0 ? 1 : 0;
@@ -299,6 +302,7 @@ int keeper_start(struct keeper *k, const struct watchdog_ops *ops, void *ctx)
         return 1;
     }
     take_over(k);
+    keeper_net_begin(k);
     return 0;
 }
 
@@ -323,6 +327,7 @@ void keeper_end(struct keeper *k)
     if (ticks)
         log_error("the watchdog cannot be stopped: it resets this host unless pgtether is started again in time");
     watchdog_abandon(&k->watchdog);
+    keeper_net_end(k, k->spare_postgres);
     cgroups_close(&k->killer.cgroups);
     will_close(&k->will, !ticks); /* nothing is armed, or the loop would not have ended */
     log_info("stopped");

@@ -25,10 +25,17 @@ static bool pet_ends_in_time(const struct lease *l, uint64_t now_us)
     return clock_rest_us(now_us, l->deadline_us) > l->reset_us;
 }
 
+static void promise(struct lease *l, uint64_t until_us)
+{
+    if (l->promised_until_us < until_us)
+        l->promised_until_us = until_us;
+}
+
 static void set_deadline(struct lease *l, uint64_t deadline_us, uint64_t now_us)
 {
     uint64_t starve_at_us = clock_rest_us(l->reset_us, deadline_us);
 
+    promise(l, deadline_us);
     l->deadline_us = deadline_us;
     l->fence_at_us = clock_rest_us(kill_budget_us(clock_rest_us(now_us, deadline_us)), starve_at_us);
 }
@@ -78,6 +85,9 @@ enum keeper_result lease_arm_result(const struct lease *l, const struct lease_ev
         return renew_result(l, e, now_us); /* a new agent adopts the lease its predecessor had armed */
     if (l->watchdog_required && e->reset_us == 0)
         return KEEPER_REFUSED_WATCHDOG;
+    /* The gate was opened for the standby that this was, until then; shortening that would have to be proven first. */
+    if (l->promised_until_us > e->deadline_us)
+        return KEEPER_REFUSED_LATE;
     return room_result(e->deadline_us, e->reset_us, now_us);
 }
 
@@ -87,8 +97,10 @@ static enum keeper_result arm(struct lease *l, const struct lease_event *e, uint
 
     if (result != KEEPER_OK)
         return result;
-    if (l->state == KEEPER_DISARMED)
+    if (l->state == KEEPER_DISARMED) {
         l->reset_us = e->reset_us; /* while armed, R stays what the ladder was built on */
+        l->serve = KEEPER_SERVE_NONE;
+    }
     begin_armed(l, e->lease_id, e->deadline_us, now_us);
     return KEEPER_OK;
 }
@@ -102,9 +114,33 @@ static enum keeper_result renew(struct lease *l, const struct lease_event *e, ui
     return result;
 }
 
+static enum keeper_result serve(struct lease *l, const struct lease_event *e, uint64_t now_us)
+{
+    switch (e->serve) {
+    case KEEPER_SERVE_NONE:
+        break;
+    case KEEPER_SERVE_PRIMARY:
+        if (l->state != KEEPER_ARMED || e->lease_id != l->lease_id)
+            return KEEPER_REFUSED_STATE;
+        break;
+    case KEEPER_SERVE_STANDBY:
+    case KEEPER_SERVE_REPLICA_ADDRESS:
+        if (l->state != KEEPER_DISARMED)
+            return KEEPER_REFUSED_STATE;
+        if (clock_rest_us(now_us, e->deadline_us) > LEASE_MAX_US)
+            return KEEPER_REFUSED_LEASE;
+        l->serve_until_us = e->deadline_us;
+        promise(l, e->deadline_us);
+        break;
+    }
+    l->serve = e->serve;
+    return KEEPER_OK;
+}
+
 /* The lease goes on to its end: its rest is all the time that killing may take. */
 static void begin_fencing(struct lease *l, enum fence_rung rung, const char *reason)
 {
+    l->serve = KEEPER_SERVE_NONE;
     l->state = KEEPER_FENCING;
     l->whole_node = rung == FENCE_RUNG_KILL;
     l->rung = rung;
@@ -122,6 +158,8 @@ static void proven_dead(struct lease *l, uint64_t now_us)
 {
     if (l->state != KEEPER_FENCING && l->state != KEEPER_STARVING)
         return; /* nobody asked, and an armed lease ends only through DISARM or the ladder */
+    if (!l->whole_node)
+        l->promised_until_us = 0; /* this proof was also that everything is shut; of a node it is about processes */
     l->state = KEEPER_DISARMED;
     l->armed = false;
     l->whole_node = false;
@@ -176,6 +214,9 @@ enum keeper_result lease_step(struct lease *l, const struct lease_event *event, 
     case LEASE_EVENT_WATCHDOG_FAILED:
         watchdog_failed(l);
         break;
+    case LEASE_EVENT_SERVE:
+        result = serve(l, event, now_us);
+        break;
     }
     tick(l, now_us); /* after the event: a renewal that waited in the socket comes before the end it prevents */
     return result;
@@ -203,4 +244,17 @@ struct lease_decision lease_decide(const struct lease *l, uint64_t now_us)
         break;
     }
     return d;
+}
+
+struct lease_reach lease_reach(const struct lease *l)
+{
+    bool is_standby = l->serve == KEEPER_SERVE_STANDBY || l->serve == KEEPER_SERVE_REPLICA_ADDRESS;
+
+    if (l->state == KEEPER_ARMED) /* from the answer ARMED on, the standby may be a primary at any moment */
+        return (struct lease_reach){.gate_until_us = l->deadline_us,
+                                    .primary_until_us = l->serve == KEEPER_SERVE_PRIMARY ? l->deadline_us : 0};
+    if (l->state != KEEPER_DISARMED || !is_standby)
+        return (struct lease_reach){0};
+    return (struct lease_reach){.gate_until_us = l->serve_until_us,
+                                .replica_until_us = l->serve == KEEPER_SERVE_REPLICA_ADDRESS ? l->serve_until_us : 0};
 }

@@ -32,16 +32,19 @@
 
 struct lease {
     enum keeper_state state;
-    enum fence_rung rung;   /* the last one reached */
-    bool watchdog_required; /* setting: without a ticking watchdog nothing is armed */
-    bool armed;             /* a primary may be running under this lease; ends only with the proof of its death */
-    bool whole_node;        /* FENCING: everything dies, the agent too, not only the primary */
-    uint64_t lease_id;      /* of the armed lease, else of the last one */
-    uint64_t deadline_us;   /* the lease ends (S1); 0 while nothing is armed */
-    uint64_t fence_at_us;   /* the kill begins unless it was renewed before; 0 while nothing is armed */
-    uint64_t reset_us;      /* R */
-    uint64_t fenced_at_us;  /* when a death was last proven; 0 = never */
-    const char *reason;     /* why it is in this state; static text */
+    enum fence_rung rung;       /* the last one reached */
+    bool watchdog_required;     /* setting: without a ticking watchdog nothing is armed */
+    bool armed;                 /* a primary may be running under this lease; ends only with the proof of its death */
+    bool whole_node;            /* FENCING: everything dies, the agent too, not only the primary */
+    uint64_t lease_id;          /* of the armed lease, else of the last one */
+    uint64_t deadline_us;       /* the lease ends (S1); 0 while nothing is armed */
+    uint64_t fence_at_us;       /* the kill begins unless it was renewed before; 0 while nothing is armed */
+    uint64_t reset_us;          /* R */
+    uint64_t fenced_at_us;      /* when a death was last proven; 0 = never */
+    enum keeper_serve serve;    /* whom clients find here */
+    uint64_t serve_until_us;    /* STANDBY and REPLICA_ADDRESS: until then */
+    uint64_t promised_until_us; /* the gate was allowed to be open until then, at the most, since the start */
+    const char *reason;         /* why it is in this state; static text */
 };
 
 enum lease_event_type {
@@ -51,19 +54,31 @@ enum lease_event_type {
     LEASE_EVENT_DISARM,          /* give up: kill the primary and prove it, whatever is armed */
     LEASE_EVENT_PROVEN_DEAD,     /* nothing is left of what lease_decide() named in `kill` */
     LEASE_EVENT_WATCHDOG_FAILED, /* a pet was refused by the device */
+    LEASE_EVENT_SERVE,
 };
 
 struct lease_event {
     enum lease_event_type type;
-    uint64_t lease_id;    /* ARM, RENEW */
-    uint64_t deadline_us; /* ARM, RENEW */
-    uint64_t reset_us;    /* ARM: R of the watchdog that is ticking now, 0 if none is */
+    uint64_t lease_id;       /* ARM, RENEW, SERVE PRIMARY */
+    uint64_t deadline_us;    /* ARM, RENEW, SERVE of a standby */
+    uint64_t reset_us;       /* ARM: R of the watchdog that is ticking now, 0 if none is */
+    enum keeper_serve serve; /* SERVE */
 };
 
 enum lease_kill {
     LEASE_KILL_NOTHING,
     LEASE_KILL_PRIMARY, /* PostgreSQL of this node, not the agent */
     LEASE_KILL_NODE,    /* PostgreSQL and the agent with everything it started */
+};
+
+/*
+ * What the kernel may let through, and until when it is to stop that by itself (the kernel leases); 0 = nothing. The
+ * order is S2's and S3's: the gate of a primary is never open beyond its lease, and everything is shut before the kill.
+ */
+struct lease_reach {
+    uint64_t gate_until_us;    /* PostgreSQL's port */
+    uint64_t primary_until_us; /* the addresses for the primary */
+    uint64_t replica_until_us; /* the addresses for replicas */
 };
 
 struct lease_decision {
@@ -90,10 +105,11 @@ void lease_resume(struct lease *l, uint64_t lease_id, uint64_t deadline_us, uint
 enum keeper_result lease_arm_result(const struct lease *l, const struct lease_event *event, uint64_t now_us);
 
 /*
- * Takes one event. The result is the answer to ARM, RENEW and DISARM, KEEPER_OK for the others; after a refusal nothing
- * has changed except what the time changes. A RENEW that was sent in time but is read late still counts as long as no
- * kill has begun and its deadline leaves room: the store has confirmed it, only this process was slow.
+ * Takes one event. The result is the answer to ARM, RENEW, DISARM and SERVE, KEEPER_OK for the others; after a refusal
+ * nothing has changed except what the time changes. A RENEW that was sent in time but is read late still counts as long
+ * as no kill has begun and its deadline leaves room: the store has confirmed it, only this process was slow.
  */
 enum keeper_result lease_step(struct lease *l, const struct lease_event *event, uint64_t now_us);
 
 struct lease_decision lease_decide(const struct lease *l, uint64_t now_us);
+struct lease_reach lease_reach(const struct lease *l);

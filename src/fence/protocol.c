@@ -7,17 +7,22 @@
 
 /* Which fields a request has; see the table in the header. */
 static const struct {
-    bool deadline, pid;
+    bool deadline, pid, serve;
 } fields[] = {
     [KEEPER_ARM] = {.deadline = true}, [KEEPER_RENEW] = {.deadline = true}, [KEEPER_POSTMASTER] = {.pid = true},
-    [KEEPER_DISARM] = {false},         [KEEPER_STATUS] = {false},
+    [KEEPER_DISARM] = {false},         [KEEPER_STATUS] = {false},           [KEEPER_SERVE] = {.serve = true},
 };
 
 static bool request_is_valid(const struct keeper_request *r, bool has_fd)
 {
-    if (r->version != KEEPER_PROTOCOL || r->op < KEEPER_ARM || r->op > KEEPER_STATUS || r->reserved != 0)
+    bool deadline;
+
+    if (r->version != KEEPER_PROTOCOL || r->op < KEEPER_ARM || r->op > KEEPER_SERVE)
         return false;
-    if (fields[r->op].deadline ? r->deadline_us == 0 : r->deadline_us != 0)
+    if (r->serve > (fields[r->op].serve ? (uint32_t)KEEPER_SERVE_PRIMARY : 0))
+        return false;
+    deadline = fields[r->op].deadline || r->serve == KEEPER_SERVE_STANDBY || r->serve == KEEPER_SERVE_REPLICA_ADDRESS;
+    if (deadline != (r->deadline_us != 0))
         return false;
     if (!fields[r->op].pid && r->pid != 0)
         return false;
@@ -125,9 +130,10 @@ int keeper_ask(int fd, const struct keeper_request *request, int pidfd, struct e
 
 static bool answer_is_valid(const struct keeper_answer *a)
 {
-    return a->version == KEEPER_PROTOCOL && a->op >= KEEPER_ARM && a->op <= KEEPER_STATUS &&
-           a->result <= KEEPER_REFUSED_STATE && a->state >= KEEPER_DISARMED && a->state <= KEEPER_STARVING &&
-           a->watchdog <= KEEPER_WATCHDOG_FAILED && a->rung <= FENCE_RUNG_STARVE;
+    return a->version == KEEPER_PROTOCOL && a->op >= KEEPER_ARM && a->op <= KEEPER_SERVE &&
+           a->result <= KEEPER_REFUSED_GATE && a->state >= KEEPER_DISARMED && a->state <= KEEPER_STARVING &&
+           a->watchdog <= KEEPER_WATCHDOG_FAILED && a->rung <= FENCE_RUNG_STARVE && a->serve <= KEEPER_SERVE_PRIMARY &&
+           a->gate <= KEEPER_GATE_FAILED;
 }
 
 int keeper_recv_answer(int fd, struct keeper_answer *ret, struct err *err)
@@ -172,7 +178,9 @@ const char *keeper_result_text(enum keeper_result result)
     case KEEPER_REFUSED_WATCHDOG:
         return "refused: the required watchdog is not usable";
     case KEEPER_REFUSED_STATE:
-        return "refused: fencing is under way";
+        return "refused: not in this state";
+    case KEEPER_REFUSED_GATE:
+        return "refused: the required port gate is not in force";
     }
     return "unknown";
 }
@@ -203,6 +211,36 @@ const char *keeper_rung_text(enum fence_rung rung)
         return "killed the whole node";
     case FENCE_RUNG_STARVE:
         return "stopped petting the watchdog";
+    }
+    return "unknown";
+}
+
+const char *keeper_serve_text(enum keeper_serve serve)
+{
+    switch (serve) {
+    case KEEPER_SERVE_NONE:
+        return "nobody";
+    case KEEPER_SERVE_STANDBY:
+        return "standby";
+    case KEEPER_SERVE_REPLICA_ADDRESS:
+        return "standby with the replica address";
+    case KEEPER_SERVE_PRIMARY:
+        return "primary";
+    }
+    return "unknown";
+}
+
+const char *keeper_gate_text(enum keeper_gate gate)
+{
+    switch (gate) {
+    case KEEPER_GATE_OFF:
+        return "off";
+    case KEEPER_GATE_CLOSED:
+        return "closed";
+    case KEEPER_GATE_OPEN:
+        return "open";
+    case KEEPER_GATE_FAILED:
+        return "failed";
     }
     return "unknown";
 }

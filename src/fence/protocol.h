@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include "base/core.h"
 
-enum { KEEPER_PROTOCOL = 1, KEEPER_AGENT_FD = 3 /* the agent's end, inherited at this number */ };
+enum { KEEPER_PROTOCOL = 2, KEEPER_AGENT_FD = 3 /* the agent's end, inherited at this number */ };
 
 enum keeper_op {
     /* The lease was just acquired or is current: be ready to fence at its end. ARMED is the permission of S2. */
@@ -25,6 +25,28 @@ enum keeper_op {
      */
     KEEPER_DISARM,
     KEEPER_STATUS,
+    /*
+     * Whom clients may reach here from now on (enum keeper_serve); the addresses and the port gate follow it. NONE
+     * comes first in every demotion, before PostgreSQL is stopped. A standby is what SQL has just said to be one, and
+     * counts as that until the deadline.
+     */
+    KEEPER_SERVE,
+};
+
+/* What the agent says clients find here. The keeper does not believe more than its own state allows. */
+enum keeper_serve {
+    KEEPER_SERVE_NONE = 0,
+    KEEPER_SERVE_STANDBY,         /* only while disarmed: the gate is open until the deadline */
+    KEEPER_SERVE_REPLICA_ADDRESS, /* the same, and the addresses for replicas are here */
+    KEEPER_SERVE_PRIMARY,         /* only for the armed lease: the addresses for the primary are here as long as it */
+};
+
+/* The port gate and the virtual addresses, as the process that keeps them has reported. */
+enum keeper_gate {
+    KEEPER_GATE_OFF = 0, /* not wanted, or wanted only if it can be and it cannot */
+    KEEPER_GATE_CLOSED,
+    KEEPER_GATE_OPEN,
+    KEEPER_GATE_FAILED, /* wanted, and not in force */
 };
 
 enum keeper_state {
@@ -40,6 +62,7 @@ enum keeper_result {
     KEEPER_REFUSED_LEASE,    /* another lease is armed, or none, or the deadline would move back */
     KEEPER_REFUSED_WATCHDOG, /* watchdog required and not usable */
     KEEPER_REFUSED_STATE,    /* not allowed in this state */
+    KEEPER_REFUSED_GATE,     /* the port gate is required and not in force */
 };
 
 enum keeper_watchdog {
@@ -64,7 +87,7 @@ struct keeper_request {
     uint64_t lease_id;
     uint64_t deadline_us; /* 0 where the message has none */
     uint32_t pid;         /* POSTMASTER */
-    uint32_t reserved;    /* 0 */
+    uint32_t serve;       /* SERVE: enum keeper_serve */
 };
 _Static_assert(sizeof(struct keeper_request) == 32, "the layout is the protocol: no padding, no pointers");
 
@@ -84,19 +107,25 @@ struct keeper_answer {
     uint64_t fenced_at_us; /* when a fencing was last proven; 0 = never in this keeper's life */
     uint32_t postmaster_pid;
     uint32_t agent_starts; /* how often the keeper has started an agent */
+    uint16_t serve;        /* enum keeper_serve, as it is in force */
+    uint16_t gate;         /* enum keeper_gate */
+    uint16_t addresses, addresses_held;
+    uint32_t address_conflicts; /* somebody else was heard to claim one of them, since the start */
+    uint32_t net_restarts;      /* how often the process that keeps addresses and gate had to be started again */
 };
-_Static_assert(sizeof(struct keeper_answer) == 72, "the layout is the protocol: no padding, no pointers");
+_Static_assert(sizeof(struct keeper_answer) == 88, "the layout is the protocol: no padding, no pointers");
 
 /*
  * What a request may carry; a field it does not have (-) must be 0, one it has (x) must not, else the
  * keeper takes the agent for broken.
  *
- *   op          lease_id  deadline_us  pid  descriptor
- *   ARM         any       x            -    -
- *   RENEW       any       x            -    -
- *   POSTMASTER  any       -            x    pidfd of that pid; with pid 0 none
- *   DISARM      any       -            -    -
- *   STATUS      any       -            -    -
+ *   op          lease_id  deadline_us  pid  serve  descriptor
+ *   ARM         any       x            -    -      -
+ *   RENEW       any       x            -    -      -
+ *   POSTMASTER  any       -            x    -      pidfd of that pid; with pid 0 none
+ *   DISARM      any       -            -    -      -
+ *   STATUS      any       -            -    -      -
+ *   SERVE       any       standby: x   -    any    -
  */
 
 /*
@@ -116,3 +145,5 @@ const char *keeper_state_text(enum keeper_state state);
 const char *keeper_result_text(enum keeper_result result);
 const char *keeper_watchdog_text(enum keeper_watchdog watchdog);
 const char *keeper_rung_text(enum fence_rung rung);
+const char *keeper_serve_text(enum keeper_serve serve);
+const char *keeper_gate_text(enum keeper_gate gate);

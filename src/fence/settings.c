@@ -78,10 +78,39 @@ static bool set_log_level(struct keeper_settings *s, const char *value)
     return true;
 }
 
+/* What they mean, pgtether-net knows (fence/net.h). */
+static bool add_net_word(struct keeper_settings *s, const char *key, const char *value)
+{
+    if (s->n_net_words == SETTINGS_NET_WORDS_MAX ||
+        !text_print(s->net_words[s->n_net_words], SETTINGS_NET_WORD_SIZE, "%s=%s", key, value))
+        return false;
+    s->n_net_words++;
+    return true;
+}
+
+static bool set_gate_mode(struct keeper_settings *s, const char *value)
+{
+    s->gate_required = text_equal(value, "nftables");
+    s->gate_wanted = s->gate_required || text_equal(value, "automatic");
+    return (s->gate_wanted || text_equal(value, "off")) && add_net_word(s, "gate_mode", value);
+}
+
+static bool set_pg_port(struct keeper_settings *s, const char *value)
+{
+    return add_net_word(s, "pg_port", value);
+}
+
+static bool add_address(struct keeper_settings *s, const char *value)
+{
+    s->has_addresses = true;
+    return add_net_word(s, "vip", value);
+}
+
 static const struct {
     const char *key;
     bool must;
     bool (*set)(struct keeper_settings *s, const char *value);
+    bool many;
 } keys[] = {
     {"scope", true, set_scope},
     {"name", true, set_name},
@@ -92,6 +121,9 @@ static const struct {
     {"watchdog_timeout_us", false, set_watchdog_timeout},
     {"watchdog_reset_us", false, set_watchdog_reset},
     {"log_level", false, set_log_level},
+    {"gate_mode", false, set_gate_mode},
+    {"pg_port", false, set_pg_port},
+    {"vip", false, add_address, .many = true},
 };
 
 static int parse_line(struct keeper_settings *s, char *line, bool seen[], struct err *err)
@@ -104,7 +136,7 @@ static int parse_line(struct keeper_settings *s, char *line, bool seen[], struct
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         if (!text_equal(line, keys[i].key))
             continue;
-        if (seen[i])
+        if (seen[i] && !keys[i].many)
             return err_set(err, -EINVAL, "the agent printed keeper setting \"%s\" twice", line);
         seen[i] = true;
         if (!keys[i].set(s, value))
@@ -137,6 +169,10 @@ int settings_parse(const char *text, size_t len, struct keeper_settings *ret, st
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)
         if (keys[i].must && !seen[i])
             return err_set(err, -EINVAL, "the agent did not print keeper setting \"%s\"", keys[i].key);
+    if (!s.gate_wanted && !s.has_addresses)
+        s.n_net_words = 0;
+    else if (!add_net_word(&s, "scope", s.scope) || !add_net_word(&s, "name", s.name))
+        return err_set(err, -EINVAL, "there are too many virtual addresses");
     *ret = s;
     return 0;
 }

@@ -9,6 +9,7 @@
 #include "fence/watchdog.h"
 
 enum { SETTINGS_TEXT_MAX = 8192, SETTINGS_NAME_SIZE = 128, SETTINGS_DIR_SIZE = 1024 };
+enum { SETTINGS_NET_WORDS_MAX = 20, SETTINGS_NET_WORD_SIZE = 160 };
 
 struct keeper_settings {
     char scope[SETTINGS_NAME_SIZE];
@@ -17,12 +18,18 @@ struct keeper_settings {
     char run_dir[SETTINGS_DIR_SIZE];
     struct watchdog_settings watchdog;
     enum log_level log_level;
+    bool gate_wanted, gate_required, has_addresses;
+    /* "key=value": what pgtether-net is told on its command line, the keeper being no wiser for it. None: there are
+     * neither addresses nor a gate, and it is not started. */
+    char net_words[SETTINGS_NET_WORDS_MAX][SETTINGS_NET_WORD_SIZE];
+    size_t n_net_words;
 };
 
 /*
  * Keys: scope, name, data_dir, run_dir, watchdog_mode, watchdog_device, watchdog_timeout_us, watchdog_reset_us,
- * log_level. The first four must be there, the others have defaults. Returns 0, or -EINVAL on anything unexpected, an
- * unknown key too: keeper and agent are then of different versions. `text` need not be terminated.
+ * log_level, gate_mode, pg_port, and vip, which may come several times. The first four must be there, the others have
+ * defaults. Returns 0, or -EINVAL on anything unexpected, an unknown key too: keeper and agent are then of different
+ * versions. `text` need not be terminated.
  */
 int settings_parse(const char *text, size_t len, struct keeper_settings *ret, struct err *err);
 

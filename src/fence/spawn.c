@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "base/text.h"
+#include "fence/net.h"
 #include "fence/protocol.h"
 
 int spawn_find_user(const char *name, struct spawn_user *ret, struct err *err)
@@ -63,6 +64,16 @@ int spawn_find_agent(const char *path, char *dst, size_t size, struct err *err)
         if (text_print(dst, size, "%s%spgtether-agent", self, beside[i]) && access(dst, X_OK) == 0)
             return 0;
     return err_set(err, -ENOENT, "cannot find program \"%s\"", PKGLIBEXECDIR "/pgtether-agent");
+}
+
+int spawn_find_net(struct spawn *s, struct err *err)
+{
+    const char *slash = strrchr(s->agent, '/');
+    int dir_len = slash ? (int)(slash - s->agent) + 1 : 0;
+
+    if (text_print(s->net, sizeof(s->net), "%.*spgtether-net", dir_len, s->agent))
+        return 0;
+    return err_set(err, -ENAMETOOLONG, "the path of pgtether-net is too long");
 }
 
 /* --- in the child ---------------------------------------------------------------------------------------------------
@@ -239,4 +250,20 @@ pid_t spawn_agent(const struct spawn *s, int agent_end, struct err *err)
     close_from(KEEPER_AGENT_FD + 1);
     set_environment(s);
     execute(s, argv);
+}
+
+pid_t spawn_net(const struct spawn *s, char *const argv[], int its_end, struct err *err)
+{
+    pid_t pid = fork();
+
+    if (pid < 0)
+        return err_sys(err, -errno, "could not start pgtether-net");
+    if (pid > 0)
+        return pid;
+    reset_signals();
+    keep_descriptor(its_end, NET_KEEPER_FD);
+    close_from(NET_KEEPER_FD + 1);
+    set_environment(s);
+    (void)execv(s->net, argv);
+    give_up("could not execute \"%s\": %s", s->net, strerrordesc_np(errno));
 }

@@ -26,6 +26,7 @@ struct spawn_user {
 struct spawn {
     struct spawn_user user;
     char agent[PATH_MAX]; /* program */
+    char net[PATH_MAX];   /* program of the kernel leases */
     const char *config;   /* path of the configuration file */
     const char *run_dir;  /* PGTETHER_RUN_DIR; NULL = not set */
     const char *pg_procs; /* PGTETHER_CGROUP_PROCS; NULL = not set */
@@ -37,6 +38,9 @@ int spawn_find_user(const char *name, struct spawn_user *ret, struct err *err);
 
 /* `path` NULL: the installed agent, else the one beside this program, else in ../libexec/pgtether seen from it. */
 int spawn_find_agent(const char *path, char *dst, size_t size, struct err *err);
+
+/* pgtether-net lies beside the agent. */
+int spawn_find_net(struct spawn *s, struct err *err);
 
 /*
  * Runs `agent OPTION... ` to its end as the user and reads what it prints; waits. Only before the loop. Returns its
@@ -52,3 +56,6 @@ int spawn_exec(const struct spawn *s, char *const argv[], struct err *err);
  * A child that cannot execute says why on stderr and exits with 127.
  */
 pid_t spawn_agent(const struct spawn *s, int agent_end, struct err *err);
+
+/* The same for pgtether-net, which stays root and gives up by itself what it does not need, and NET_KEEPER_FD. */
+pid_t spawn_net(const struct spawn *s, char *const argv[], int its_end, struct err *err);

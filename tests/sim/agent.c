@@ -93,6 +93,7 @@ static void decide(struct world *w, struct node *n)
     a->decide_planned = false;
     if (!a->started)
         return; /* nothing is decided before the keeper has said what was left behind */
+    bootstrap_note_finished(w, n);
     gather_view(w, n, &view);
     if (!view.pg.running && !a->control.data_dir_known && a->op.kind == OP_NONE)
         gather_control(w, n);
@@ -103,6 +104,7 @@ static void decide(struct world *w, struct node *n)
     act(w, n, &d);
     if (!a->alive)
         return;
+    serve_update(w, n);
     if (d.wake_at_us)
         agent_wake_at(w, n, d.wake_at_us);
     publish(w, n);
@@ -255,6 +257,8 @@ static void keeper_answered(struct world *w, struct node *n, const struct event 
     n->agent.last = *s;
     if (e->b == ASK_STATUS)
         first_status(w, n, s);
+    else if (e->b >= ASK_SERVE)
+        serve_answered(n, s);
     else
         op_keeper_answered(w, n, (enum ask_for)e->b, s);
 }

@@ -43,8 +43,8 @@ void check_before(struct world *w)
     for (int i = 0; i < NODES; i++) {
         const struct node *n = &w->nodes[i];
 
-        if (pg_can_commit(n) && local_us(w, n) > n->truth_deadline_us)
-            check_fail(w, "S3", "a process of the primary on %s lives %llu ms after its lease", node_name(i),
+        if (pg_can_acknowledge(w, n) && local_us(w, n) > n->truth_deadline_us)
+            check_fail(w, "S3", "a process of the primary on %s can answer %llu ms after its lease", node_name(i),
                        (unsigned long long)((local_us(w, n) - n->truth_deadline_us) / MS));
     }
 }
@@ -57,10 +57,25 @@ static void check_one_primary(struct world *w)
     int first = NOBODY;
 
     for (int i = 0; i < NODES; i++) {
-        if (!pg_can_commit(&w->nodes[i]))
+        if (!pg_can_acknowledge(w, &w->nodes[i]))
             continue;
         if (first != NOBODY)
-            check_fail(w, "one primary", "both %s and %s can commit", node_name(first), node_name(i));
+            check_fail(w, "one primary", "both %s and %s acknowledge commits", node_name(first), node_name(i));
+        first = i;
+    }
+}
+
+static void check_one_address(struct world *w)
+{
+    int first = NOBODY;
+
+    for (int i = 0; i < NODES; i++) {
+        const struct node *n = &w->nodes[i];
+
+        if (!n->up || n->address_until_us <= local_us(w, n))
+            continue;
+        if (first != NOBODY)
+            check_fail(w, "one address", "both %s and %s have the primary's address", node_name(first), node_name(i));
         first = i;
     }
 }
@@ -81,6 +96,7 @@ static void check_leases(struct world *w, const struct node *n)
 void check_after(struct world *w)
 {
     check_one_primary(w);
+    check_one_address(w);
     for (int i = 0; i < NODES; i++) {
         const struct node *n = &w->nodes[i];
 

@@ -1,6 +1,6 @@
 /*
- * What goes wrong: a random schedule for one history, then everything heals. Without a watchdog the keeper and its
- * agent are never both out of order: only the kernel's leases help there.
+ * What goes wrong: a random schedule for one history, then everything heals. Without a watchdog and a port gate the
+ * keeper and its agent are never both out of order: nothing helps there.
  */
 #include "sim.h"
 
@@ -79,11 +79,11 @@ static void freeze_keeper(struct world *w, struct node *n, uint64_t until_us)
 
 static void break_process(struct world *w, struct node *n, enum fault f)
 {
-    bool watchdog = w->watchdog_mode != WATCHDOG_MODE_OFF;
+    bool covered = w->watchdog_mode != WATCHDOG_MODE_OFF || w->gate;
     bool keeper_too = f == FAULT_BOTH_KILL || f == FAULT_BOTH_FREEZE;
     uint64_t until_us = thaw_at_us(w);
 
-    if (!watchdog && (keeper_too || !keeper_is_well(n) || !agent_is_well(n) || n->keeper.stopping))
+    if (!covered && (keeper_too || !keeper_is_well(n) || !agent_is_well(n) || n->keeper.stopping))
         return;
     if (f == FAULT_AGENT_KILL || f == FAULT_BOTH_KILL)
         agent_die(w, n, -1);

@@ -4,8 +4,6 @@
 #include "sim.h"
 
 enum { PROBE_TIMEOUT_US = 3000000, PROBE_STALE_US = 15000000, FRESH_US = 3000000 };
-#define SYSID "7000000000000000001"
-#define SYSID_NUMBER UINT64_C(7000000000000000001)
 
 /* --- the store ------------------------------------------------------------------------------------------------------
  */
@@ -39,11 +37,10 @@ static void fill_member(struct member *m, int id, const struct stored_member *fr
 static void fill_cluster(struct agent *a, const struct stored *s)
 {
     struct cluster *c = &a->cluster;
-    static char sysid[] = SYSID, empty[] = "";
-
+    (void)snprintf(a->initialize, sizeof(a->initialize), s->initialize_empty ? "" : "%llu",
+                   (unsigned long long)s->sysid);
     c->revision = s->revision;
-    c->initialize =
-        (struct text_key){s->initialize_exists, s->initialize_empty ? empty : sysid, s->initialize_revision};
+    c->initialize = (struct text_key){s->initialize_exists, a->initialize, s->initialize_revision};
     c->leader.exists = s->leader != NOBODY;
     memcpy(c->leader.name, node_name(s->leader), 3);
     c->leader.session = s->leader_session;
@@ -186,7 +183,7 @@ void gather_controlled(struct world *w, struct node *n)
     a->control.data_dir_empty = !n->pg.dir_there && !n->pg.half_copy;
     a->control.data_dir_foreign = n->pg.half_copy;
     a->control.control_known = n->pg.dir_there;
-    a->control.sysid = SYSID_NUMBER;
+    a->control.sysid = pg_sysid(w, n);
     a->control.control_state = n->pg.control;
     a->control.control_timeline = w->timelines[n->pg.way].number;
     agent_wake(w, n);

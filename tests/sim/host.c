@@ -99,6 +99,7 @@ void host_crash(struct world *w, struct node *n, const char *why)
     n->keeper.gen++;
     n->device.ticks = false;
     n->device.gen++;
+    n->gate_until_us = n->address_until_us = n->net_stuck_until_us = 0;
     n->up = false;
     push_in(w, n, EV_HOST_BOOT, rng_between(&w->rng, RNG_FAULT, SEC, w->policy.ttl_us * 2), n->boot, 0, 0);
 }

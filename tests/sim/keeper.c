@@ -26,6 +26,20 @@ static void plan_turn(struct world *w, struct node *n, uint64_t at_us)
                                          .a = ++n->keeper.turn_gen});
 }
 
+/* pgtether-net: what it told the kernel last stays in force while it is stuck in a lock, and then the newest order. */
+static void tell_kernel(struct world *w, struct node *n)
+{
+    struct lease_reach reach = lease_reach(&n->keeper.lease);
+    uint64_t now_us = local_us(w, n);
+
+    if (now_us < n->net_stuck_until_us)
+        return;
+    if (!w->healed && rng_chance(&w->rng, RNG_PROCESS, 1))
+        n->net_stuck_until_us = now_us + rng_between(&w->rng, RNG_PROCESS, MS, w->policy.ttl_us);
+    n->gate_until_us = w->mutant == MUTANT_GATE_FOR_EVER && reach.gate_until_us ? NEVER : reach.gate_until_us;
+    n->address_until_us = reach.primary_until_us;
+}
+
 static enum keeper_result step(struct world *w, struct node *n, const struct lease_event *event)
 {
     struct keeper *k = &n->keeper;
@@ -37,6 +51,7 @@ static enum keeper_result step(struct world *w, struct node *n, const struct lea
                                   .lease_id = k->lease.lease_id,
                                   .deadline_us = k->lease.deadline_us,
                                   .reset_us = k->lease.reset_us};
+    tell_kernel(w, n);
     if (k->lease.state != old || k->lease.whole_node != old_whole_node) {
         k->next_round_us = 0;
         TRACE(w, n->id, "keeper: %s, %s", keeper_state_text(k->lease.state), k->lease.reason);
@@ -48,12 +63,24 @@ static enum keeper_result step(struct world *w, struct node *n, const struct lea
     return result;
 }
 
+/* Stuck no more: the newest order is carried out. */
+static void unstick(struct world *w, struct node *n)
+{
+    if (n->net_stuck_until_us && local_us(w, n) >= n->net_stuck_until_us) {
+        n->net_stuck_until_us = 0;
+        tell_kernel(w, n);
+    }
+}
+
 static bool kill_round(struct world *w, struct node *n, enum lease_kill what)
 {
     bool gone;
 
     pg_kill(w, n);
     gone = w->mutant == MUTANT_POSTMASTER_IS_PRIMARY ? n->pg.phase == PG_DOWN : !pg_alive(n);
+    /* A node that gives up no key leaves it to the kernel to end its leases. */
+    if (what == LEASE_KILL_PRIMARY && w->mutant != MUTANT_FORGET_ADDRESS)
+        gone = gone && (n->gate_until_us <= local_us(w, n) && n->address_until_us <= local_us(w, n));
     return gone && (what == LEASE_KILL_PRIMARY || !n->agent.alive);
 }
 
@@ -198,6 +225,11 @@ static void asked(struct world *w, struct node *n, const struct event *e)
         (void)step(w, n, &event);
         kill_and_prove(w, n);
         break;
+    case KEEPER_SERVE:
+        event.type = LEASE_EVENT_SERVE;
+        event.serve = (enum keeper_serve)((e->slot >> 8) - ASK_SERVE);
+        result = step(w, n, &event);
+        break;
     case KEEPER_POSTMASTER:
     case KEEPER_STATUS:
         break;
@@ -249,6 +281,7 @@ static void act_on_lease(struct world *w, struct node *n)
     struct lease_decision d;
     uint64_t now_us = local_us(w, n), at_us;
 
+    unstick(w, n);
     (void)step(w, n, &tick);
     pet(w, n);
     kill_and_prove(w, n);

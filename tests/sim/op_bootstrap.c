@@ -1,7 +1,8 @@
 /* Making a new cluster: initialize key, initdb, leader key, arm, start, publish; as src/agent/op_bootstrap.c. */
+#include <stdlib.h>
 #include "sim.h"
 
-enum { STAGE_RACE = 1, STAGE_INITDB, STAGE_LEADER, STAGE_ARM, STAGE_START, STAGE_ROLES, STAGE_PUBLISH };
+enum { STAGE_RACE = 1, STAGE_INITDB, STAGE_LEADER, STAGE_ARM, STAGE_START, STAGE_ROLES, STAGE_PUBLISH, STAGE_UNMARK };
 enum { PROBE_AGAIN_US = 100000, AGAIN_AFTER_US = 10000000 };
 
 static struct call *initialize(struct world *w, struct node *n, bool sysid, bool delete, uint64_t revision)
@@ -9,6 +10,7 @@ static struct call *initialize(struct world *w, struct node *n, bool sysid, bool
     struct call *c = store_call(w, n, CALL_INITIALIZE, w->policy.retry_timeout_us);
 
     c->sysid = sysid;
+    c->sysid_number = pg_sysid(w, n);
     c->delete = delete;
     c->revision = revision;
     store_send(w, c);
@@ -49,13 +51,35 @@ static void race_answered(struct world *w, struct node *n, const struct call *c)
     op_in(w, n, rng_between(&w->rng, RNG_PG, 500 * MS, 3 * SEC), 0);
 }
 
+void bootstrap_note_finished(struct world *w, struct node *n)
+{
+    struct agent *a = &n->agent;
+    const struct text_key *key = &a->cluster.initialize;
+
+    if (!a->bootstrap_incomplete || a->op.kind == OP_BOOTSTRAP || !(a->pg.valid || a->control.control_known) ||
+        !a->cluster_known || !key->exists || strtoull(key->text, NULL, 10) != pg_sysid(w, n))
+        return;
+    n->pg.marker = a->bootstrap_incomplete = false;
+}
+
 static void published(struct world *w, struct node *n, const struct call *c)
 {
-    if (c->outcome != OUTCOME_DONE) {
+    if (c->outcome == OUTCOME_REFUSED) {
         op_bootstrap_failed(w, n);
         return;
     }
-    n->pg.marker = n->agent.bootstrap_incomplete = false;
+    op_end(w, n); /* unknown: the next read of the store decides */
+    gather_store(w, n);
+}
+
+static void mark_removed(struct world *w, struct node *n, const struct call *c)
+{
+    const struct ha_decision d = {.action = HA_ABANDON_BOOTSTRAP};
+
+    if (c->outcome == OUTCOME_DONE) {
+        op_fill(w, n, &d);
+        return;
+    }
     op_end(w, n);
     gather_store(w, n);
 }
@@ -64,6 +88,8 @@ void op_bootstrap_answered(struct world *w, struct node *n, struct call *c)
 {
     struct agent *a = &n->agent;
 
+    if (a->op.kind == OP_SET_ASIDE && a->op.stage == STAGE_UNMARK && c->delete)
+        mark_removed(w, n, c);
     if (a->op.kind != OP_BOOTSTRAP || c->delete)
         return;
     if (c->kind == CALL_INITIALIZE && a->op.stage == STAGE_RACE && !c->sysid)
@@ -136,10 +162,14 @@ void op_bootstrap_pg_changed(struct world *w, struct node *n)
 
 void op_abandon_bootstrap(struct world *w, struct node *n, const struct ha_decision *d)
 {
-    const struct agent *a = &n->agent;
+    struct agent *a = &n->agent;
     const struct text_key *key = a->cluster_known ? &a->cluster.initialize : NULL;
 
-    if (key && key->exists && !cluster_sysid_is_valid(key->text))
-        (void)initialize(w, n, false, true, key->revision);
-    op_fill(w, n, d);
+    if (!key || !key->exists || cluster_sysid_is_valid(key->text)) {
+        op_fill(w, n, d);
+        return;
+    }
+    op_begin(w, n, OP_SET_ASIDE, d);
+    a->op.stage = STAGE_UNMARK;
+    (void)initialize(w, n, false, true, key->revision);
 }

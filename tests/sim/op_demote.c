@@ -8,6 +8,7 @@ static void demoted(struct world *w, struct node *n)
 {
     struct agent *a = &n->agent;
 
+    a->serve.told = false;
     a->memory.was_primary = false;
     a->memory.crashed = false;
     a->memory.failed_starts = 0;
@@ -69,6 +70,7 @@ void op_demote(struct world *w, struct node *n, const struct ha_decision *d)
     uint64_t fast_us = w->policy.primary_stop_timeout_us;
 
     op_begin(w, n, OP_DEMOTE, d);
+    serve_update(w, n);
     if (!n->agent.server_up) {
         if (!n->agent.connected)
             pg_kill(w, n);

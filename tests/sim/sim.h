@@ -37,6 +37,8 @@ enum mutant {
     MUTANT_FORGET_ON_RESTART,
     MUTANT_POSTMASTER_IS_PRIMARY,
     MUTANT_FENCE_IGNORES_R,
+    MUTANT_GATE_FOR_EVER,
+    MUTANT_FORGET_ADDRESS,
     MUTANTS,
 };
 extern const char *const mutant_names[MUTANTS];
@@ -142,6 +144,7 @@ struct stored {
     bool initialize_exists;
     bool initialize_empty; /* on the lease of initialize_owner's member key */
     int initialize_owner;
+    uint64_t sysid; /* else this */
     uint64_t initialize_revision;
     uint64_t status_lsn;
     struct stored_member members[NODES];
@@ -159,6 +162,7 @@ struct call {
     uint64_t sent_at_us, deadline_us; /* local clock of the client */
     struct stored_member member;
     uint64_t status_lsn;
+    uint64_t sysid_number;
     bool sysid; /* INITIALIZE: write the system identifier instead of an empty mark; or delete */
     bool delete;
     struct stored view; /* READ */
@@ -225,7 +229,13 @@ struct keeper_said {
     uint64_t lease_id, deadline_us, fence_at_us;
 };
 
-enum ask_for { ASK_NOTHING, ASK_ARM, ASK_DEATH, ASK_STATUS };
+enum ask_for {
+    ASK_NOTHING,
+    ASK_ARM,
+    ASK_DEATH,
+    ASK_STATUS,
+    ASK_SERVE, /* plus enum keeper_serve: the last of these */
+};
 
 struct agent {
     bool alive, started, connected, stopping;
@@ -237,9 +247,15 @@ struct agent {
     bool decide_planned;
     bool server_up; /* as far as it knows */
     unsigned asked; /* questions to the keeper without an answer */
+    struct {
+        enum keeper_serve whom;
+        uint64_t until_us, session;
+        bool told, busy;
+    } serve;
     struct keeper_said last;
 
     struct cluster cluster;
+    char initialize[24];
     struct member members[NODES];
     bool cluster_known, store_failed, store_busy, store_again;
     struct probe pg;
@@ -302,6 +318,9 @@ struct node {
     struct keeper keeper;
     struct pg pg;
     struct device device;
+    /* The kernel's leases, on the local clock: PostgreSQL's port, the addresses; and what tells the kernel stands still
+     */
+    uint64_t gate_until_us, address_until_us, net_stuck_until_us;
     uint64_t service_back_us; /* the keeper is started again by its service manager then */
     uint32_t sessions;
     uint64_t truth_deadline_us; /* S1, kept by check.c: the only deadline that is true; local clock */
@@ -328,6 +347,7 @@ struct world {
     uint64_t slow_us; /* added to the delay of messages */
     struct policy policy;
     enum watchdog_mode watchdog_mode;
+    bool gate;             /* clients come over the network, through the port gate */
     unsigned reset_factor; /* the device resets only after so many times its timeout; the setting knows */
     bool healed, done;
     uint64_t heal_at_us;
@@ -375,6 +395,8 @@ void pg_event(struct world *w, struct node *n, const struct event *e);
 void pg_flow(struct world *w);       /* brings all positions up to now */
 bool pg_alive(const struct node *n); /* any process is left */
 bool pg_can_commit(const struct node *n);
+uint64_t pg_sysid(const struct world *w, const struct node *n);       /* each initdb gives another */
+bool pg_can_acknowledge(const struct world *w, const struct node *n); /* and a client hears of it */
 bool pg_streams(const struct world *w, const struct node *n);
 bool pg_is_behind(const struct world *w, uint16_t way, uint64_t lsn, const struct pg *leader); /* no divergence */
 
@@ -394,6 +416,8 @@ void agent_wake(struct world *w, struct node *n);
 void agent_wake_at(struct world *w, struct node *n, uint64_t at_us);
 void agent_note_lateness(struct world *w, struct node *n, uint64_t planned_us);
 void agent_stop(struct world *w, struct node *n);
+void serve_update(struct world *w, struct node *n);
+void serve_answered(struct node *n, const struct keeper_said *s);
 void gather_store(struct world *w, struct node *n);
 void gather_pg(struct world *w, struct node *n);
 void gather_control(struct world *w, struct node *n);
@@ -429,6 +453,7 @@ void op_demote_proven(struct world *w, struct node *n);
 void op_demote_released(struct world *w, struct node *n);
 void op_prove_dead(struct world *w, struct node *n);
 void op_arm(struct world *w, struct node *n);
+void bootstrap_note_finished(struct world *w, struct node *n);
 void op_bootstrap(struct world *w, struct node *n, const struct ha_decision *d);
 void op_bootstrap_armed(struct world *w, struct node *n, bool armed);
 void op_bootstrap_answered(struct world *w, struct node *n, struct call *c);

@@ -259,6 +259,7 @@ static enum outcome initialize(struct world *w, struct call *c)
             return OUTCOME_REFUSED;
         d->initialize_exists = !c->delete;
         d->initialize_empty = false;
+        d->sysid = c->sysid_number;
     }
     c->revision = d->initialize_revision = ++d->revision;
     notify(w, false);

@@ -166,3 +166,49 @@ void tether_adopt(struct world *w, struct node *n, const struct keeper_said *s)
     n->agent.lease = (struct leader_lease){.held = true, .session = s->lease_id, .deadline_us = s->deadline_us};
     renew_at(w, n, local_us(w, n));
 }
+
+/* --- src/agent/serve.c ----------------------------------------------------------------------------------------------
+ */
+
+static enum keeper_serve what_is_here(const struct agent *a)
+{
+    if (!a->server_up || !a->pg.valid || a->op.kind == OP_DEMOTE || a->op.kind == OP_REWIND)
+        return KEEPER_SERVE_NONE;
+    if (!a->pg.in_recovery)
+        return a->last.state == KEEPER_ARMED && a->lease.held && a->op.kind != OP_BOOTSTRAP ? KEEPER_SERVE_PRIMARY
+                                                                                            : KEEPER_SERVE_NONE;
+    return a->last.state == KEEPER_DISARMED ? KEEPER_SERVE_STANDBY : KEEPER_SERVE_NONE;
+}
+
+void serve_update(struct world *w, struct node *n)
+{
+    struct agent *a = &n->agent;
+    uint64_t now_us = local_us(w, n), half_ttl_us = w->policy.ttl_us / 2, until_us = 0;
+    enum keeper_serve whom = what_is_here(a);
+    bool is_same = a->serve.told && a->serve.whom == whom &&
+                   (whom != KEEPER_SERVE_PRIMARY || a->serve.session == a->lease.session);
+
+    if (!a->connected || (a->serve.busy && whom))
+        return;
+    if (whom == KEEPER_SERVE_STANDBY)
+        until_us = a->pg.answered_at_us + half_ttl_us;
+    if (whom == KEEPER_SERVE_STANDBY && until_us <= now_us)
+        return;
+    if (is_same &&
+        (whom != KEEPER_SERVE_STANDBY || a->serve.until_us > now_us + half_ttl_us / 2 || a->serve.until_us == until_us))
+        return;
+    if (!keeper_ask_model(w, n, KEEPER_SERVE, (enum ask_for)(ASK_SERVE + whom),
+                          whom == KEEPER_SERVE_PRIMARY ? a->lease.session : 0, until_us))
+        return;
+    a->serve.whom = whom;
+    a->serve.until_us = until_us;
+    a->serve.session = a->lease.session;
+    a->serve.told = a->serve.busy = true;
+}
+
+void serve_answered(struct node *n, const struct keeper_said *s)
+{
+    n->agent.serve.busy = false;
+    if (s->result != KEEPER_OK)
+        n->agent.serve.told = false;
+}

@@ -17,6 +17,8 @@ const char *const mutant_names[MUTANTS] = {
     [MUTANT_FORGET_ON_RESTART] = "forget-on-restart",
     [MUTANT_POSTMASTER_IS_PRIMARY] = "postmaster-is-primary",
     [MUTANT_FENCE_IGNORES_R] = "fence-ignores-r",
+    [MUTANT_GATE_FOR_EVER] = "gate-for-ever",
+    [MUTANT_FORGET_ADDRESS] = "forget-address",
 };
 
 /* --- trace ----------------------------------------------------------------------------------------------------------
@@ -62,6 +64,7 @@ static void choose_policy(struct world *w)
     p->remove_data_directory_on_rewind_failure = true;
     p->remove_data_directory_on_diverged_timelines = !p->use_pg_rewind || rng_chance(&w->rng, RNG_SETUP, 50);
     w->watchdog_mode = (enum watchdog_mode)rng_between(&w->rng, RNG_SETUP, WATCHDOG_MODE_OFF, WATCHDOG_MODE_REQUIRED);
+    w->gate = rng_chance(&w->rng, RNG_SETUP, 50);
     w->reset_factor = rng_chance(&w->rng, RNG_SETUP, 25) ? 2 : 1;
 }
 
@@ -108,6 +111,7 @@ static void make_world(struct world *w, uint64_t seed, uint64_t seconds, enum mu
     empty = rng_chance(&w->rng, RNG_SETUP, 5);
     w->store.data.initialize_exists = !empty;
     w->store.data.initialize_revision = 1;
+    w->store.data.sysid = pg_sysid(w, &w->nodes[0]);
     for (uint8_t i = 0; i < NODES; i++)
         make_node(w, i, empty);
     faults_plan(w);
@@ -207,9 +211,6 @@ static void look(struct world *w)
         w->done = true;
         return;
     }
-    /* The mark of a bootstrap whose node died before it could leave a note: an operator has to remove it. */
-    if (w->now_us == w->heal_at_us + 60 * SEC && w->store.data.initialize_empty)
-        w->store.data.initialize_exists = w->store.data.initialize_empty = false;
     queue_push(&w->queue, (struct event){.at_us = w->now_us + SEC, .kind = EV_LOOK});
 }
 

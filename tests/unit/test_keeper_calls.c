@@ -92,6 +92,7 @@ static pid_t keeper_under_strace(struct node *n)
 
     do {
         len = recv(n->notify_fd, message, sizeof(message) - 1, 0);
+        assert_true(len >= 0);
         message[len < 0 ? 0 : len] = '\0';
         pid = strstr(message, "MAINPID=");
     } while (!pid);

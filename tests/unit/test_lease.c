@@ -21,6 +21,7 @@ struct row_step {
     enum lease_kill want_kill;
     bool want_may_pet;
     enum fence_rung want_rung;
+    enum keeper_serve serve;
 };
 
 /* clang-format off */
@@ -135,7 +136,11 @@ static const struct {
 
 static void check_step(const char *name, size_t number, struct lease *l, const struct row_step *s)
 {
-    struct lease_event e = {s->type, s->lease_id, s->deadline_ms * MS, s->reset_ms * MS};
+    struct lease_event e = {.type = s->type,
+                            .lease_id = s->lease_id,
+                            .deadline_us = s->deadline_ms * MS,
+                            .reset_us = s->reset_ms * MS,
+                            .serve = s->serve};
     enum keeper_result got = lease_step(l, &e, s->now_ms * MS);
     struct lease_decision d = lease_decide(l, s->now_ms * MS);
 
@@ -146,6 +151,101 @@ static void check_step(const char *name, size_t number, struct lease *l, const s
     if (d.may_stop_watchdog != (l->state == KEEPER_DISARMED) || l->armed != (l->deadline_us != 0))
         fail_msg("%s, step %zu: may_stop_watchdog %d, armed %d", name, number, d.may_stop_watchdog, l->armed);
     assert_non_null(d.reason);
+}
+
+/* clang-format off */
+#define SERVE(at, whom, id, until, result) .type = LEASE_EVENT_SERVE, .now_ms = at, .serve = whom, .lease_id = id, .deadline_ms = until, .want = result
+#define STANDBY(at, until, want) SERVE(at, KEEPER_SERVE_STANDBY, 0, until, want)
+#define REPLICA(at, until, want) SERVE(at, KEEPER_SERVE_REPLICA_ADDRESS, 0, until, want)
+#define PRIMARY(at, id, want) SERVE(at, KEEPER_SERVE_PRIMARY, id, 0, want)
+#define NOBODY(at) SERVE(at, KEEPER_SERVE_NONE, 0, 0, KEEPER_OK)
+#define THEN(t, at, id, until) .type = t, .now_ms = at, .lease_id = id, .deadline_ms = until, .reset_ms = R5
+#define THEN_ARM(at, until) THEN(LEASE_EVENT_ARM, at, 7, until)
+
+/* What is open after each step, and until when; times as above. */
+static const struct {
+    const char *name;
+    struct {
+        enum lease_event_type type;
+        uint64_t now_ms, lease_id, deadline_ms, reset_ms;
+        enum keeper_serve serve;
+        enum keeper_result want;
+        uint64_t gate_ms, primary_ms, replica_ms;
+    } steps[6];
+} reaches[] = {
+    {"nothing is open before anybody says what is here", {{NOBODY(T0)}}},
+    {"a standby opens the gate until its deadline",
+     {{STANDBY(T0, 110000, KEEPER_OK), .gate_ms = 110000}, {STANDBY(T0 + 1, 111000, KEEPER_OK), .gate_ms = 111000},
+      {NOBODY(T0 + 2)}}},
+    {"the replica's address comes and goes with what is said",
+     {{REPLICA(T0, 110000, KEEPER_OK), .gate_ms = 110000, .replica_ms = 110000},
+      {STANDBY(T0 + 1, 111000, KEEPER_OK), .gate_ms = 111000}}},
+    {"an endless standby is refused", {{STANDBY(T0, T0 + 3600001, KEEPER_REFUSED_LEASE)}}},
+    {"a primary without a lease is refused", {{PRIMARY(T0, 7, KEEPER_REFUSED_STATE)}}},
+    {"arming binds the gate to the lease, and the replica's address goes",
+     {{REPLICA(T0, 110000, KEEPER_OK), .gate_ms = 110000, .replica_ms = 110000}, {THEN_ARM(T0, END), .gate_ms = END}}},
+    {"the primary's address comes when it is one, and follows the renewals",
+     {{THEN_ARM(T0, END), .gate_ms = END},
+      {PRIMARY(T0, 8, KEEPER_REFUSED_STATE), .gate_ms = END},
+      {PRIMARY(T0, 7, KEEPER_OK), .gate_ms = END, .primary_ms = END},
+      {THEN(LEASE_EVENT_RENEW, T0, 7, 140000), .gate_ms = 140000, .primary_ms = 140000},
+      {NOBODY(T0), .gate_ms = 140000}}},
+    {"a standby is not believed while a lease is armed",
+     {{THEN_ARM(T0, END), .gate_ms = END}, {STANDBY(T0, 110000, KEEPER_REFUSED_STATE), .gate_ms = END}}},
+    {"a gate that was promised to stay open beyond the lease forbids to arm",
+     {{STANDBY(T0, END + 1, KEEPER_OK), .gate_ms = END + 1},
+      {NOBODY(T0)},
+      {THEN_ARM(T0, END), .want = KEEPER_REFUSED_LATE},
+      {THEN_ARM(T0, END + 1), .gate_ms = END + 1}}},
+    {"everything is shut before the kill, and nothing is believed until the proof",
+     {{THEN_ARM(T0, END), .gate_ms = END},
+      {PRIMARY(T0, 7, KEEPER_OK), .gate_ms = END, .primary_ms = END},
+      {THEN(LEASE_EVENT_TICK, FENCE, 0, 0)},
+      {PRIMARY(FENCE, 7, KEEPER_REFUSED_STATE)},
+      {THEN(LEASE_EVENT_PROVEN_DEAD, FENCE + 1, 0, 0)},
+      {STANDBY(FENCE + 1, 125000, KEEPER_OK), .gate_ms = 125000}}},
+    {"after the proof of a disarming nothing is promised any more",
+     {{THEN_ARM(T0, END), .gate_ms = END},
+      {THEN(LEASE_EVENT_DISARM, T0, 0, 0)},
+      {THEN(LEASE_EVENT_PROVEN_DEAD, T0, 0, 0)},
+      {THEN_ARM(T0, END - 1000), .gate_ms = END - 1000}}},
+    {"a fenced node may still have an open gate until its lease ends",
+     {{THEN_ARM(T0, END), .gate_ms = END},
+      {THEN(LEASE_EVENT_TICK, FENCE, 0, 0)},
+      {THEN(LEASE_EVENT_PROVEN_DEAD, FENCE, 0, 0)},
+      {THEN_ARM(FENCE, END - 1), .want = KEEPER_REFUSED_LATE}}},
+    {"disarming shuts it, too",
+     {{STANDBY(T0, 110000, KEEPER_OK), .gate_ms = 110000}, {THEN(LEASE_EVENT_DISARM, T0, 0, 0)}}},
+};
+/* clang-format on */
+
+static void test_lease_reach_follows_the_table(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(reaches); i++) {
+        struct lease l;
+
+        lease_init(&l, false);
+        for (size_t k = 0; k < ARRAY_LEN(reaches[i].steps) && reaches[i].steps[k].now_ms; k++) {
+            uint64_t now_ms = reaches[i].steps[k].now_ms;
+            struct lease_event e = {.type = reaches[i].steps[k].type,
+                                    .lease_id = reaches[i].steps[k].lease_id,
+                                    .deadline_us = reaches[i].steps[k].deadline_ms * MS,
+                                    .reset_us = reaches[i].steps[k].reset_ms * MS,
+                                    .serve = reaches[i].steps[k].serve};
+            struct lease_reach r;
+            enum keeper_result got;
+
+            got = lease_step(&l, &e, now_ms * MS);
+            r = lease_reach(&l);
+            if (got != reaches[i].steps[k].want || r.gate_until_us != reaches[i].steps[k].gate_ms * MS ||
+                r.primary_until_us != reaches[i].steps[k].primary_ms * MS ||
+                r.replica_until_us != reaches[i].steps[k].replica_ms * MS)
+                fail_msg("%s, step %zu: result %d, gate %llu, primary %llu, replica %llu", reaches[i].name, k, (int)got,
+                         (unsigned long long)(r.gate_until_us / MS), (unsigned long long)(r.primary_until_us / MS),
+                         (unsigned long long)(r.replica_until_us / MS));
+        }
+    }
 }
 
 static void test_lease_follows_the_table(void **state)
@@ -162,7 +262,7 @@ static void test_lease_follows_the_table(void **state)
 
 static void test_lease_names_the_next_instant_at_which_time_alone_changes_it(void **state)
 {
-    struct lease_event arm = {LEASE_EVENT_ARM, 7, END * MS, R5 * MS};
+    struct lease_event arm = {.type = LEASE_EVENT_ARM, .lease_id = 7, .deadline_us = END * MS, .reset_us = R5 * MS};
     struct lease_event tick = {.type = LEASE_EVENT_TICK}, disarm = {.type = LEASE_EVENT_DISARM};
     struct lease l;
 
@@ -181,7 +281,7 @@ static void test_lease_names_the_next_instant_at_which_time_alone_changes_it(voi
 
 static void test_lease_decide_forbids_a_late_pet_even_before_the_tick(void **state)
 {
-    struct lease_event arm = {LEASE_EVENT_ARM, 7, END * MS, R5 * MS};
+    struct lease_event arm = {.type = LEASE_EVENT_ARM, .lease_id = 7, .deadline_us = END * MS, .reset_us = R5 * MS};
     struct lease l;
 
     (void)state;
@@ -193,7 +293,7 @@ static void test_lease_decide_forbids_a_late_pet_even_before_the_tick(void **sta
 
 static void test_lease_arm_result_changes_nothing(void **state)
 {
-    struct lease_event arm = {LEASE_EVENT_ARM, 7, END * MS, R5 * MS};
+    struct lease_event arm = {.type = LEASE_EVENT_ARM, .lease_id = 7, .deadline_us = END * MS, .reset_us = R5 * MS};
     struct lease l;
 
     (void)state;
@@ -229,7 +329,7 @@ static void test_lease_resumed_by_a_successor_keeps_the_ladder_however_late(void
 /* Values that no code writes, as damaged memory might hold them: time goes on, and the watchdog is not stopped. */
 static void test_lease_with_a_damaged_value_still_ends_in_time(void **state)
 {
-    struct lease_event arm = {LEASE_EVENT_ARM, 7, END * MS, R5 * MS};
+    struct lease_event arm = {.type = LEASE_EVENT_ARM, .lease_id = 7, .deadline_us = END * MS, .reset_us = R5 * MS};
     struct lease_event unknown = {.type = (enum lease_event_type)99};
     struct lease l;
 
@@ -256,16 +356,19 @@ static void test_lease_never_lets_a_primary_outlive_its_deadline(void **state)
     for (int life = 0; life < 1000; life++) {
         struct lease l;
         uint64_t now = 1000 * MS, deadline = 0, reset_at = UINT64_MAX;
+        uint64_t open_until = 0; /* the latest that the kernel was ever told */
         bool primary_runs = false;
 
         lease_init(&l, true);
         for (int i = 0; i < 400; i++) {
             struct lease_event e = {.lease_id = 7, .reset_us = R5 * MS};
             struct lease_decision d;
+            struct lease_reach reach;
 
             seed = seed * 1664525 + 1013904223;
             now += (seed >> 8) % 1500 * MS;
-            e.type = (enum lease_event_type)((seed >> 20) % 6);
+            e.type = (enum lease_event_type)((seed >> 20) % 7);
+            e.serve = (enum keeper_serve)((seed >> 10) % 4);
             e.deadline_us = now + (seed >> 4) % 30000 * MS;
             if (e.type == LEASE_EVENT_PROVEN_DEAD && lease_decide(&l, now).kill == LEASE_KILL_NOTHING)
                 e.type = LEASE_EVENT_TICK; /* nobody proves what nobody asked for */
@@ -278,6 +381,7 @@ static void test_lease_never_lets_a_primary_outlive_its_deadline(void **state)
                     deadline = e.deadline_us;
                 }
                 if (e.type == LEASE_EVENT_PROVEN_DEAD) {
+                    open_until = l.promised_until_us;
                     primary_runs = false;
                     deadline = 0;
                 }
@@ -287,9 +391,15 @@ static void test_lease_never_lets_a_primary_outlive_its_deadline(void **state)
                 reset_at = UINT64_MAX;
             else if (d.may_pet)
                 reset_at = now + R5 * MS;
+            reach = lease_reach(&l);
+            if (open_until < reach.gate_until_us)
+                open_until = reach.gate_until_us;
+            assert_true(reach.primary_until_us <= reach.gate_until_us && reach.replica_until_us <= reach.gate_until_us);
+            assert_true(primary_runs || reach.primary_until_us == 0);
             if (primary_runs) {
                 assert_true(reset_at <= deadline);
                 assert_false(d.may_stop_watchdog);
+                assert_true(open_until <= deadline); /* even if every later order was lost on its way */
             }
         }
     }
@@ -299,6 +409,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lease_follows_the_table),
+        cmocka_unit_test(test_lease_reach_follows_the_table),
         cmocka_unit_test(test_lease_names_the_next_instant_at_which_time_alone_changes_it),
         cmocka_unit_test(test_lease_decide_forbids_a_late_pet_even_before_the_tick),
         cmocka_unit_test(test_lease_arm_result_changes_nothing),

@@ -116,8 +116,8 @@ static void test_protocol_refuses_what_a_request_must_not_carry(void **state)
         {"no version", {0, KEEPER_STATUS, 0, 0, 0, 0, 0}, false},
         {"next version", {KEEPER_PROTOCOL + 1, KEEPER_STATUS, 0, 0, 0, 0, 0}, false},
         {"op before the first", {KEEPER_PROTOCOL, KEEPER_ARM - 1, 0, 0, 0, 0, 0}, false},
-        {"op after the last", {KEEPER_PROTOCOL, KEEPER_STATUS + 1, 0, 0, 0, 0, 0}, false},
-        {"reserved", {KEEPER_PROTOCOL, KEEPER_STATUS, 0, 0, 0, 0, 1}, false},
+        {"op after the last", {KEEPER_PROTOCOL, KEEPER_SERVE + 1, 0, 0, 0, 0, 0}, false},
+        {"status that serves", {KEEPER_PROTOCOL, KEEPER_STATUS, 0, 0, 0, 0, KEEPER_SERVE_STANDBY}, false},
         {"status with deadline", {KEEPER_PROTOCOL, KEEPER_STATUS, 0, 0, 1, 0, 0}, false},
         {"status with pid", {KEEPER_PROTOCOL, KEEPER_STATUS, 0, 0, 0, 1, 0}, false},
         {"status with descriptor", {KEEPER_PROTOCOL, KEEPER_STATUS, 0, 0, 0, 0, 0}, true},
@@ -127,6 +127,11 @@ static void test_protocol_refuses_what_a_request_must_not_carry(void **state)
         {"renew without deadline", {KEEPER_PROTOCOL, KEEPER_RENEW, 0, 7, 0, 0, 0}, false},
         {"renew with descriptor", {KEEPER_PROTOCOL, KEEPER_RENEW, 0, 7, 9, 0, 0}, true},
         {"postmaster without descriptor", {KEEPER_PROTOCOL, KEEPER_POSTMASTER, 0, 0, 0, 1, 0}, false},
+        {"unknown whom to serve", {KEEPER_PROTOCOL, KEEPER_SERVE, 0, 0, 0, 0, KEEPER_SERVE_PRIMARY + 1}, false},
+        {"standby without deadline", {KEEPER_PROTOCOL, KEEPER_SERVE, 0, 0, 0, 0, KEEPER_SERVE_STANDBY}, false},
+        {"replica without deadline", {KEEPER_PROTOCOL, KEEPER_SERVE, 0, 0, 0, 0, KEEPER_SERVE_REPLICA_ADDRESS}, false},
+        {"primary with deadline", {KEEPER_PROTOCOL, KEEPER_SERVE, 0, 7, 9, 0, KEEPER_SERVE_PRIMARY}, false},
+        {"nobody with deadline", {KEEPER_PROTOCOL, KEEPER_SERVE, 0, 0, 9, 0, KEEPER_SERVE_NONE}, false},
         {"no postmaster with descriptor", {KEEPER_PROTOCOL, KEEPER_POSTMASTER, 0, 0, 0, 0, 0}, true},
     };
     int *pair = *state, before = count_descriptors();
@@ -204,19 +209,21 @@ static void test_protocol_refuses_answers_beyond_the_enums(void **state)
 {
     int *pair = *state;
     const struct keeper_answer good = {.version = KEEPER_PROTOCOL, .op = KEEPER_STATUS, .state = KEEPER_STARVING};
-    struct keeper_answer bad[9], got;
+    struct keeper_answer bad[11], got;
 
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         bad[i] = good;
     bad[0].version = KEEPER_PROTOCOL + 1;
     bad[1].op = 0;
-    bad[2].op = KEEPER_STATUS + 1;
-    bad[3].result = KEEPER_REFUSED_STATE + 1;
+    bad[2].op = KEEPER_SERVE + 1;
+    bad[3].result = KEEPER_REFUSED_GATE + 1;
     bad[4].state = 0;
     bad[5].state = KEEPER_STARVING + 1;
     bad[6].watchdog = KEEPER_WATCHDOG_FAILED + 1;
     bad[7].rung = FENCE_RUNG_STARVE + 1;
     bad[8].version = 0;
+    bad[9].serve = KEEPER_SERVE_PRIMARY + 1;
+    bad[10].gate = KEEPER_GATE_FAILED + 1;
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         assert_int_equal(keeper_answer(pair[KEEPER_END], &bad[i], NULL), 0);
         assert_int_equal(keeper_recv_answer(pair[AGENT_END], &got, NULL), -EBADMSG);
@@ -230,12 +237,18 @@ static void test_protocol_has_a_text_for_every_value(void **state)
     (void)state;
     for (int i = KEEPER_DISARMED; i <= KEEPER_STARVING; i++)
         assert_string_not_equal(keeper_state_text((enum keeper_state)i), "unknown");
-    for (int i = KEEPER_OK; i <= KEEPER_REFUSED_STATE; i++)
+    for (int i = KEEPER_OK; i <= KEEPER_REFUSED_GATE; i++)
         assert_string_not_equal(keeper_result_text((enum keeper_result)i), "unknown");
     for (int i = KEEPER_WATCHDOG_OFF; i <= KEEPER_WATCHDOG_FAILED; i++)
         assert_string_not_equal(keeper_watchdog_text((enum keeper_watchdog)i), "unknown");
     for (int i = FENCE_RUNG_NONE; i <= FENCE_RUNG_STARVE; i++)
         assert_string_not_equal(keeper_rung_text((enum fence_rung)i), "unknown");
+    for (int i = KEEPER_SERVE_NONE; i <= KEEPER_SERVE_PRIMARY; i++)
+        assert_string_not_equal(keeper_serve_text((enum keeper_serve)i), "unknown");
+    for (int i = KEEPER_GATE_OFF; i <= KEEPER_GATE_FAILED; i++)
+        assert_string_not_equal(keeper_gate_text((enum keeper_gate)i), "unknown");
+    assert_string_equal(keeper_serve_text((enum keeper_serve)99), "unknown");
+    assert_string_equal(keeper_gate_text((enum keeper_gate)99), "unknown");
     assert_string_equal(keeper_state_text((enum keeper_state)99), "unknown");
     assert_string_equal(keeper_result_text((enum keeper_result)99), "unknown");
     assert_string_equal(keeper_watchdog_text((enum keeper_watchdog)99), "unknown");

@@ -1,0 +1,84 @@
+/*
+ * Telling the keeper whom clients find here, so that the virtual addresses and the port gate follow (DESIGN section 2).
+ *
+ * What is said derives from what SQL has answered and from the lease, each time anew; the keeper makes of it what its
+ * own state allows. A standby is one for half a ttl from the answer that showed it: the promise must be over by the
+ * end of any lease this node may get, for the gate of a primary may not be open longer than that.
+ */
+#include "agent/parts.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+/* A refusal or a full socket: not again in the same breath. */
+#define AGAIN_US (100 * USEC_PER_MSEC)
+
+static enum keeper_serve what_is_here(const struct agent *a)
+{
+    const struct keeper_answer *last = keeper_link_last(a->link);
+
+    if (!pg_server_pid(a->server) || !a->pg.valid || a->op.kind == OP_DEMOTE || a->op.kind == OP_REWIND)
+        return KEEPER_SERVE_NONE;
+    if (!a->pg.facts.in_recovery)
+        return last->state == KEEPER_ARMED && a->lease.held && a->op.kind != OP_BOOTSTRAP ? KEEPER_SERVE_PRIMARY
+                                                                                          : KEEPER_SERVE_NONE;
+    if (last->state != KEEPER_DISARMED)
+        return KEEPER_SERVE_NONE;
+    return KEEPER_SERVE_STANDBY;
+}
+
+static void on_served(void *userdata, const struct keeper_answer *answer)
+{
+    struct agent *a = userdata;
+
+    a->serve.busy = false;
+    if (answer && answer->result == KEEPER_OK)
+        return;
+    a->serve.until_us = 0;
+    a->serve.told = false;
+    a->serve.again_at_us = clock_now_us() + AGAIN_US;
+    agent_wake_at(a, a->serve.again_at_us);
+}
+
+static void tell(struct agent *a, enum keeper_serve whom, uint64_t until_us)
+{
+    struct err err = {0};
+
+    if (keeper_link_serve(a->link, whom, whom == KEEPER_SERVE_PRIMARY ? a->lease.session : 0, until_us, on_served, a,
+                          &err) < 0) {
+        log_warning("could not tell the keeper whom clients find here: %s", err.msg);
+        a->serve.again_at_us = clock_now_us() + AGAIN_US;
+        return;
+    }
+    a->serve.whom = whom;
+    a->serve.until_us = until_us;
+    a->serve.session = a->lease.session;
+    a->serve.told = a->serve.busy = true;
+}
+
+void serve_update(struct agent *a)
+{
+    uint64_t now_us = clock_now_us(), half_ttl_us = a->dynamic->policy.ttl_us / 2;
+    enum keeper_serve whom = what_is_here(a);
+    uint64_t until_us = 0;
+    bool is_same;
+
+    if (!keeper_link_connected(a->link) || now_us < a->serve.again_at_us || (a->serve.busy && whom))
+        return;
+    if (whom == KEEPER_SERVE_STANDBY) {
+        until_us = a->pg.answered_at_us + half_ttl_us;
+        if (until_us <= now_us)
+            return; /* the last answer is too old to say anything; what was said ends by itself */
+    }
+    is_same = a->serve.told && a->serve.whom == whom &&
+              (whom != KEEPER_SERVE_PRIMARY || a->serve.session == a->lease.session);
+    /* Said again when half of what was said is over, and not at every answer of SQL. */
+    if (is_same &&
+        (whom != KEEPER_SERVE_STANDBY || a->serve.until_us > now_us + half_ttl_us / 2 || a->serve.until_us == until_us))
+        return;
+    tell(a, whom, until_us);
+}
+
+void serve_forget(struct agent *a)
+{
+    a->serve.told = false;
+}
