@@ -38,6 +38,9 @@ int spawn_find_user(const char *name, struct spawn_user *ret, struct err *err);
 /* `path` NULL: the installed agent, else the one beside this program, else in ../libexec/pgtether seen from it. */
 int spawn_find_agent(const char *path, char *dst, size_t size, struct err *err);
 
+/* pgtether-gate, in the same places. */
+int spawn_find_gate(char *dst, size_t size, struct err *err);
+
 /*
  * Runs `agent OPTION... ` to its end as the user and reads what it prints; waits. Only before the loop. Returns its
  * exit status (128 + signal if one ended it), or -errno. stderr is ours.
@@ -52,3 +55,12 @@ int spawn_exec(const struct spawn *s, char *const argv[], struct err *err);
  * A child that cannot execute says why on stderr and exits with 127.
  */
 pid_t spawn_agent(const struct spawn *s, int agent_end, struct err *err);
+
+/*
+ * Starts a helper that keeps our user and capabilities; its stdout and stderr are ours, it explains a failure there.
+ * Never waits. Returns its pid or -errno.
+ */
+pid_t spawn_helper(const char *program, char *const argv[], struct err *err);
+
+/* Waits for a helper's end, so only before the loop and after it. Returns 0 if it succeeded, else -errno. */
+int spawn_wait(pid_t pid, const char *program, struct err *err);
