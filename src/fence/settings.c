@@ -68,6 +68,21 @@ static bool set_watchdog_reset(struct keeper_settings *s, const char *value)
     return set_duration(&s->watchdog.reset_us, value, 0);
 }
 
+static bool set_gate_mode(struct keeper_settings *s, const char *value)
+{
+    return gate_mode_from_text(value, &s->gate.mode);
+}
+
+static bool set_pg_port(struct keeper_settings *s, const char *value)
+{
+    uint32_t port;
+
+    if (!text_to_u32(value, &port) || port == 0 || port > UINT16_MAX)
+        return false;
+    s->gate.port = (uint16_t)port;
+    return true;
+}
+
 static bool set_log_level(struct keeper_settings *s, const char *value)
 {
     int level = log_level_from_name(value);
@@ -91,6 +106,8 @@ static const struct {
     {"watchdog_device", false, set_watchdog_device},
     {"watchdog_timeout_us", false, set_watchdog_timeout},
     {"watchdog_reset_us", false, set_watchdog_reset},
+    {"gate_mode", false, set_gate_mode},
+    {"pg_port", false, set_pg_port},
     {"log_level", false, set_log_level},
 };
 
@@ -119,7 +136,9 @@ static int parse_line(struct keeper_settings *s, char *line, bool seen[], struct
 
 int settings_parse(const char *text, size_t len, struct keeper_settings *ret, struct err *err)
 {
-    struct keeper_settings s = {.log_level = LOG_LEVEL_INFO, .watchdog.mode = WATCHDOG_MODE_AUTOMATIC};
+    struct keeper_settings s = {.log_level = LOG_LEVEL_INFO,
+                                .watchdog.mode = WATCHDOG_MODE_AUTOMATIC,
+                                .gate = {.mode = GATE_MODE_AUTOMATIC, .port = 5432}};
     bool seen[ARRAY_LEN(keys)] = {false};
     char copy[SETTINGS_TEXT_MAX], *save = NULL;
 
