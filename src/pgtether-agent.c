@@ -92,12 +92,14 @@ static int load(const char *path, struct config **ret)
 static void print_keeper_config(const struct config *c)
 {
     static const char *const modes[] = {"off", "automatic", "required"};
+    static const char *const gate_modes[] = {"off", "automatic", "nftables"};
 
     printf("scope=%s\nname=%s\ndata_dir=%s\nrun_dir=%s\n", c->scope, c->name, c->postgresql.data_dir,
            c->postgresql.run_dir);
     printf("watchdog_mode=%s\nwatchdog_device=%s\n", modes[c->watchdog.mode], c->watchdog.device);
     printf("watchdog_timeout_us=%" PRIu64 "\nwatchdog_reset_us=%" PRIu64 "\n", c->watchdog.timeout_us,
            c->watchdog.reset_time_us);
+    printf("gate_mode=%s\npg_port=%u\n", gate_modes[c->gate.mode], c->postgresql.listen_port);
     printf("log_level=%s\n", c->log.level);
 }
 

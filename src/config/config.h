@@ -48,6 +48,7 @@ struct tls_config {
 };
 
 enum watchdog_mode { WATCHDOG_OFF, WATCHDOG_AUTOMATIC, WATCHDOG_REQUIRED };
+enum gate_mode { GATE_MODE_OFF, GATE_MODE_AUTOMATIC, GATE_MODE_NFTABLES };
 
 struct config {
     char *path;
@@ -70,6 +71,10 @@ struct config {
         uint64_t timeout_us;     /* asked for; 0 = chosen from ttl */
         uint64_t reset_time_us;  /* R when known to differ from the granted timeout; 0 = the granted timeout */
     } watchdog;
+
+    struct {
+        enum gate_mode mode; /* default automatic */
+    } gate;
 
     struct {
         char *listen_addresses; /* as PostgreSQL wants it: "10.0.0.1,127.0.0.1" or "*" */

@@ -288,11 +288,23 @@ static void finish_watchdog(struct loader *l)
     set_default(l, &l->draft.c.watchdog.device, "/dev/watchdog");
 }
 
+static void finish_gate(struct loader *l)
+{
+    const char *mode = l->draft.gate_mode;
+
+    l->draft.c.gate.mode = GATE_MODE_AUTOMATIC;
+    if (mode && strcmp(mode, "off") == 0)
+        l->draft.c.gate.mode = GATE_MODE_OFF;
+    else if (mode && strcmp(mode, "nftables") == 0)
+        l->draft.c.gate.mode = GATE_MODE_NFTABLES;
+}
+
 void loader_finish_rest(struct loader *l)
 {
     struct config *c = &l->draft.c;
 
     finish_watchdog(l);
+    finish_gate(l);
     set_default(l, &c->bootstrap.dcs_json, "{}");
     set_default(l, &c->tags_json, "{}");
     set_default(l, &c->log.level, "info");

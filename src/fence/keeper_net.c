@@ -31,8 +31,14 @@ static bool is_wanted(const struct keeper *k)
 
 void keeper_net_begin(struct keeper *k)
 {
+    struct err err = {0};
+
     if (!is_wanted(k))
         return;
+    if (spawn_find_net(k->spawn.net, sizeof(k->spawn.net), &err) < 0) {
+        log_error("%s", err.msg); /* without it nothing is claimed, and a required gate refuses every lease */
+        return;
+    }
     for (size_t i = 0; i < k->settings.n_net_words; i++)
         k->net.argv[i + 1] = k->settings.net_words[i];
     k->net.argv[0] = k->spawn.net;

@@ -97,8 +97,6 @@ static int find_programs(struct keeper *k)
     r = spawn_find_user(k->options->user, &k->spawn.user, &err);
     if (r == 0)
         r = spawn_find_agent(k->options->agent, k->spawn.agent, sizeof(k->spawn.agent), &err);
-    if (r == 0)
-        r = spawn_find_net(&k->spawn, &err);
     if (r < 0)
         log_error("%s", err.msg);
     return r < 0 ? 1 : 0;

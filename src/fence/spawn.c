@@ -42,16 +42,14 @@ int spawn_find_user(const char *name, struct spawn_user *ret, struct err *err)
     return 0;
 }
 
-int spawn_find_agent(const char *path, char *dst, size_t size, struct err *err)
+static int find_program(const char *name, char *dst, size_t size, struct err *err)
 {
     static const char *const beside[] = {"", "../libexec/pgtether/"};
     char self[PATH_MAX];
     char *slash;
     ssize_t n;
 
-    if (path)
-        return text_copy(dst, size, path) ? 0 : err_set(err, -ENAMETOOLONG, "the path of the agent is too long");
-    if (text_copy(dst, size, PKGLIBEXECDIR "/pgtether-agent") && access(dst, X_OK) == 0)
+    if (text_print(dst, size, "%s/%s", PKGLIBEXECDIR, name) && access(dst, X_OK) == 0)
         return 0;
     n = readlink("/proc/self/exe", self, sizeof(self) - 1);
     if (n < 0)
@@ -61,19 +59,26 @@ int spawn_find_agent(const char *path, char *dst, size_t size, struct err *err)
     if (slash)
         slash[1] = '\0';
     for (size_t i = 0; i < ARRAY_LEN(beside); i++)
-        if (text_print(dst, size, "%s%spgtether-agent", self, beside[i]) && access(dst, X_OK) == 0)
+        if (text_print(dst, size, "%s%s%s", self, beside[i], name) && access(dst, X_OK) == 0)
             return 0;
-    return err_set(err, -ENOENT, "cannot find program \"%s\"", PKGLIBEXECDIR "/pgtether-agent");
+    return err_set(err, -ENOENT, "cannot find program \"%s/%s\"", PKGLIBEXECDIR, name);
 }
 
-int spawn_find_net(struct spawn *s, struct err *err)
+int spawn_find_agent(const char *path, char *dst, size_t size, struct err *err)
 {
-    const char *slash = strrchr(s->agent, '/');
-    int dir_len = slash ? (int)(slash - s->agent) + 1 : 0;
+    if (!path)
+        return find_program("pgtether-agent", dst, size, err);
+    return text_copy(dst, size, path) ? 0 : err_set(err, -ENAMETOOLONG, "the path of the agent is too long");
+}
 
-    if (text_print(s->net, sizeof(s->net), "%.*spgtether-net", dir_len, s->agent))
-        return 0;
-    return err_set(err, -ENAMETOOLONG, "the path of pgtether-net is too long");
+int spawn_find_gate(char *dst, size_t size, struct err *err)
+{
+    return find_program("pgtether-gate", dst, size, err);
+}
+
+int spawn_find_net(char *dst, size_t size, struct err *err)
+{
+    return find_program("pgtether-net", dst, size, err);
 }
 
 /* --- in the child ---------------------------------------------------------------------------------------------------
@@ -266,4 +271,35 @@ pid_t spawn_net(const struct spawn *s, char *const argv[], int its_end, struct e
     set_environment(s);
     (void)execv(s->net, argv);
     give_up("could not execute \"%s\": %s", s->net, strerrordesc_np(errno));
+}
+
+pid_t spawn_helper(const char *program, char *const argv[], struct err *err)
+{
+    const struct sched_param normal = {.sched_priority = 0};
+    pid_t pid = fork();
+
+    if (pid < 0)
+        return err_sys(err, -errno, "could not start \"%s\"", program);
+    if (pid > 0)
+        return pid;
+    reset_signals();
+    (void)sched_setscheduler(0, SCHED_OTHER, &normal);
+    write_setting("/proc/self/oom_score_adj", "0");
+    close_from(STDERR_FILENO + 1);
+    (void)execv(program, argv);
+    give_up("could not execute \"%s\": %s", program, strerrordesc_np(errno));
+}
+
+int spawn_wait(pid_t pid, const char *program, struct err *err)
+{
+    int status = 0;
+
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return err_sys(err, -errno, "could not wait for \"%s\"", program);
+    if (WIFSIGNALED(status))
+        return err_set(err, -EIO, "\"%s\" was ended by signal %d", program, WTERMSIG(status));
+    if (WEXITSTATUS(status))
+        return err_set(err, -EIO, "\"%s\" failed with status %d", program, WEXITSTATUS(status));
+    return 0;
 }

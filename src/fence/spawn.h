@@ -39,8 +39,9 @@ int spawn_find_user(const char *name, struct spawn_user *ret, struct err *err);
 /* `path` NULL: the installed agent, else the one beside this program, else in ../libexec/pgtether seen from it. */
 int spawn_find_agent(const char *path, char *dst, size_t size, struct err *err);
 
-/* pgtether-net lies beside the agent. */
-int spawn_find_net(struct spawn *s, struct err *err);
+/* pgtether-net and pgtether-gate, in the same places. */
+int spawn_find_net(char *dst, size_t size, struct err *err);
+int spawn_find_gate(char *dst, size_t size, struct err *err);
 
 /*
  * Runs `agent OPTION... ` to its end as the user and reads what it prints; waits. Only before the loop. Returns its
@@ -59,3 +60,11 @@ pid_t spawn_agent(const struct spawn *s, int agent_end, struct err *err);
 
 /* The same for pgtether-net, which stays root and gives up by itself what it does not need, and NET_KEEPER_FD. */
 pid_t spawn_net(const struct spawn *s, char *const argv[], int its_end, struct err *err);
+/*
+ * Starts a helper that keeps our user and capabilities; its stdout and stderr are ours, it explains a failure there.
+ * Never waits. Returns its pid or -errno.
+ */
+pid_t spawn_helper(const char *program, char *const argv[], struct err *err);
+
+/* Waits for a helper's end, so only before the loop and after it. Returns 0 if it succeeded, else -errno. */
+int spawn_wait(pid_t pid, const char *program, struct err *err);

@@ -19,7 +19,8 @@ static const char good[] =
     "scope = \"pgcluster\"; namespace = \"service\"; name = \"node1\";\n"
     "restapi: { listen = \"0.0.0.0:8008\"; connect_address = \"10.0.0.1:8008\"; };\n"
     "etcd3: { hosts = [ \"10.0.0.1:2379\", \"10.0.0.2\", \"[fd00::3]:23790\" ]; };\n"
-    "watchdog: { mode = \"required\"; device = \"/dev/watchdog1\"; timeout = 5; };\n"
+    "watchdog: { mode = \"required\"; device = \"/dev/watchdog1\"; timeout = 5; };"
+    " gate: { mode = \"nftables\"; };\n"
     "bootstrap: {\n"
     "  dcs: { ttl = 30; loop_wait = 10; retry_timeout = 10; maximum_lag_on_failover = 5368709120;\n"
     "         postgresql: { use_pg_rewind = true; use_slots = true;\n"
@@ -62,6 +63,7 @@ static void test_config_load_of_a_whole_file_gives_every_value(void **state)
     assert_true(c->dcs.discover_members);
     assert_int_equal(c->watchdog.mode, WATCHDOG_REQUIRED);
     assert_true(c->watchdog.timeout_us == 5000000);
+    assert_int_equal(c->gate.mode, GATE_MODE_NFTABLES);
     assert_string_equal(
         c->bootstrap.dcs_json,
         "{\"ttl\":30,\"loop_wait\":10,\"retry_timeout\":10,\"maximum_lag_on_failover\":5368709120,"
@@ -172,7 +174,9 @@ static const struct {
     {"etcd3: {", "etcd3: { key = \"/key\";", "test.conf:3: etcd3.key: needs \"cert\""},
     {"tags:", "consul: { host = \"x\"; }; tags:", "test.conf:23: consul: is not supported by this version"},
     {"tags:", "vip: ( { address = \"x\"; } ); tags:", "test.conf:23: vip: is not supported by this version"},
-    {"tags:", "gate: { }; tags:", "test.conf:23: gate: is not supported by this version"},
+    {"\"nftables\"", "\"iptables\"",
+     "test.conf:4: gate.mode: expected one of \"off\", \"automatic\", \"nftables\", got \"iptables\""},
+    {"\"nftables\"", "true", "test.conf:4: gate.mode: expected one of \"off\", \"automatic\", \"nftables\", got true"},
     {"timeout = 5", "timeout = 0", "test.conf:4: watchdog.timeout: 0 is out of range: expected 1 to 65534"},
     {"timeout = 5", "timeout = 65535", "test.conf:4: watchdog.timeout: 65535 is out of range: expected 1 to 65534"},
     {"timeout = 5", "timeout = \"5 min utes\"",
@@ -379,6 +383,7 @@ static void test_config_load_of_the_least_gives_the_defaults(void **state)
     assert_string_equal(c->restapi.connect_host, "10.0.0.1");
     assert_string_equal(c->restapi.tls.verify_client, "none");
     assert_int_equal(c->watchdog.mode, WATCHDOG_AUTOMATIC);
+    assert_int_equal(c->gate.mode, GATE_MODE_AUTOMATIC);
     assert_string_equal(c->watchdog.device, "/dev/watchdog");
     assert_true(c->watchdog.timeout_us == 0);
     assert_string_equal(c->postgresql.listen_addresses, "127.0.0.1,10.0.0.9,10.0.0.10");

@@ -15,7 +15,7 @@ static void test_settings_are_read_as_the_agent_prints_them(void **state)
 {
     static const char text[] = "scope=my cluster=1\nname=node1\ndata_dir=/srv/pg\nrun_dir=/run/pgtether\n"
                                "watchdog_mode=required\nwatchdog_device=/dev/watchdog1\nwatchdog_timeout_us=5000000\n"
-                               "watchdog_reset_us=9000000\nlog_level=debug\n";
+                               "watchdog_reset_us=9000000\ngate_mode=nftables\npg_port=65535\nlog_level=debug\n";
     struct keeper_settings s;
 
     (void)state;
@@ -27,6 +27,12 @@ static void test_settings_are_read_as_the_agent_prints_them(void **state)
     assert_int_equal(s.watchdog.mode, WATCHDOG_MODE_REQUIRED);
     assert_string_equal(s.watchdog.device, "/dev/watchdog1");
     assert_true(s.watchdog.timeout_us == 5000000 && s.watchdog.reset_us == 9000000);
+    assert_true(s.gate_wanted && s.gate_required);
+    assert_int_equal(s.n_net_words, 4);
+    assert_string_equal(s.net_words[0], "gate_mode=nftables");
+    assert_string_equal(s.net_words[1], "pg_port=65535");
+    assert_string_equal(s.net_words[2], "scope=my cluster=1");
+    assert_string_equal(s.net_words[3], "name=node1");
     assert_int_equal(s.log_level, LOG_LEVEL_DEBUG);
 }
 
@@ -39,6 +45,8 @@ static void test_settings_have_defaults_for_what_is_not_needed(void **state)
     assert_string_equal(s.data_dir, "/data");
     assert_string_equal(s.watchdog.device, "/dev/watchdog");
     assert_int_equal(s.watchdog.mode, WATCHDOG_MODE_AUTOMATIC);
+    assert_false(s.gate_wanted || s.gate_required);
+    assert_int_equal(s.n_net_words, 0);
     assert_int_equal(s.log_level, LOG_LEVEL_INFO);
     assert_true(s.watchdog.timeout_us == 0 && s.watchdog.reset_us == 0);
 }
@@ -60,6 +68,8 @@ static void test_settings_refuse_everything_unexpected(void **state)
         NEEDED "watchdog_timeout_us=-1\n",
         NEEDED "watchdog_timeout_us=\n",
         NEEDED "watchdog_reset_us=18446744073709551616\n",
+        NEEDED "gate_mode=on\n",
+        NEEDED "gate_mode=\n",
         NEEDED "log_level=loud\n",
         "scope=\nname=n\ndata_dir=/d\nrun_dir=/r\n",
         "scope=s\nname=n\ndata_dir=/\nrun_dir=/r\n",
