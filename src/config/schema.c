@@ -111,7 +111,7 @@ static const struct schema_entry entries[] = {
      .text = "seconds until the host is known to be down, if longer"},
     IGNORED("watchdog.safety_margin", "follows from ttl and watchdog.timeout"),
     IGNORED("watchdog.driver", "found out from the device"),
-    UNSUPPORTED("vip", "addresses that follow the leader"),
+    {.path = "vip", .type = SETTING_VIPS, .text = "addresses that follow the leader"},
     UNSUPPORTED("gate", "packet filter that follows the lease"),
     UNSUPPORTED("storage_probe", "supervision of the disks"),
 

@@ -78,10 +78,19 @@ static bool set_log_level(struct keeper_settings *s, const char *value)
     return true;
 }
 
+static bool add_vip(struct keeper_settings *s, const char *value)
+{
+    if (s->n_vips == VIP_MAX || !address_parse(value, &s->vips[s->n_vips]))
+        return false;
+    s->n_vips++;
+    return true;
+}
+
 static const struct {
     const char *key;
     bool must;
     bool (*set)(struct keeper_settings *s, const char *value);
+    bool may_repeat;
 } keys[] = {
     {"scope", true, set_scope},
     {"name", true, set_name},
@@ -92,6 +101,7 @@ static const struct {
     {"watchdog_timeout_us", false, set_watchdog_timeout},
     {"watchdog_reset_us", false, set_watchdog_reset},
     {"log_level", false, set_log_level},
+    {"vip", false, add_vip, .may_repeat = true},
 };
 
 static int parse_line(struct keeper_settings *s, char *line, bool seen[], struct err *err)
@@ -104,7 +114,7 @@ static int parse_line(struct keeper_settings *s, char *line, bool seen[], struct
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         if (!text_equal(line, keys[i].key))
             continue;
-        if (seen[i])
+        if (seen[i] && !keys[i].may_repeat)
             return err_set(err, -EINVAL, "the agent printed keeper setting \"%s\" twice", line);
         seen[i] = true;
         if (!keys[i].set(s, value))

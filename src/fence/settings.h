@@ -7,6 +7,7 @@
 #include "base/core.h"
 #include "base/log.h"
 #include "fence/watchdog.h"
+#include "vip/address.h"
 
 enum { SETTINGS_TEXT_MAX = 8192, SETTINGS_NAME_SIZE = 128, SETTINGS_DIR_SIZE = 1024 };
 
@@ -17,12 +18,15 @@ struct keeper_settings {
     char run_dir[SETTINGS_DIR_SIZE];
     struct watchdog_settings watchdog;
     enum log_level log_level;
+    struct vip_settings vips[VIP_MAX];
+    size_t n_vips;
 };
 
 /*
  * Keys: scope, name, data_dir, run_dir, watchdog_mode, watchdog_device, watchdog_timeout_us, watchdog_reset_us,
- * log_level. The first four must be there, the others have defaults. Returns 0, or -EINVAL on anything unexpected, an
- * unknown key too: keeper and agent are then of different versions. `text` need not be terminated.
+ * log_level, and "vip", which may be there several times. The first four must be there, the others have defaults.
+ * Returns 0, or -EINVAL on anything unexpected, an unknown key too: keeper and agent are then of different versions.
+ * `text` need not be terminated.
  */
 int settings_parse(const char *text, size_t len, struct keeper_settings *ret, struct err *err);
 

@@ -7,6 +7,8 @@
  * with MSG_DONTWAIT, and whatever fails becomes a state that is tried again. One thing no flag takes away: adding and
  * removing an address needs the kernel's rtnl lock, and send() waits for its present holder.
  *
+ * It needs CAP_NET_RAW to open and CAP_NET_ADMIN as long as it works: the kernel looks at the sender of every request.
+ *
  * The caller polls vip_fds() for POLLIN until vip_next_us(), then calls vip_work(). Instants are CLOCK_BOOTTIME.
  */
 #pragma once

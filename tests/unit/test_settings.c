@@ -15,7 +15,8 @@ static void test_settings_are_read_as_the_agent_prints_them(void **state)
 {
     static const char text[] = "scope=my cluster=1\nname=node1\ndata_dir=/srv/pg\nrun_dir=/run/pgtether\n"
                                "watchdog_mode=required\nwatchdog_device=/dev/watchdog1\nwatchdog_timeout_us=5000000\n"
-                               "watchdog_reset_us=9000000\nlog_level=debug\n";
+                               "watchdog_reset_us=9000000\nlog_level=debug\n"
+                               "vip=primary,eth0,eth0:vip,10.0.0.100/24\nvip=replica,eth1,,fd00::1/64\n";
     struct keeper_settings s;
 
     (void)state;
@@ -28,6 +29,12 @@ static void test_settings_are_read_as_the_agent_prints_them(void **state)
     assert_string_equal(s.watchdog.device, "/dev/watchdog1");
     assert_true(s.watchdog.timeout_us == 5000000 && s.watchdog.reset_us == 9000000);
     assert_int_equal(s.log_level, LOG_LEVEL_DEBUG);
+    assert_int_equal(s.n_vips, 2);
+    assert_int_equal(s.vips[0].who, VIP_FOR_PRIMARY);
+    assert_string_equal(s.vips[0].label, "eth0:vip");
+    assert_int_equal(s.vips[1].who, VIP_FOR_REPLICA);
+    assert_string_equal(s.vips[1].interface, "eth1");
+    assert_int_equal(s.vips[1].prefix, 64);
 }
 
 static void test_settings_have_defaults_for_what_is_not_needed(void **state)
@@ -41,6 +48,25 @@ static void test_settings_have_defaults_for_what_is_not_needed(void **state)
     assert_int_equal(s.watchdog.mode, WATCHDOG_MODE_AUTOMATIC);
     assert_int_equal(s.log_level, LOG_LEVEL_INFO);
     assert_true(s.watchdog.timeout_us == 0 && s.watchdog.reset_us == 0);
+    assert_int_equal(s.n_vips, 0);
+}
+
+static void test_settings_take_sixteen_addresses_and_no_more(void **state)
+{
+    struct keeper_settings s;
+    struct textbuf b = {0};
+    CLEANUP(freep) char *text = NULL;
+
+    (void)state;
+    textbuf_puts(&b, NEEDED);
+    for (int i = 0; i < VIP_MAX; i++)
+        textbuf_printf(&b, "vip=primary,abcdefghijklmno,abcdefghijklmno,fd00:1111:2222:3333:4444:5555:6666:%d/128\n",
+                       i);
+    assert_int_equal(settings_parse(b.data, b.len, &s, NULL), 0);
+    assert_int_equal(s.n_vips, VIP_MAX);
+    textbuf_puts(&b, "vip=primary,eth0,,10.0.0.1/24\n");
+    text = textbuf_take(&b);
+    assert_int_equal(settings_parse(text, strlen(text), &s, NULL), -EINVAL);
 }
 
 static void test_settings_refuse_everything_unexpected(void **state)
@@ -61,6 +87,9 @@ static void test_settings_refuse_everything_unexpected(void **state)
         NEEDED "watchdog_timeout_us=\n",
         NEEDED "watchdog_reset_us=18446744073709551616\n",
         NEEDED "log_level=loud\n",
+        NEEDED "vip=\n",
+        NEEDED "vip=primary,eth0,,10.0.0.100\n",
+        NEEDED "vip=leader,eth0,,10.0.0.100/24\n",
         "scope=\nname=n\ndata_dir=/d\nrun_dir=/r\n",
         "scope=s\nname=n\ndata_dir=/\nrun_dir=/r\n",
         "scope=s\nname=n\ndata_dir=d\nrun_dir=/r\n",
@@ -126,6 +155,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_settings_are_read_as_the_agent_prints_them),
         cmocka_unit_test(test_settings_have_defaults_for_what_is_not_needed),
+        cmocka_unit_test(test_settings_take_sixteen_addresses_and_no_more),
         cmocka_unit_test(test_settings_refuse_everything_unexpected),
         cmocka_unit_test(test_settings_refuse_what_would_be_cut),
         cmocka_unit_test(test_settings_resolve_links_also_of_directories_to_come),
