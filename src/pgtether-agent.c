@@ -101,6 +101,9 @@ static void print_keeper_config(const struct config *c)
            c->watchdog.reset_time_us);
     printf("gate_mode=%s\npg_port=%u\n", gate_modes[c->gate.mode], c->postgresql.listen_port);
     printf("log_level=%s\n", c->log.level);
+    for (size_t i = 0; i < c->n_vips; i++)
+        printf("vip=%s,%s,%s,%s\n", c->vips[i].for_replica ? "replica" : "primary", c->vips[i].interface,
+               c->vips[i].label, c->vips[i].address);
 }
 
 /*

@@ -47,6 +47,14 @@ struct tls_config {
     char *verify_client; /* "none", "optional", "required" */
 };
 
+/* An address that follows the primary, or one that one of the standbys has. */
+enum { CONFIG_VIPS_MAX = 16 };
+struct vip_config {
+    bool for_replica;
+    char address[64];              /* "10.0.0.100/24" */
+    char interface[16], label[16]; /* label "" = none */
+};
+
 enum watchdog_mode { WATCHDOG_OFF, WATCHDOG_AUTOMATIC, WATCHDOG_REQUIRED };
 enum gate_mode { GATE_MODE_OFF, GATE_MODE_AUTOMATIC, GATE_MODE_NFTABLES };
 
@@ -71,6 +79,9 @@ struct config {
         uint64_t timeout_us;     /* asked for; 0 = chosen from ttl */
         uint64_t reset_time_us;  /* R when known to differ from the granted timeout; 0 = the granted timeout */
     } watchdog;
+
+    struct vip_config vips[CONFIG_VIPS_MAX];
+    size_t n_vips;
 
     struct {
         enum gate_mode mode; /* default automatic */

@@ -267,6 +267,9 @@ static void read_setting(struct loader *l, const config_setting_t *s, const stru
     case SETTING_TAGS:
         loader_read_tags(l, s);
         break;
+    case SETTING_VIPS:
+        loader_read_vips(l, s);
+        break;
     case SETTING_DYNAMIC:
         loader_read_dynamic(l, s);
         break;

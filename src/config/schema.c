@@ -117,7 +117,7 @@ static const struct schema_entry entries[] = {
      AT(gate_mode),
      .choices = "off,disabled,disable,false|automatic,auto|nftables",
      .text = "whether it is used"},
-    UNSUPPORTED("vip", "addresses that follow the leader"),
+    {.path = "vip", .type = SETTING_VIPS, .text = "addresses that follow the leader"},
     UNSUPPORTED("storage_probe", "supervision of the disks"),
 
     {.path = "postgresql", .type = SETTING_GROUP, .text = "the local PostgreSQL"},

@@ -40,6 +40,7 @@ enum setting_type {
     SETTING_MAP,         /* struct settings: a group */
     SETTING_ASSIGNMENTS, /* struct settings: a list of "name = value", added to what is there */
     SETTING_TAGS,        /* a group of any scalars */
+    SETTING_VIPS,        /* a list of groups: vip.c */
     SETTING_DYNAMIC,     /* bootstrap.dcs */
     SETTING_IGNORED,     /* the reference knows it, here it has no effect: a warning */
     SETTING_UNSUPPORTED, /* the reference or a later version knows it, and ignoring it would do harm: an error */

@@ -24,16 +24,17 @@ void keeper_net_init(struct keeper *k)
     k->net = (struct keeper_net){.fd = -1, .restart_at_us = UINT64_MAX};
 }
 
+/* Without addresses and gate it is started once, to remove what a predecessor with other settings has left. */
 static bool is_wanted(const struct keeper *k)
 {
-    return k->settings.n_net_words > 0;
+    return k->settings.gate_wanted || k->settings.n_addresses > 0;
 }
 
 void keeper_net_begin(struct keeper *k)
 {
     struct err err = {0};
 
-    if (!is_wanted(k))
+    if (k->settings.n_net_words == 0)
         return;
     if (spawn_find_net(k->spawn.net, sizeof(k->spawn.net), &err) < 0) {
         log_error("%s", err.msg); /* without it nothing is claimed, and a required gate refuses every lease */
@@ -158,6 +159,8 @@ void keeper_net_exited(struct keeper *k, int wait_status)
     closep(&k->net.fd);
     k->net.pid = k->killer.net = 0;
     k->net.waiting_since_us = 0;
+    if (!is_wanted(k))
+        return;
     k->net.restarts++;
     log_warning("pgtether-net ended (wait status %d): addresses and port gate end with the lease, starting it again",
                 wait_status);

@@ -102,8 +102,7 @@ static bool set_pg_port(struct keeper_settings *s, const char *value)
 
 static bool add_address(struct keeper_settings *s, const char *value)
 {
-    s->has_addresses = true;
-    return add_net_word(s, "vip", value);
+    return s->n_addresses++ < SETTINGS_ADDRESSES_MAX && add_net_word(s, "vip", value);
 }
 
 static const struct {
@@ -169,9 +168,7 @@ int settings_parse(const char *text, size_t len, struct keeper_settings *ret, st
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)
         if (keys[i].must && !seen[i])
             return err_set(err, -EINVAL, "the agent did not print keeper setting \"%s\"", keys[i].key);
-    if (!s.gate_wanted && !s.has_addresses)
-        s.n_net_words = 0;
-    else if (!add_net_word(&s, "scope", s.scope) || !add_net_word(&s, "name", s.name))
+    if (s.n_net_words > 0 && (!add_net_word(&s, "scope", s.scope) || !add_net_word(&s, "name", s.name)))
         return err_set(err, -EINVAL, "there are too many virtual addresses");
     *ret = s;
     return 0;

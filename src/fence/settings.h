@@ -9,7 +9,7 @@
 #include "fence/watchdog.h"
 
 enum { SETTINGS_TEXT_MAX = 8192, SETTINGS_NAME_SIZE = 128, SETTINGS_DIR_SIZE = 1024 };
-enum { SETTINGS_NET_WORDS_MAX = 20, SETTINGS_NET_WORD_SIZE = 160 };
+enum { SETTINGS_ADDRESSES_MAX = 16, SETTINGS_NET_WORDS_MAX = SETTINGS_ADDRESSES_MAX + 4, SETTINGS_NET_WORD_SIZE = 160 };
 
 struct keeper_settings {
     char scope[SETTINGS_NAME_SIZE];
@@ -18,9 +18,9 @@ struct keeper_settings {
     char run_dir[SETTINGS_DIR_SIZE];
     struct watchdog_settings watchdog;
     enum log_level log_level;
-    bool gate_wanted, gate_required, has_addresses;
-    /* "key=value": what pgtether-net is told on its command line, the keeper being no wiser for it. None: there are
-     * neither addresses nor a gate, and it is not started. */
+    bool gate_wanted, gate_required;
+    unsigned n_addresses;
+    /* "key=value": what pgtether-net is told on its command line, the keeper being no wiser for it. */
     char net_words[SETTINGS_NET_WORDS_MAX][SETTINGS_NET_WORD_SIZE];
     size_t n_net_words;
 };

@@ -89,6 +89,51 @@ static void test_config_load_of_a_whole_file_gives_every_value(void **state)
     config_problems_done(&problems);
 }
 
+static char *changed(const char *from, const char *to);
+
+static void test_virtual_addresses_are_read_in_one_spelling(void **state)
+{
+    CLEANUP(freep)
+    char *text =
+        changed("tags:", "vip = ( { address = \"10.0.0.100/24\"; interface = \"eth0\"; label = \"eth0:vip\"; },\n"
+                         "        { address = \"FD00:0::1/64\"; interface = \"br-lan.12\"; for = \"replica\"; },\n"
+                         "        { address = \"10.0.0.0/31\"; interface = \"eth0\"; for = \"primary\"; } ); tags:");
+    CLEANUP(config_freep) struct config *c = NULL;
+    struct config_problems problems;
+
+    (void)state;
+    assert_int_equal(config_load_text("test.conf", text, &c, &problems, NULL), 0);
+    assert_int_equal(problems.n, 0);
+    assert_int_equal(c->n_vips, 3);
+    assert_string_equal(c->vips[0].address, "10.0.0.100/24");
+    assert_string_equal(c->vips[0].interface, "eth0");
+    assert_string_equal(c->vips[0].label, "eth0:vip");
+    assert_false(c->vips[0].for_replica);
+    assert_string_equal(c->vips[1].address, "fd00::1/64");
+    assert_string_equal(c->vips[1].interface, "br-lan.12");
+    assert_string_equal(c->vips[1].label, "");
+    assert_true(c->vips[1].for_replica);
+    assert_string_equal(c->vips[2].address, "10.0.0.0/31");
+    config_problems_done(&problems);
+}
+
+static char *problems_of(const char *text, int want);
+
+static void test_more_than_sixteen_virtual_addresses_are_refused(void **state)
+{
+    struct textbuf b = {0};
+    CLEANUP(freep) char *list = NULL, *text = NULL, *report = NULL;
+
+    (void)state;
+    for (int i = 1; i <= 17; i++)
+        textbuf_printf(&b, "%s{ address = \"10.0.0.%d/24\"; interface = \"eth0\"; }", i == 1 ? "vip = ( " : ", ", i);
+    textbuf_puts(&b, " ); tags:");
+    list = textbuf_take(&b);
+    text = changed("tags:", list);
+    report = problems_of(text, -EINVAL);
+    assert_string_equal(report, "test.conf:23: vip: expected at most 16 addresses, got 17\n");
+}
+
 /* The problems as text; the caller frees. Gives up unless loading says r. */
 static char *problems_of(const char *text, int want)
 {
@@ -173,10 +218,63 @@ static const struct {
      "test.conf:3: etcd3: \"username\" and \"password\" only work together"},
     {"etcd3: {", "etcd3: { key = \"/key\";", "test.conf:3: etcd3.key: needs \"cert\""},
     {"tags:", "consul: { host = \"x\"; }; tags:", "test.conf:23: consul: is not supported by this version"},
-    {"tags:", "vip: ( { address = \"x\"; } ); tags:", "test.conf:23: vip: is not supported by this version"},
     {"\"nftables\"", "\"iptables\"",
      "test.conf:4: gate.mode: expected one of \"off\", \"automatic\", \"nftables\", got \"iptables\""},
     {"\"nftables\"", "true", "test.conf:4: gate.mode: expected one of \"off\", \"automatic\", \"nftables\", got true"},
+    {"tags:", "vip = 1; tags:", "test.conf:23: vip: expected a list of groups ( { ... }, { ... } ), got the number 1"},
+    {"tags:", "vip: { }; tags:", "test.conf:23: vip: expected a list of groups ( { ... }, { ... } ), got a group"},
+    {"tags:", "vip = ( 5 ); tags:",
+     "test.conf:23: vip.[0]: expected a group { address = ...; interface = ...; }, got the number 5"},
+    {"tags:", "vip: ( {  } ); tags:",
+     "test.conf:23: vip.[0].address: is missing; it has no default\ntest.conf:23: vip.[0].interface: is missing; it "
+     "has no default"},
+    {"tags:", "vip: ( { interface = \"eth0\"; address = \"x\"; } ); tags:",
+     "test.conf:23: vip.[0].address: expected an address with prefix length such as \"10.0.0.100/24\", got \"x\""},
+    {"tags:", "vip: ( { interface = \"eth0\"; address = 10; } ); tags:",
+     "test.conf:23: vip.[0].address: expected a string, got the number 10"},
+    {"tags:", "vip: ( { interface = \"eth0\"; address = \"10.0.0.100\"; } ); tags:",
+     "test.conf:23: vip.[0].address: expected a prefix length of 1 to 32 after the address, got \"10.0.0.100\"\nHINT:  "
+     "It is the one of the interface's network, for example /24."},
+    {"tags:", "vip: ( { interface = \"eth0\"; address = \"fd00::1/129\"; } ); tags:",
+     "test.conf:23: vip.[0].address: expected a prefix length of 1 to 128 after the address, got "
+     "\"fd00::1/129\"\nHINT:  It is the one of the interface's network, for example /24."},
+    {"tags:", "vip: ( { interface = \"eth0\"; address = \"10.0.0.0/24\"; } ); tags:",
+     "test.conf:23: vip.[0].address: \"10.0.0.0/24\" is the network itself or its broadcast address"},
+    {"tags:", "vip: ( { interface = \"eth0\"; address = \"10.0.0.255/24\"; } ); tags:",
+     "test.conf:23: vip.[0].address: \"10.0.0.255/24\" is the network itself or its broadcast address"},
+    {"tags:", "vip: ( { interface = \"eth0\"; address = \"127.0.0.1/8\"; } ); tags:",
+     "test.conf:23: vip.[0].address: \"127.0.0.1/8\" is no address that a host can have on a network"},
+    {"tags:", "vip: ( { interface = \"eth0\"; address = \"224.0.0.1/8\"; } ); tags:",
+     "test.conf:23: vip.[0].address: \"224.0.0.1/8\" is no address that a host can have on a network"},
+    {"tags:", "vip: ( { interface = \"eth0\"; address = \"::1/128\"; } ); tags:",
+     "test.conf:23: vip.[0].address: \"::1/128\" is no address that a host can have on a network"},
+    {"tags:", "vip: ( { interface = \"eth0\"; address = \"ff02::1/64\"; } ); tags:",
+     "test.conf:23: vip.[0].address: \"ff02::1/64\" is no address that a host can have on a network"},
+    {"tags:", "vip: ( { address = \"10.0.0.100/24\"; interface = \"eth0; reboot\"; } ); tags:",
+     "test.conf:23: vip.[0].interface: expected the name of an interface, of 1 to 15 letters, digits and \"-_.\", got "
+     "\"eth0; reboot\""},
+    {"tags:", "vip: ( { address = \"10.0.0.100/24\"; interface = \"sixteen-signs-xx\"; } ); tags:",
+     "test.conf:23: vip.[0].interface: expected the name of an interface, of 1 to 15 letters, digits and \"-_.\", got "
+     "\"sixteen-signs-xx\""},
+    {"tags:", "vip: ( { address = \"10.0.0.100/24\"; interface = \"eth0\"; label = \"eth1:vip\"; } ); tags:",
+     "test.conf:23: vip.[0].label: expected \"eth0:\" and letters or digits, 15 signs in all, got \"eth1:vip\""},
+    {"tags:", "vip: ( { address = \"10.0.0.100/24\"; interface = \"eth0\"; label = \"eth0:vi,p\"; } ); tags:",
+     "test.conf:23: vip.[0].label: expected \"eth0:\" and letters or digits, 15 signs in all, got \"eth0:vi,p\""},
+    {"tags:", "vip: ( { address = \"10.0.0.100/24\"; interface = \"eth0\"; label = \"eth0:longer-than-15\"; } ); tags:",
+     "test.conf:23: vip.[0].label: expected \"eth0:\" and letters or digits, 15 signs in all, got "
+     "\"eth0:longer-than-15\""},
+    {"tags:", "vip: ( { interface = \"eth0\"; address = \"fd00::1/64\"; label = \"eth0:vip\"; } ); tags:",
+     "test.conf:23: vip.[0].label: IPv6 addresses have no label"},
+    {"tags:", "vip: ( { address = \"10.0.0.100/24\"; interface = \"eth0\"; for = \"standby\"; } ); tags:",
+     "test.conf:23: vip.[0].for: expected one of \"primary\", \"replica\", got \"standby\""},
+    {"tags:", "vip: ( { address = \"10.0.0.100/24\"; interface = \"eth0\"; lable = \"eth0:vip\"; } ); tags:",
+     "test.conf:23: vip.[0].lable: unknown setting \"lable\"; did you mean \"label\"?"},
+    {"tags:", "vip: ( { address = \"10.0.0.100/24\"; interface = \"eth0\"; colour = \"x\"; } ); tags:",
+     "test.conf:23: vip.[0].colour: unknown setting \"colour\""},
+    {"tags:",
+     "vip: ( { address = \"fd00::1/64\"; interface = \"eth0\"; }, { address = \"fd00:0:0::1/128\"; interface = "
+     "\"eth1\"; } ); tags:",
+     "test.conf:23: vip.[1].address: address \"fd00::1/128\" is given twice"},
     {"timeout = 5", "timeout = 0", "test.conf:4: watchdog.timeout: 0 is out of range: expected 1 to 65534"},
     {"timeout = 5", "timeout = 65535", "test.conf:4: watchdog.timeout: 65535 is out of range: expected 1 to 65534"},
     {"timeout = 5", "timeout = \"5 min utes\"",
@@ -529,6 +627,8 @@ static void test_config_parse_address_of_a_host_that_does_not_fit_is_false(void 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_virtual_addresses_are_read_in_one_spelling),
+        cmocka_unit_test(test_more_than_sixteen_virtual_addresses_are_refused),
         cmocka_unit_test(test_config_load_of_a_whole_file_gives_every_value),
         cmocka_unit_test(test_config_load_of_one_mistake_says_exactly_what_and_where),
         cmocka_unit_test(test_config_load_of_something_odd_warns_and_goes_on),

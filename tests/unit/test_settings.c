@@ -15,7 +15,8 @@ static void test_settings_are_read_as_the_agent_prints_them(void **state)
 {
     static const char text[] = "scope=my cluster=1\nname=node1\ndata_dir=/srv/pg\nrun_dir=/run/pgtether\n"
                                "watchdog_mode=required\nwatchdog_device=/dev/watchdog1\nwatchdog_timeout_us=5000000\n"
-                               "watchdog_reset_us=9000000\ngate_mode=nftables\npg_port=65535\nlog_level=debug\n";
+                               "watchdog_reset_us=9000000\ngate_mode=nftables\npg_port=65535\nlog_level=debug\n"
+                               "vip=primary,eth0,eth0:vip,10.0.0.100/24\nvip=replica,eth1,,fd00::1/64\n";
     struct keeper_settings s;
 
     (void)state;
@@ -28,11 +29,13 @@ static void test_settings_are_read_as_the_agent_prints_them(void **state)
     assert_string_equal(s.watchdog.device, "/dev/watchdog1");
     assert_true(s.watchdog.timeout_us == 5000000 && s.watchdog.reset_us == 9000000);
     assert_true(s.gate_wanted && s.gate_required);
-    assert_int_equal(s.n_net_words, 4);
+    assert_int_equal(s.n_net_words, 6);
     assert_string_equal(s.net_words[0], "gate_mode=nftables");
     assert_string_equal(s.net_words[1], "pg_port=65535");
-    assert_string_equal(s.net_words[2], "scope=my cluster=1");
-    assert_string_equal(s.net_words[3], "name=node1");
+    assert_string_equal(s.net_words[2], "vip=primary,eth0,eth0:vip,10.0.0.100/24");
+    assert_string_equal(s.net_words[3], "vip=replica,eth1,,fd00::1/64");
+    assert_string_equal(s.net_words[4], "scope=my cluster=1");
+    assert_string_equal(s.net_words[5], "name=node1");
     assert_int_equal(s.log_level, LOG_LEVEL_DEBUG);
 }
 
@@ -46,9 +49,27 @@ static void test_settings_have_defaults_for_what_is_not_needed(void **state)
     assert_string_equal(s.watchdog.device, "/dev/watchdog");
     assert_int_equal(s.watchdog.mode, WATCHDOG_MODE_AUTOMATIC);
     assert_false(s.gate_wanted || s.gate_required);
-    assert_int_equal(s.n_net_words, 0);
+    assert_int_equal(s.n_net_words, 0); /* an agent that prints none of it, as those of the tests */
     assert_int_equal(s.log_level, LOG_LEVEL_INFO);
     assert_true(s.watchdog.timeout_us == 0 && s.watchdog.reset_us == 0);
+}
+
+static void test_settings_take_sixteen_addresses_and_no_more(void **state)
+{
+    struct keeper_settings s;
+    struct textbuf b = {0};
+    CLEANUP(freep) char *text = NULL;
+
+    (void)state;
+    textbuf_puts(&b, NEEDED);
+    for (int i = 0; i < 16; i++)
+        textbuf_printf(&b, "vip=primary,abcdefghijklmno,abcdefghijklmno,fd00:1111:2222:3333:4444:5555:6666:%d/128\n",
+                       i);
+    assert_int_equal(settings_parse(b.data, b.len, &s, NULL), 0);
+    assert_int_equal(s.n_net_words, 18);
+    textbuf_puts(&b, "vip=primary,eth0,,10.0.0.1/24\n");
+    text = textbuf_take(&b);
+    assert_int_equal(settings_parse(text, strlen(text), &s, NULL), -EINVAL);
 }
 
 static void test_settings_refuse_everything_unexpected(void **state)
@@ -136,6 +157,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_settings_are_read_as_the_agent_prints_them),
         cmocka_unit_test(test_settings_have_defaults_for_what_is_not_needed),
+        cmocka_unit_test(test_settings_take_sixteen_addresses_and_no_more),
         cmocka_unit_test(test_settings_refuse_everything_unexpected),
         cmocka_unit_test(test_settings_refuse_what_would_be_cut),
         cmocka_unit_test(test_settings_resolve_links_also_of_directories_to_come),
