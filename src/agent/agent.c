@@ -242,6 +242,21 @@ const struct pg_probe_settings *agent_pg_login(struct agent *a)
     return &settings;
 }
 
+static void on_storage_changed(void *userdata)
+{
+    agent_wake(userdata);
+}
+
+static int open_storage(struct agent *a, struct err *err)
+{
+    struct storage_settings settings = {.data_dir = a->config->postgresql.data_dir};
+
+    if (a->config->storage_probe.mode == STORAGE_PROBE_OFF)
+        return 0;
+    settings.times = agent_storage_times(a);
+    return storage_new(a->loop, &settings, on_storage_changed, a, &a->storage, err);
+}
+
 static int open_parts(struct agent *a, int keeper_fd, struct err *err)
 {
     const char *cgroup_procs = getenv("PGTETHER_CGROUP_PROCS");
@@ -264,6 +279,8 @@ static int open_parts(struct agent *a, int keeper_fd, struct err *err)
                           &a->server, err);
     if (r >= 0)
         r = pg_probe_new(a->loop, agent_pg_login(a), &a->probe, err);
+    if (r >= 0)
+        r = open_storage(a, err);
     return r;
 }
 
@@ -361,6 +378,7 @@ struct agent *agent_free(struct agent *a)
     a->checkpoint_command = pg_command_free(a->checkpoint_command);
     a->dcs = dcs_free(a->dcs);
     a->http = http_free(a->http);
+    a->storage = storage_free(a->storage);
     gather_done(a);
     a->probe = pg_probe_free(a->probe);
     a->server = pg_server_free(a->server);

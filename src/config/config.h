@@ -47,6 +47,7 @@ struct tls_config {
     char *verify_client; /* "none", "optional", "required" */
 };
 
+enum storage_probe_mode { STORAGE_PROBE_OFF, STORAGE_PROBE_WARN, STORAGE_PROBE_FENCE };
 enum watchdog_mode { WATCHDOG_OFF, WATCHDOG_AUTOMATIC, WATCHDOG_REQUIRED };
 
 struct config {
@@ -70,6 +71,11 @@ struct config {
         uint64_t timeout_us;     /* asked for; 0 = chosen from ttl */
         uint64_t reset_time_us;  /* R when known to differ from the granted timeout; 0 = the granted timeout */
     } watchdog;
+
+    struct {
+        enum storage_probe_mode mode;     /* default warn */
+        uint64_t interval_us, timeout_us; /* 0 = from loop_wait and ttl, storage_times_for() */
+    } storage_probe;
 
     struct {
         char *listen_addresses; /* as PostgreSQL wants it: "10.0.0.1,127.0.0.1" or "*" */

@@ -124,6 +124,7 @@ static void draft_done(struct draft *d)
     free(d->postgresql_listen);
     free(d->postgresql_connect);
     free(d->watchdog_mode);
+    free(d->storage_probe_mode);
     free(d->log_type);
     free(d->bootstrap_method);
     free(d->etcd3.host);

@@ -14,6 +14,7 @@ struct draft {
     char *restapi_listen, *restapi_connect;
     char *postgresql_listen, *postgresql_connect;
     char *watchdog_mode;
+    char *storage_probe_mode;
     char *log_type;
     char *bootstrap_method;
     struct {
