@@ -250,11 +250,16 @@ static void on_storage_changed(void *userdata)
 static int open_storage(struct agent *a, struct err *err)
 {
     struct storage_settings settings = {.data_dir = a->config->postgresql.data_dir};
+    int r;
 
     if (a->config->storage_probe.mode == STORAGE_PROBE_OFF)
         return 0;
     settings.times = agent_storage_times(a);
-    return storage_new(a->loop, &settings, on_storage_changed, a, &a->storage, err);
+    r = storage_new(a->loop, &settings, on_storage_changed, a, &a->storage, err);
+    if (r >= 0 || a->config->storage_probe.mode == STORAGE_PROBE_FENCE)
+        return r;
+    log_warning("the disks are not watched: %s", err->msg);
+    return 0;
 }
 
 static int open_parts(struct agent *a, int keeper_fd, struct err *err)

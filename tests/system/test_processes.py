@@ -55,6 +55,24 @@ def test_agent_dies_and_postgres_runs_on_under_the_next_agent(cluster):
     assert cluster.leader() is leader
 
 
+def test_disk_that_does_not_answer_is_shown_and_costs_nothing_by_default(cluster):
+    leader = cluster.wait_whole()
+    probes = [p.pid for p in leader.named("pgtether-probe")]
+    assert len(probes) == 1, "the WAL is on the disk of the data"
+
+    def state():
+        return json.loads(cluster.rest(leader, "/patroni")[1])["storage"]["data"]["state"]
+
+    cluster.wait(lambda: state() == "ok", 10, "the disk answers")
+    sysproc.send(probes[0], signal.SIGSTOP)
+    try:
+        cluster.wait(lambda: state() == "expired", 45, "its silence is noticed")
+        assert cluster.leader() is leader
+    finally:
+        sysproc.send(probes[0], signal.SIGCONT)
+    cluster.wait(lambda: state() == "ok", 30, "it is trusted again")
+
+
 def put_config(cluster, config):
     assert etcd.put(cluster.net.client, [n.address for n in cluster.nodes], f"/service/{cluster.scope}/config",
                     json.dumps(config))
