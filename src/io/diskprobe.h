@@ -4,9 +4,9 @@
  * its own (pgtether-probe), which nobody waits for.
  *
  * The block lies beside the directory, in a hidden file, if what is above the directory is on the same device and may
- * be written; else inside, under a name that begins with "pgsql_tmp": such files pg_basebackup, pg_rewind, pg_checksums
- * and pgBackRest leave out. A directory that holds no cluster (yet) is never written to: initdb and pg_basebackup want
- * it empty.
+ * be written; else inside, under a name that begins with "pgsql_tmp": such files pg_basebackup and pgBackRest leave
+ * out, pg_checksums does not look there, and what pg_rewind copies of them (one block) does no harm. A directory that
+ * holds no cluster (yet) is never written to: initdb and pg_basebackup want it empty.
  */
 #pragma once
 #include <stdbool.h>
