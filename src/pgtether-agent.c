@@ -12,6 +12,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 #include "agent/agent.h"
+#include "agent/confine.h"
 #include "api/api.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -182,6 +183,7 @@ int main(int argc, char **argv)
 {
     CLEANUP(config_freep) struct config *config = NULL;
     struct arguments arguments = {0};
+    struct err err = {0};
     int r = parse_arguments(argc, argv, &arguments);
 
     if (r > 0)
@@ -210,5 +212,7 @@ int main(int argc, char **argv)
     /* PostgreSQL's programs complain, in the middle of their output, about a directory they may not enter (/root). */
     if (chdir("/") < 0)
         log_warning("could not change to directory \"/\": %m");
+    if (confine(&err) < 0)
+        log_warning("%s", err.msg);
     return run(config);
 }

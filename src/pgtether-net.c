@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "fence/capabilities.h"
 #include "fence/gate.h"
 #include "fence/net.h"
 #include "fence/sockets.h"
@@ -369,6 +370,8 @@ int main(int argc, char *argv[])
 
     log_open(STDERR_FILENO, log_format_of_stderr(), LOG_LEVEL_INFO);
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    if (capabilities_of_net(&err) < 0)
+        log_warning("%s", err.msg);
     for (int i = 1; i < argc; i++) {
         if (!read_word(n, argv[i])) {
             log_error("cannot understand \"%s\": pgtether-net is started by pgtetherd", argv[i]);

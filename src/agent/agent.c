@@ -244,6 +244,26 @@ const struct pg_probe_settings *agent_pg_login(struct agent *a)
     return &settings;
 }
 
+static void on_storage_changed(void *userdata)
+{
+    agent_wake(userdata);
+}
+
+static int open_storage(struct agent *a, struct err *err)
+{
+    struct storage_settings settings = {.data_dir = a->config->postgresql.data_dir};
+    int r;
+
+    if (a->config->storage_probe.mode == STORAGE_PROBE_OFF)
+        return 0;
+    settings.times = agent_storage_times(a);
+    r = storage_new(a->loop, &settings, on_storage_changed, a, &a->storage, err);
+    if (r >= 0 || a->config->storage_probe.mode == STORAGE_PROBE_FENCE)
+        return r;
+    log_warning("the disks are not watched: %s", err->msg);
+    return 0;
+}
+
 static int open_parts(struct agent *a, int keeper_fd, struct err *err)
 {
     const char *cgroup_procs = getenv("PGTETHER_CGROUP_PROCS");
@@ -266,6 +286,8 @@ static int open_parts(struct agent *a, int keeper_fd, struct err *err)
                           &a->server, err);
     if (r >= 0)
         r = pg_probe_new(a->loop, agent_pg_login(a), &a->probe, err);
+    if (r >= 0)
+        r = open_storage(a, err);
     return r;
 }
 
@@ -363,6 +385,7 @@ struct agent *agent_free(struct agent *a)
     a->checkpoint_command = pg_command_free(a->checkpoint_command);
     a->dcs = dcs_free(a->dcs);
     a->http = http_free(a->http);
+    a->storage = storage_free(a->storage);
     gather_done(a);
     a->probe = pg_probe_free(a->probe);
     a->server = pg_server_free(a->server);

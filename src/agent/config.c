@@ -48,6 +48,7 @@ int agent_load_config(struct agent *a, struct err *err)
 void agent_apply_config(struct agent *a)
 {
     struct dynamic *dynamic = NULL;
+    struct storage_times times;
     struct err err = {0};
 
     if (!a->cluster->config.exists)
@@ -66,6 +67,8 @@ void agent_apply_config(struct agent *a)
     a->config_accepted = true;
     a->config_refused = false;
     log_info("using the dynamic configuration of the store");
+    times = agent_storage_times(a);
+    storage_set_times(a->storage, &times);
 }
 
 static void write_cache(struct agent *a)

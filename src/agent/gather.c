@@ -276,6 +276,21 @@ static void view_pg(const struct agent *a, uint64_t now_us, struct local_pg *pg)
     pg->replay_paused = f->replay_paused;
 }
 
+struct storage_times agent_storage_times(const struct agent *a)
+{
+    return storage_times_for(a->config->storage_probe.interval_us, a->config->storage_probe.timeout_us,
+                             a->dynamic->policy.loop_wait_us, a->dynamic->policy.ttl_us);
+}
+
+static void view_storage(const struct agent *a, struct storage_view *s)
+{
+    static const struct storage_track nothing;
+    const struct storage_track *data = storage_track_of(a->storage, false);
+
+    storage_view_of(data ? data : &nothing, storage_track_of(a->storage, true),
+                    a->config->storage_probe.mode == STORAGE_PROBE_FENCE, s);
+}
+
 void gather_view(struct agent *a, struct ha_view *ret)
 {
     uint64_t now_us = clock_now_us();
@@ -305,6 +320,7 @@ void gather_view(struct agent *a, struct ha_view *ret)
     };
     view_keeper(a, &ret->keeper);
     view_pg(a, now_us, &ret->pg);
+    view_storage(a, &ret->storage);
 }
 
 void gather_done(struct agent *a)

@@ -5,6 +5,7 @@
 #include <systemd/sd-event.h>
 #include "agent/agent.h"
 #include "agent/keeper_link.h"
+#include "agent/storage.h"
 #include "backup/fill.h"
 #include "dcs/dcs.h"
 #include "ha/ha.h"
@@ -62,6 +63,7 @@ struct agent {
     struct keeper_link *link;
     struct pg_server *server;
     struct pg_probe *probe;
+    struct storage *storage; /* NULL: storage_probe is off */
     char cgroup_procs[256], pg_host[HOST_SIZE], version_dir[64];
     int server_major;
 
@@ -137,6 +139,8 @@ void gather_view(struct agent *a, struct ha_view *ret);
 void gather_done(struct agent *a);
 bool agent_is_primary(const struct agent *a); /* SQL said so, and the server still runs */
 const struct pg_probe_settings *agent_pg_login(struct agent *a);
+
+struct storage_times agent_storage_times(const struct agent *a);
 
 /* connect_check.c: does the server let new clients in? */
 void connect_check(struct agent *a);

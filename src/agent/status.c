@@ -96,4 +96,7 @@ void agent_status(void *agent, struct node_status *ret)
     publish_state(a, &ret->state, &ret->role);
     status_sql(a, ret);
     status_keeper(a, ret);
+    ret->storage_data = storage_track_of(a->storage, false);
+    ret->storage_wal = storage_track_of(a->storage, true);
+    ret->storage_fences = a->config->storage_probe.mode == STORAGE_PROBE_FENCE;
 }

@@ -194,6 +194,98 @@ static void put_cluster(struct metrics *m, const struct node_status *n, uint64_t
           n->tags.nofailover || n->tags.failover_priority < 0 ? 0 : n->tags.failover_priority);
 }
 
+/* One kind of sample of one disk, after its name and labels. */
+struct disk_sample {
+    struct metrics *m;
+    const char *name, *filesystem;
+    const struct storage_track *track;
+    uint64_t now_us;
+};
+
+static void begin_sample(const struct disk_sample *s, const char *suffix, const char *le)
+{
+    textbuf_printf(&s->m->out, "%s%s{%s,filesystem=\"%s\"", s->name, suffix, s->m->labels, s->filesystem);
+    if (le)
+        textbuf_printf(&s->m->out, ",le=\"%s\"", le);
+    textbuf_puts(&s->m->out, "} ");
+}
+
+static void end_count(const struct disk_sample *s, uint64_t value)
+{
+    textbuf_printf(&s->m->out, "%" PRIu64 "\n", value);
+}
+
+static void end_seconds(const struct disk_sample *s, uint64_t value_us)
+{
+    textbuf_printf(&s->m->out, "%" PRIu64 ".%06" PRIu64 "\n", value_us / USEC_PER_SEC, value_us % USEC_PER_SEC);
+}
+
+static void put_latencies(const struct disk_sample *s)
+{
+    uint64_t bound_us = STORAGE_BUCKET_MIN_US, sum = 0;
+    char le[24];
+
+    for (size_t i = 0; i < STORAGE_BUCKETS; i++, bound_us *= 2) {
+        sum += s->track->buckets[i];
+        (void)text_print(le, sizeof(le), "%g", (double)bound_us / 1e6);
+        begin_sample(s, "_bucket", le);
+        end_count(s, sum);
+    }
+    begin_sample(s, "_bucket", "+Inf");
+    end_count(s, s->track->answers);
+    begin_sample(s, "_sum", NULL);
+    end_seconds(s, s->track->latency_sum_us);
+    begin_sample(s, "_count", NULL);
+    end_count(s, s->track->answers);
+}
+
+static void put_failures(const struct disk_sample *s)
+{
+    begin_sample(s, "", NULL);
+    end_count(s, s->track->failures);
+}
+
+static void put_disk_state(const struct disk_sample *s)
+{
+    begin_sample(s, "", NULL);
+    end_count(s, (uint64_t)s->track->state);
+}
+
+static void put_answer_age(const struct disk_sample *s)
+{
+    begin_sample(s, "", NULL);
+    end_seconds(s, clock_rest_us(s->track->answered_at_us, s->now_us));
+}
+
+static void put_storage(struct metrics *m, const struct node_status *n, uint64_t now_us)
+{
+    static const struct {
+        const char *name, *type, *help;
+        void (*put)(const struct disk_sample *s);
+    } kinds[] = {
+        {"pgtether_storage_probe_seconds", "histogram", "How long writing and reading back one block takes.",
+         put_latencies},
+        {"pgtether_storage_probe_failures_total", "counter", "Probes that failed or were not answered.", put_failures},
+        {"pgtether_storage_state", "gauge", "The disk: 0=unknown, 1=ok, 2=slow, 3=full, 4=failed, 5=expired.",
+         put_disk_state},
+        {"pgtether_storage_answer_age_seconds", "gauge", "Seconds since the disk has answered.", put_answer_age},
+    };
+    struct disk_sample data = {.m = m, .filesystem = "data", .track = n->storage_data, .now_us = now_us};
+    struct disk_sample wal = {.m = m, .filesystem = "wal", .track = n->storage_wal, .now_us = now_us};
+
+    if (!data.track && !wal.track)
+        return;
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        data.name = wal.name = kinds[i].name;
+        textbuf_printf(&m->out, "# HELP %s %s\n# TYPE %s %s\n", kinds[i].name, kinds[i].help, kinds[i].name,
+                       kinds[i].type);
+        if (data.track)
+            kinds[i].put(&data);
+        if (wal.track)
+            kinds[i].put(&wal);
+    }
+}
+
 static void put_own(struct metrics *m, const struct node_status *n, uint64_t now_us)
 {
     word(m, "pgtether_info", "Version of pgtether.", "version", n->own_version);
@@ -227,6 +319,7 @@ char *render_metrics(const struct node_status *n, uint64_t now_us)
     put_postgres(&m, n, now_us);
     put_cluster(&m, n, now_us);
     put_own(&m, n, now_us);
+    put_storage(&m, n, now_us);
     free(m.labels);
     return textbuf_take(&m.out);
 }

@@ -3,6 +3,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include "api/health.h"
+#include "base/clock.h"
 #include "base/text.h"
 
 /* jansson writes ", " and ": " by itself, which is what Python writes by default. */
@@ -91,6 +92,39 @@ static json_t *identity(const struct node_status *n)
     return o;
 }
 
+static void set_disk(json_t *object, const char *name, const struct storage_track *t, uint64_t now_us)
+{
+    json_t *o;
+
+    if (!t)
+        return;
+    o = json_object();
+    set(o, "state", json_string(storage_state_text(t->state)));
+    set(o, "answered_ms_ago", json_integer((json_int_t)(clock_rest_us(t->answered_at_us, now_us) / USEC_PER_MSEC)));
+    if (t->last.outcome == STORAGE_GOOD && t->answers)
+        set(o, "latency_us", json_integer((json_int_t)t->last.latency_us));
+    if (t->error[0] && t->state != STORAGE_OK)
+        set(o, "error", text_or_null(t->error));
+    set(object, name, o);
+}
+
+static bool disk_failed(const struct storage_track *t)
+{
+    return t && storage_has_failed(t);
+}
+
+static void set_storage(json_t *object, const struct node_status *n, uint64_t now_us)
+{
+    json_t *o = json_object();
+
+    set_disk(o, "data", n->storage_data, now_us);
+    set_disk(o, "wal", n->storage_wal, now_us);
+    if (json_object_size(o) > 0)
+        set(object, "storage", o);
+    else
+        json_decref(o);
+}
+
 static void set_node_facts(json_t *o, const struct node_status *n, uint64_t now_us)
 {
     char sysid[24];
@@ -110,8 +144,10 @@ static void set_node_facts(json_t *o, const struct node_status *n, uint64_t now_
         set_json_text(o, "pending_restart_reason", n->pending_restart_reason_json);
     }
     set(o, "patroni", identity(n));
-    if (n->watchdog_failed)
+    /* To members of both kinds it means: this one will not lead, so do not wait for it although it has more WAL. */
+    if (n->watchdog_failed || (n->storage_fences && (disk_failed(n->storage_data) || disk_failed(n->storage_wal))))
         set(o, "watchdog_failed", json_true());
+    set_storage(o, n, now_us);
 }
 
 static char *dump(json_t *value)

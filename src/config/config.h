@@ -55,6 +55,7 @@ struct vip_config {
     char interface[16], label[16]; /* label "" = none */
 };
 
+enum storage_probe_mode { STORAGE_PROBE_OFF, STORAGE_PROBE_WARN, STORAGE_PROBE_FENCE };
 enum watchdog_mode { WATCHDOG_OFF, WATCHDOG_AUTOMATIC, WATCHDOG_REQUIRED };
 enum gate_mode { GATE_MODE_OFF, GATE_MODE_AUTOMATIC, GATE_MODE_NFTABLES };
 
@@ -86,6 +87,11 @@ struct config {
     struct {
         enum gate_mode mode; /* default automatic */
     } gate;
+
+    struct {
+        enum storage_probe_mode mode;     /* default warn */
+        uint64_t interval_us, timeout_us; /* 0 = from loop_wait and ttl, storage_times_for() */
+    } storage_probe;
 
     struct {
         char *listen_addresses; /* as PostgreSQL wants it: "10.0.0.1,127.0.0.1" or "*" */

@@ -299,12 +299,28 @@ static void finish_gate(struct loader *l)
         l->draft.c.gate.mode = GATE_MODE_NFTABLES;
 }
 
+static void finish_storage_probe(struct loader *l)
+{
+    const char *mode = l->draft.storage_probe_mode;
+    struct config *c = &l->draft.c;
+
+    c->storage_probe.mode = STORAGE_PROBE_WARN;
+    if (mode && strcmp(mode, "off") == 0)
+        c->storage_probe.mode = STORAGE_PROBE_OFF;
+    else if (mode && strcmp(mode, "fence") == 0)
+        c->storage_probe.mode = STORAGE_PROBE_FENCE;
+    if (c->storage_probe.timeout_us && c->storage_probe.timeout_us < 2 * c->storage_probe.interval_us)
+        loader_problem_of(l, PROBLEM_ERROR, "storage_probe.timeout", NULL,
+                          "must be at least twice \"interval\": one late answer is no failure");
+}
+
 void loader_finish_rest(struct loader *l)
 {
     struct config *c = &l->draft.c;
 
     finish_watchdog(l);
     finish_gate(l);
+    finish_storage_probe(l);
     set_default(l, &c->bootstrap.dcs_json, "{}");
     set_default(l, &c->tags_json, "{}");
     set_default(l, &c->log.level, "info");

@@ -125,6 +125,7 @@ static void draft_done(struct draft *d)
     free(d->postgresql_connect);
     free(d->watchdog_mode);
     free(d->gate_mode);
+    free(d->storage_probe_mode);
     free(d->log_type);
     free(d->bootstrap_method);
     free(d->etcd3.host);

@@ -15,6 +15,7 @@ struct draft {
     char *postgresql_listen, *postgresql_connect;
     char *watchdog_mode;
     char *gate_mode;
+    char *storage_probe_mode;
     char *log_type;
     char *bootstrap_method;
     struct {

@@ -4,7 +4,9 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/fsuid.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
@@ -14,6 +16,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "config.h"
+#include "fence/capabilities.h"
 #include "fence/harden.h"
 #include "fence/keeper_private.h"
 #include "fence/pump.h"
@@ -272,6 +275,24 @@ static void harden(void)
     }
 }
 
+/* A device that udev gave to somebody else (the reference's manual advises so) is root's to open only by privilege. */
+static bool watchdog_has_another_owner(const struct keeper *k)
+{
+    struct stat st;
+
+    return k->settings.watchdog.mode != WATCHDOG_MODE_OFF && stat(k->settings.watchdog.device, &st) == 0 &&
+           (st.st_uid != geteuid() || !(st.st_mode & S_IWUSR));
+}
+
+/* Nothing after the start may need more than is kept. */
+static void give_up_privileges(struct keeper *k)
+{
+    struct err err = {0};
+
+    if (capabilities_of_keeper(watchdog_has_another_owner(k), &err) < 0)
+        log_warning("%s", err.msg);
+}
+
 int keeper_start(struct keeper *k, const struct watchdog_ops *ops, void *ctx)
 {
     struct err err = {0};
@@ -301,6 +322,7 @@ int keeper_start(struct keeper *k, const struct watchdog_ops *ops, void *ctx)
     }
     take_over(k);
     keeper_net_begin(k);
+    give_up_privileges(k);
     return 0;
 }
 
@@ -327,7 +349,9 @@ void keeper_end(struct keeper *k)
     watchdog_abandon(&k->watchdog);
     keeper_net_end(k, k->spare_postgres);
     cgroups_close(&k->killer.cgroups);
-    will_close(&k->will, !ticks); /* nothing is armed, or the loop would not have ended */
+    if (k->spawn.user.change)
+        (void)setfsuid(k->spawn.user.uid); /* whose directory it is: the privilege to write there was given up */
+    will_close(&k->will, !ticks);          /* nothing is armed, or the loop would not have ended */
     log_info("stopped");
     notify_close(&k->notify);
     rundir_close(&k->rundir);

@@ -5,6 +5,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "fence/capabilities.h"
 
 static void write_all(const char *bytes, size_t len)
 {
@@ -26,6 +27,8 @@ __attribute__((noreturn)) static void copy_to_stderr(int from)
     ssize_t n;
 
     (void)prctl(PR_SET_NAME, "pgtetherd-log");
+    capabilities_unbound();
+    (void)capabilities_drop(NULL); /* what fails here the keeper does without, too */
     for (int sig = 1; sig < NSIG; sig++)
         (void)signal(sig, SIG_IGN); /* a stop of the whole service must not cost the last lines */
     if (from != STDERR_FILENO + 1 && dup2(from, STDERR_FILENO + 1) >= 0)

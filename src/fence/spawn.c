@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "fence/net.h"
+#include "fence/capabilities.h"
 #include "fence/protocol.h"
 
 int spawn_find_user(const char *name, struct spawn_user *ret, struct err *err)
@@ -128,13 +129,18 @@ static void reset_privileges(const struct spawn *s)
 
 static void become_user(const struct spawn_user *u)
 {
+    struct err err = {0};
+
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         give_up("could not give up privileges: %s", strerrordesc_np(errno));
+    capabilities_unbound();
+    if (u->change && (setgroups((size_t)u->group_count, u->groups) < 0 || setresgid(u->gid, u->gid, u->gid) < 0 ||
+                      setresuid(u->uid, u->uid, u->uid) < 0))
+        give_up("could not become user \"%s\": %s", u->name, strerrordesc_np(errno));
+    if (capabilities_drop(&err) < 0)
+        give_up("%s", err.msg);
     if (!u->change)
         return;
-    if (setgroups((size_t)u->group_count, u->groups) < 0 || setresgid(u->gid, u->gid, u->gid) < 0 ||
-        setresuid(u->uid, u->uid, u->uid) < 0)
-        give_up("could not become user \"%s\": %s", u->name, strerrordesc_np(errno));
     (void)setenv("USER", u->name, 1);
     (void)setenv("LOGNAME", u->name, 1);
     (void)setenv("HOME", u->home, 1);

@@ -90,6 +90,8 @@ static struct ha_decision decide_busy(const struct ha_view *v)
                            ha_op_text(v->op));
     if (v->stopping && !op_outlives_stop(v->op))
         return decide_stopping(v);
+    if (op_needs_lease(v->op) && ha_disk_is_unfit(v))
+        return ha_disk_demote(v);
     if (op_needs_lease(v->op) && timeout_us && v->now_us - v->op_since_us >= timeout_us)
         return ha_say_stop(HA_DEMOTE, HA_SWIFT, true, "%s took longer than primary_start_timeout", ha_op_text(v->op));
     d = ha_say(HA_NOTHING, "%s", ha_op_text(v->op));

@@ -22,6 +22,8 @@ static struct ha_decision decide_crashed_leader(const struct ha_view *v)
     if (v->policy.primary_start_timeout_us == 0)
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
                            "the primary died and primary_start_timeout is 0: failing over");
+    if (ha_disk_is_unfit(v))
+        return ha_disk_demote(v); /* the reason it died, most likely: it would not come up */
     if (!v->pg.control_known)
         return ha_say(HA_NOTHING, "the primary died: reading its control file");
     if (!was_primary_here(v))

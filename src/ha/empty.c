@@ -17,6 +17,8 @@ static const struct member *clone_source(const struct ha_view *v, const struct m
 /* Nobody leads and there is nothing here: may this node make the cluster? */
 static struct ha_decision decide_bootstrap(const struct ha_view *v)
 {
+    char text[HA_DISK_TEXT_SIZE];
+
     if (v->cluster->initialize.exists)
         return ha_say(HA_NOTHING, "waiting for a leader: %s",
                       cluster_sysid_is_valid(v->cluster->initialize.text) ? "the store knows this cluster already"
@@ -27,6 +29,8 @@ static struct ha_decision decide_bootstrap(const struct ha_view *v)
         return ha_say(HA_NOTHING, "not bootstrapping: the configuration in the store cannot be used");
     if (v->keeper.watchdog_unusable)
         return ha_say(HA_NOTHING, "not bootstrapping: the watchdog is required and cannot be used");
+    if (ha_disk_is_unfit(v))
+        return ha_say(HA_NOTHING, "not bootstrapping: %s", ha_disk_text(v, text, sizeof(text)));
     if (v->now_us < v->memory.no_race_until_us)
         return ha_say(HA_NOTHING, "the last bootstrap failed: waiting before the next");
     if (!v->cluster_is_fresh || v->was_frozen)

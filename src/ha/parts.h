@@ -17,6 +17,14 @@ const struct member *ha_running_leader(const struct ha_view *v);
 /* When pg_rewind cannot bring a diverged node back: may its data directory be set aside for a new copy? */
 bool ha_may_start_over(const struct ha_view *v);
 
+/* A disk under PostgreSQL has failed, and the operator wants that to cost the leader key (storage_probe, "fence"). */
+bool ha_disk_is_unfit(const struct ha_view *v);
+enum { HA_DISK_TEXT_SIZE = 160 };
+/* "the data disk does not answer"; stays the same while nothing changes, so that it is logged once. */
+const char *ha_disk_text(const struct ha_view *v, char *buf, size_t size);
+/* Swift, and the key is released after the proof; should the kill not be provable, the keeper sees to the rest. */
+struct ha_decision ha_disk_demote(const struct ha_view *v);
+
 struct ha_decision ha_decide_empty(const struct ha_view *v);   /* no cluster in the data directory */
 struct ha_decision ha_decide_down(const struct ha_view *v);    /* there is one, but no server runs */
 struct ha_decision ha_decide_standby(const struct ha_view *v); /* a server runs in recovery */

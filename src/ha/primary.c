@@ -10,6 +10,7 @@ static bool bootstrap_was_interrupted(const struct ha_view *v)
 struct ha_decision ha_decide_primary(const struct ha_view *v)
 {
     struct ha_decision d;
+    char text[HA_DISK_TEXT_SIZE];
 
     /* S2: whoever made it a primary, without a lease and an armed keeper it must not be one. */
     if (!v->lease.held)
@@ -28,7 +29,13 @@ struct ha_decision ha_decide_primary(const struct ha_view *v)
     if (v->pg.hung)
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
                            "PostgreSQL does not answer any more: giving the leader key up");
-    d = ha_say(HA_NOTHING, "no action. I am (%s), the leader with the lock", v->name);
+    if (ha_disk_is_unfit(v) && !v->policy.pause)
+        return ha_disk_demote(v);
+    if (v->storage.failed)
+        d = ha_say(HA_NOTHING, "no action. I am (%s), the leader with the lock, but %s", v->name,
+                   ha_disk_text(v, text, sizeof(text)));
+    else
+        d = ha_say(HA_NOTHING, "no action. I am (%s), the leader with the lock", v->name);
     d.wake_at_us = ha_demote_at_us(v);
     return d;
 }

@@ -17,6 +17,7 @@ static bool we_are_barred(const struct ha_view *v, struct ha_decision *ret)
     uint64_t lsn = local_pg_lsn(&v->pg);
     uint64_t lag_bytes = v->cluster->status_lsn > lsn ? v->cluster->status_lsn - lsn : 0;
     uint32_t cluster_tl = cluster_timeline(v->cluster);
+    char text[HA_DISK_TEXT_SIZE];
 
     if (v->policy.pause) {
         *ret = ha_say(HA_NOTHING, "paused: no leader, no election");
@@ -27,6 +28,9 @@ static bool we_are_barred(const struct ha_view *v, struct ha_decision *ret)
                                   "lead by rules that are not the cluster's");
     } else if (v->keeper.watchdog_unusable) {
         *ret = ha_say(HA_NOTHING, "no leader; the watchdog is required and cannot be used here");
+    } else if (ha_disk_is_unfit(v)) {
+        *ret = ha_say(HA_NOTHING, "no leader; %s, so this node stays out of the election",
+                      ha_disk_text(v, text, sizeof(text)));
     } else if (v->now_us < v->memory.no_race_until_us) {
         *ret = ha_say(HA_NOTHING, "no leader; staying out of the election for a while after a failed promotion or a "
                                   "start of this host");

@@ -39,6 +39,7 @@ static struct ha_decision decide_follow(const struct ha_view *v)
     const struct member *upstream = ha_upstream(v);
     const char *leader_name = v->cluster->leader.name;
     struct ha_decision d;
+    char text[HA_DISK_TEXT_SIZE];
 
     /* A leader that is not running yet (promoting, crashed) is no reason to drop the upstream we have. */
     if (!leader)
@@ -52,6 +53,9 @@ static struct ha_decision decide_follow(const struct ha_view *v)
     if (should_check_divergence(v, leader))
         return ha_say_target(HA_CHECK_REWIND, leader->name, "not streaming: comparing timelines with \"%s\"",
                              leader->name);
+    if (v->storage.failed)
+        return ha_say(HA_NOTHING, "no action. I am (%s), a secondary, and following a leader (%s), but %s", v->name,
+                      leader_name, ha_disk_text(v, text, sizeof(text)));
     return ha_say(HA_NOTHING, "no action. I am (%s), a secondary, and following a leader (%s)", v->name, leader_name);
 }
 
@@ -70,6 +74,8 @@ static struct ha_decision decide_elected(const struct ha_view *v)
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, false, "the lease ran out before the promotion");
     if (v->keeper.refused)
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true, "the keeper refused to arm: giving the leader key up");
+    if (ha_disk_is_unfit(v))
+        return ha_disk_demote(v);
     if (!v->pg.accepting) {
         if (v->now_us - v->pg.starting_since_us >= v->policy.primary_start_timeout_us)
             return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true, "PostgreSQL did not answer within primary_start_timeout");

@@ -10,6 +10,7 @@
 #include "model/cluster.h"
 #include "model/pgstate.h"
 #include "model/policy.h"
+#include "model/storage.h"
 #include "model/tags.h"
 
 struct node_walsender {
@@ -53,6 +54,8 @@ struct node_status {
 
     bool keeper_connected, watchdog_failed;
     const char *keeper_state, *watchdog_state;
+    const struct storage_track *storage_data, *storage_wal; /* NULL = not probed */
+    bool storage_fences;                                    /* a failed disk costs the leader key */
     uint64_t keeper_deadline_us, keeper_fence_at_us, watchdog_timeout_us;
 };
 

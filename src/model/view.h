@@ -10,6 +10,7 @@
 #include "model/cluster.h"
 #include "model/local.h"
 #include "model/policy.h"
+#include "model/storage.h"
 #include "model/tags.h"
 
 /* Our hold on the leader key, as last confirmed by the store (S1). */
@@ -97,6 +98,7 @@ struct ha_view {
     struct leader_lease lease;
     struct keeper_view keeper;
     struct local_pg pg;
+    struct storage_view storage; /* the disks under it; never failed where no probe runs */
     enum op_kind op;
     uint64_t op_since_us;
     const struct peer *peers; /* answers to the last question */

@@ -167,6 +167,7 @@ static void tick(struct world *w, struct node *n, uint64_t planned_us)
         return;
     }
     agent_note_lateness(w, n, planned_us);
+    gather_disk(w, n, now_us >= planned_us + LATE_US);
     if (a->store_failed || now_us - read_us >= w->policy.loop_wait_us - MS || read_us < a->frozen_at_us)
         gather_store(w, n);
     if (a->op.kind == OP_NONE)

@@ -21,6 +21,7 @@ enum fault {
     FAULT_PG_HANGS,
     FAULT_TERM,
     FAULT_DATA_LOST,
+    FAULT_DISK,
     FAULTS,
 };
 
@@ -30,6 +31,7 @@ static const unsigned weights[FAULTS] = {
     [FAULT_KEEPER_FREEZE] = 6, [FAULT_BOTH_KILL] = 5,   [FAULT_BOTH_FREEZE] = 8,   [FAULT_HOST] = 8,
     [FAULT_CUT_STORE] = 10,    [FAULT_CUT_NODES] = 6,   [FAULT_CUT_ALL] = 8,       [FAULT_NET] = 8,
     [FAULT_STORE] = 6,         [FAULT_PG_HANGS] = 4,    [FAULT_TERM] = 6,          [FAULT_DATA_LOST] = 1,
+    [FAULT_DISK] = 7,
 };
 
 static uint64_t some_time_us(struct world *w, uint64_t to_us)
@@ -178,6 +180,22 @@ static void hang_pg(struct world *w, struct node *n)
     n->pg.hung_until_us = w->now_us + some_time_us(w, 60 * SEC);
 }
 
+/* Frozen, or only its probe gets errors. Without a watchdog nobody could help against a kill that takes too long. */
+static void break_disk(struct world *w, struct node *n)
+{
+    uint64_t until_us = thaw_at_us(w);
+    bool frozen = w->watchdog_mode != WATCHDOG_MODE_OFF && rng_chance(&w->rng, RNG_FAULT, 70);
+
+    if (n->pg.disk_frozen_until_us > w->now_us || n->pg.disk_bad_until_us > w->now_us)
+        return;
+    TRACE(w, n->id, "the disk %s for %llu ms", frozen ? "is frozen" : "gives errors",
+          (unsigned long long)((until_us - w->now_us) / MS));
+    if (frozen)
+        n->pg.disk_frozen_until_us = until_us;
+    else
+        n->pg.disk_bad_until_us = until_us;
+}
+
 static void strike(struct world *w, struct node *n, enum fault f)
 {
     switch ((int)f) {
@@ -211,6 +229,9 @@ static void strike(struct world *w, struct node *n, enum fault f)
         break;
     case FAULT_DATA_LOST:
         lose_data(w, n);
+        break;
+    case FAULT_DISK:
+        break_disk(w, n);
         break;
     default:
         break_process(w, n, f);

@@ -189,6 +189,30 @@ void gather_controlled(struct world *w, struct node *n)
     agent_wake(w, n);
 }
 
+/* --- the disk -------------------------------------------------------------------------------------------------------
+ */
+
+/* The probe, once a tick; what follows from its answers and its silence is the product's. */
+void gather_disk(struct world *w, struct node *n, bool stood_still)
+{
+    struct storage_times times = storage_times_for(0, 0, w->policy.loop_wait_us, w->policy.ttl_us);
+    struct storage_answer answer = {.outcome = STORAGE_GOOD, .latency_us = MS};
+    struct storage_track *t = &n->agent.disk;
+    enum storage_state before = t->state;
+    uint64_t now_us = local_us(w, n);
+
+    if (!t->answered_at_us || stood_still)
+        storage_await(t, now_us);
+    if (n->pg.disk_bad_until_us > w->now_us)
+        answer.outcome = STORAGE_BAD;
+    if (n->pg.disk_frozen_until_us > w->now_us)
+        (void)storage_expire(t, &times, now_us);
+    else
+        (void)storage_answer(t, &answer, now_us);
+    if (t->state != before)
+        TRACE(w, n->id, "agent: the disk is %s", storage_state_text(t->state));
+}
+
 /* --- the view -------------------------------------------------------------------------------------------------------
  */
 
@@ -259,6 +283,7 @@ void gather_view(struct world *w, struct node *n, struct ha_view *ret)
         ret->cluster_is_fresh = !a->store_failed;
     view_keeper(w, a, &ret->keeper);
     view_pg(w, a, now_us, &ret->pg);
+    storage_view_of(&a->disk, NULL, true, &ret->storage);
 }
 
 /* --- what it publishes ----------------------------------------------------------------------------------------------

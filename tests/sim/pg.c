@@ -37,6 +37,16 @@ uint64_t pg_sysid(const struct world *w, const struct node *n)
     return UINT64_C(7000000000000000001) + at;
 }
 
+static bool disk_is_frozen(const struct world *w, const struct node *n)
+{
+    return n->pg.disk_frozen_until_us > w->now_us;
+}
+
+static bool stands_still(const struct world *w, const struct node *n)
+{
+    return n->pg.hung_until_us > w->now_us || disk_is_frozen(w, n);
+}
+
 /* --- WAL ------------------------------------------------------------------------------------------------------------
  */
 
@@ -60,10 +70,10 @@ bool pg_streams(const struct world *w, const struct node *n)
 {
     const struct node *from;
 
-    if (!n->up || n->pg.phase != PG_STANDBY || n->pg.follows == NOBODY || n->pg.hung_until_us > w->now_us)
+    if (!n->up || n->pg.phase != PG_STANDBY || n->pg.follows == NOBODY || stands_still(w, n))
         return false;
     from = &w->nodes[n->pg.follows];
-    return from->up && from->pg.phase == PG_PRIMARY && gate_is_open(w, from) && from->pg.hung_until_us <= w->now_us &&
+    return from->up && from->pg.phase == PG_PRIMARY && gate_is_open(w, from) && !stands_still(w, from) &&
            !w->cut[n->id][from->id] && !w->cut[from->id][n->id] && pg_is_behind(w, n->pg.way, n->pg.lsn, &from->pg);
 }
 
@@ -72,7 +82,7 @@ void pg_flow(struct world *w)
     for (int i = 0; i < NODES; i++) {
         struct node *n = &w->nodes[i];
 
-        if (pg_can_commit(n) && n->pg.hung_until_us <= w->now_us)
+        if (pg_can_commit(n) && !stands_still(w, n))
             n->pg.lsn += (w->now_us - n->pg.lsn_at_us) / MS * BYTES_PER_MS;
         else if (!pg_can_commit(n))
             n->pg.lsn_at_us = w->now_us;
@@ -194,7 +204,7 @@ void pg_power_off(struct world *w, struct node *n)
     (void)w;
     n->pg.phase = PG_DOWN;
     n->pg.orphan = n->pg.killed = n->pg.cannot_die = n->pg.stopping = false;
-    n->pg.hung_until_us = 0;
+    n->pg.hung_until_us = n->pg.disk_frozen_until_us = 0;
     n->pg.gen++;
 }
 
@@ -227,6 +237,14 @@ void pg_event(struct world *w, struct node *n, const struct event *e)
 {
     struct pg *p = &n->pg;
 
+    if (disk_is_frozen(w, n)) {
+        struct event later = *e; /* whoever waits for the disk waits in the kernel, also to die */
+
+        later.at_us = p->disk_frozen_until_us + rng_between(&w->rng, RNG_PG, 0, 50 * MS);
+        later.tie = 0;
+        queue_push(&w->queue, later);
+        return;
+    }
     if (e->kind == EV_PG_ORPHAN_ENDS && p->orphan && !p->cannot_die)
         p->orphan = false;
     if (e->gen != p->gen || p->cannot_die)

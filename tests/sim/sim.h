@@ -203,6 +203,8 @@ struct pg {
     int follows;
     uint32_t gen;
     uint64_t hung_until_us;
+    uint64_t disk_frozen_until_us; /* nothing of it starts, ends, dies or commits before */
+    uint64_t disk_bad_until_us;    /* the probe gets errors */
 };
 
 struct agent_op {
@@ -262,6 +264,7 @@ struct agent {
     bool probe_busy, control_busy;
     struct local_pg control;
     uint64_t control_at_us, pg_started_at_us;
+    struct storage_track disk;
     bool was_standby_started;
     int follows;
     bool bootstrap_incomplete, copy_incomplete, rewind_incomplete;
@@ -421,6 +424,7 @@ void serve_answered(struct node *n, const struct keeper_said *s);
 void gather_store(struct world *w, struct node *n);
 void gather_pg(struct world *w, struct node *n);
 void gather_control(struct world *w, struct node *n);
+void gather_disk(struct world *w, struct node *n, bool stood_still);
 void gather_forget_pg(struct node *n);
 void gather_view(struct world *w, struct node *n, struct ha_view *ret);
 void gather_read(struct world *w, struct node *n, struct call *c);

@@ -55,6 +55,44 @@ def test_agent_dies_and_postgres_runs_on_under_the_next_agent(cluster):
     assert cluster.leader() is leader
 
 
+def proc_status(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+
+
+def test_agent_and_postgres_have_no_privileges_and_a_filter(cluster):
+    leader = cluster.wait_whole()
+    pids = [leader.agent_pid(), *leader.postgres_pids(), *(p.pid for p in leader.named("pgtether-probe"))]
+    assert len(pids) > 5
+    for pid in pids:
+        status = proc_status(pid)
+        for capabilities in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+            assert int(status[capabilities], 16) == 0, f"{status['Name']} has {capabilities} {status[capabilities]}"
+        assert status["NoNewPrivs"] == "1", status["Name"]
+        assert status["Seccomp"] == "2", status["Name"]
+    # KILL, SETGID, SETUID, SETPCAP, NET_ADMIN, NET_RAW, IPC_LOCK, SYS_PTRACE
+    few = sum(1 << n for n in (5, 6, 7, 8, 12, 13, 14, 19))
+    assert int(proc_status(leader.keeper_pid())["CapEff"], 16) & ~few == 0
+
+
+def test_disk_that_does_not_answer_is_shown_and_costs_nothing_by_default(cluster):
+    leader = cluster.wait_whole()
+    probes = [p.pid for p in leader.named("pgtether-probe")]
+    assert len(probes) == 1, "the WAL is on the disk of the data"
+
+    def state():
+        return json.loads(cluster.rest(leader, "/patroni")[1])["storage"]["data"]["state"]
+
+    cluster.wait(lambda: state() == "ok", 10, "the disk answers")
+    sysproc.send(probes[0], signal.SIGSTOP)
+    try:
+        cluster.wait(lambda: state() == "expired", 45, "its silence is noticed")
+        assert cluster.leader() is leader
+    finally:
+        sysproc.send(probes[0], signal.SIGCONT)
+    cluster.wait(lambda: state() == "ok", 30, "it is trusted again")
+
+
 def put_config(cluster, config):
     assert etcd.put(cluster.net.client, [n.address for n in cluster.nodes], f"/service/{cluster.scope}/config",
                     json.dumps(config))

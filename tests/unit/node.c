@@ -190,6 +190,22 @@ static void write_config(const struct node *n, char *path, size_t size)
     (void)fclose(f);
 }
 
+/* What the agent of another user must reach: its program, its data directory, the socket to the test. */
+static void open_to_user(const struct node *n, char *agent, size_t size)
+{
+    struct passwd *pw = getpwnam(n->user);
+    char command[800], path[128];
+
+    assert_non_null(pw);
+    (void)text_print(command, sizeof(command), "cp --remove-destination '%s' '%s/fake_agent'", agent, n->dir);
+    assert_int_equal(system(command), 0);
+    (void)text_print(agent, size, "%s/fake_agent", n->dir);
+    (void)text_print(path, sizeof(path), "%s/control", n->dir);
+    assert_int_equal(chmod(path, 0777), 0);
+    assert_int_equal(chmod(n->dir, 0755), 0);
+    assert_int_equal(chown(n->data_dir, pw->pw_uid, pw->pw_gid), 0);
+}
+
 void node_start_keeper(struct node *n)
 {
     char config[128], program[600], agent[600];
@@ -200,13 +216,18 @@ void node_start_keeper(struct node *n)
     write_config(n, config, sizeof(config));
     beside_us(program, sizeof(program), "fake_keeper");
     beside_us(agent, sizeof(agent), "fake_agent");
+    if (n->user)
+        open_to_user(n, agent, sizeof(agent));
     while (argc < ARRAY_LEN(n->wrapper) && n->wrapper[argc]) {
         argv[argc] = n->wrapper[argc];
         argc++;
     }
     argv[argc++] = program;
     argv[argc++] = config;
-    argv[argc++] = pw && geteuid() == 0 ? pw->pw_name : "";
+    if (n->user)
+        argv[argc++] = n->user;
+    else
+        argv[argc++] = pw && geteuid() == 0 ? pw->pw_name : "";
     argv[argc++] = agent;
     n->keeper = fork();
     if (n->keeper == 0) {

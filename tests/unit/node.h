@@ -9,6 +9,7 @@
 struct node {
     char dir[64], data_dir[96], run_dir[96], log[96];
     const char *settings;   /* lines for the configuration file, beside the names and directories */
+    const char *user;       /* the agent's, if we are root and it shall be another one */
     const char *wrapper[8]; /* a command to run the keeper under */
     int listen_fd, notify_fd, agent_fd;
     pid_t keeper, agent;

@@ -20,7 +20,8 @@ static const char good[] =
     "restapi: { listen = \"0.0.0.0:8008\"; connect_address = \"10.0.0.1:8008\"; };\n"
     "etcd3: { hosts = [ \"10.0.0.1:2379\", \"10.0.0.2\", \"[fd00::3]:23790\" ]; };\n"
     "watchdog: { mode = \"required\"; device = \"/dev/watchdog1\"; timeout = 5; };"
-    " gate: { mode = \"nftables\"; };\n"
+    " gate: { mode = \"nftables\"; };"
+    " storage_probe: { mode = \"fence\"; interval = 2; timeout = 20; };\n"
     "bootstrap: {\n"
     "  dcs: { ttl = 30; loop_wait = 10; retry_timeout = 10; maximum_lag_on_failover = 5368709120;\n"
     "         postgresql: { use_pg_rewind = true; use_slots = true;\n"
@@ -64,6 +65,8 @@ static void test_config_load_of_a_whole_file_gives_every_value(void **state)
     assert_int_equal(c->watchdog.mode, WATCHDOG_REQUIRED);
     assert_true(c->watchdog.timeout_us == 5000000);
     assert_int_equal(c->gate.mode, GATE_MODE_NFTABLES);
+    assert_int_equal(c->storage_probe.mode, STORAGE_PROBE_FENCE);
+    assert_true(c->storage_probe.interval_us == 2000000 && c->storage_probe.timeout_us == 20000000);
     assert_string_equal(
         c->bootstrap.dcs_json,
         "{\"ttl\":30,\"loop_wait\":10,\"retry_timeout\":10,\"maximum_lag_on_failover\":5368709120,"
@@ -275,6 +278,11 @@ static const struct {
      "vip: ( { address = \"fd00::1/64\"; interface = \"eth0\"; }, { address = \"fd00:0:0::1/128\"; interface = "
      "\"eth1\"; } ); tags:",
      "test.conf:23: vip.[1].address: address \"fd00::1/128\" is given twice"},
+    {"mode = \"fence\"", "mode = \"fense\"",
+     "test.conf:4: storage_probe.mode: expected one of \"off\", \"warn\", \"fence\", got \"fense\""},
+    {"interval = 2", "interval = 61", "test.conf:4: storage_probe.interval: 61 is out of range: expected 1 to 60"},
+    {"timeout = 20", "timeout = 3",
+     "test.conf:4: storage_probe.timeout: must be at least twice \"interval\": one late answer is no failure"},
     {"timeout = 5", "timeout = 0", "test.conf:4: watchdog.timeout: 0 is out of range: expected 1 to 65534"},
     {"timeout = 5", "timeout = 65535", "test.conf:4: watchdog.timeout: 65535 is out of range: expected 1 to 65534"},
     {"timeout = 5", "timeout = \"5 min utes\"",
@@ -484,6 +492,8 @@ static void test_config_load_of_the_least_gives_the_defaults(void **state)
     assert_int_equal(c->gate.mode, GATE_MODE_AUTOMATIC);
     assert_string_equal(c->watchdog.device, "/dev/watchdog");
     assert_true(c->watchdog.timeout_us == 0);
+    assert_int_equal(c->storage_probe.mode, STORAGE_PROBE_WARN);
+    assert_true(c->storage_probe.interval_us == 0 && c->storage_probe.timeout_us == 0);
     assert_string_equal(c->postgresql.listen_addresses, "127.0.0.1,10.0.0.9,10.0.0.10");
     assert_string_equal(c->postgresql.connect_host, "10.0.0.9");
     assert_int_equal(c->postgresql.connect_port, 5432);

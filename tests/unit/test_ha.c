@@ -811,6 +811,81 @@ static void test_race_is_left_to_a_better_peer(void **state)
     CHECK("what was replayed counts too", HA_ACQUIRE);
 }
 
+/* The disk gave no answer since 60 s, or gives errors. */
+static void disk_fails(bool silent)
+{
+    s.v.storage = (struct storage_view){.fence = true, .failed = true, .error = "could not write: I/O error"};
+    s.v.storage.silent_since_us = silent ? 60 * S : 0;
+}
+
+static void says(const char *text)
+{
+    struct ha_decision got = ha_decide(&s.v);
+
+    if (!strstr(got.reason, text))
+        fail_msg("\"%s\" is not said, but: %s", text, got.reason);
+}
+
+static void test_primary_on_a_failed_disk_gives_the_key_up(void **state)
+{
+    (void)state;
+    leader();
+    disk_fails(true);
+    CHECK("a silent disk", HA_DEMOTE, .release = 1, .urgency = HA_SWIFT);
+    says("the data disk has not answered for 40 s: giving the leader key up");
+    disk_fails(false);
+    s.v.storage.is_wal = true;
+    CHECK("a disk with errors", HA_DEMOTE, .release = 1, .urgency = HA_SWIFT);
+    says("the WAL disk fails (could not write: I/O error): giving the leader key up");
+    s.v.policy.pause = true;
+    CHECK("paused", HA_NOTHING);
+    says("but the WAL disk fails");
+    s.v.policy.pause = false;
+    s.v.storage.failed = false;
+    CHECK("well again", HA_NOTHING);
+    disk_fails(true);
+    s.v.storage.fence = false;
+    CHECK("mode warn", HA_NOTHING);
+    says("the leader with the lock, but the data disk does not answer");
+    assert_true(ha_decide(&s.v).wake_at_us == 114 * S);
+    disk_fails(true);
+    s.v.op = OP_START_PRIMARY;
+    CHECK("crash recovery on it", HA_DEMOTE, .release = 1, .urgency = HA_SWIFT);
+    s.v.storage.fence = false;
+    CHECK("crash recovery, mode warn", HA_NOTHING);
+    elected();
+    disk_fails(true);
+    CHECK("elected meanwhile", HA_DEMOTE, .release = 1, .urgency = HA_SWIFT);
+    crashed();
+    disk_fails(false);
+    CHECK("it died of it", HA_DEMOTE, .release = 1, .urgency = HA_SWIFT);
+    s.v.storage.fence = false;
+    CHECK("it died, mode warn", HA_START_PRIMARY);
+}
+
+static void test_node_with_a_failed_disk_does_not_compete(void **state)
+{
+    (void)state;
+    candidate();
+    disk_fails(true);
+    CHECK("a candidate", HA_NOTHING);
+    says("no leader; the data disk does not answer");
+    s.v.storage.fence = false;
+    CHECK("a candidate, mode warn", HA_ACQUIRE);
+    standby();
+    disk_fails(true);
+    CHECK("a standby goes on following", HA_NOTHING);
+    says("following a leader (n2), but the data disk does not answer");
+    s.v.op = OP_FOLLOW;
+    CHECK("what does not lead is left alone", HA_NOTHING);
+    says("changing the upstream");
+    virgin();
+    set_leader(NULL, 0);
+    CHECK("an empty node", HA_BOOTSTRAP);
+    disk_fails(false);
+    CHECK("an empty node on such a disk", HA_NOTHING);
+}
+
 static void test_intervals_follow_the_ttl(void **state)
 {
     struct policy p = POLICY_DEFAULT;
@@ -857,6 +932,8 @@ int main(void)
         cmocka_unit_test(test_elected_node_promotes_only_on_a_fresh_view_of_its_own_key),
         cmocka_unit_test(test_race_is_entered_only_by_those_who_may),
         cmocka_unit_test(test_race_is_left_to_a_better_peer),
+        cmocka_unit_test(test_primary_on_a_failed_disk_gives_the_key_up),
+        cmocka_unit_test(test_node_with_a_failed_disk_does_not_compete),
         cmocka_unit_test(test_intervals_follow_the_ttl),
         cmocka_unit_test(test_every_operation_has_a_name),
     };

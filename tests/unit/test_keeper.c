@@ -3,7 +3,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <inttypes.h>
+#include <linux/capability.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -159,6 +164,140 @@ static void test_keeper_leaves_no_armed_postgres_running(void **state)
     node_exit_agent(n, 3);
     assert_int_equal(node_wait_for_exit(n), 0);
     assert_int_equal(node_count_postgres(n), 0);
+    n->passed = true;
+}
+
+/* --- privileges -----------------------------------------------------------------------------------------------------
+ */
+
+/* A line of /proc/PID/status as a number. */
+static uint64_t status_line(pid_t pid, const char *name, int base)
+{
+    char path[64], text[4096], *line;
+    size_t len;
+    FILE *f;
+
+    (void)text_print(path, sizeof(path), "/proc/%d/status", (int)pid);
+    f = fopen(path, "r");
+    assert_non_null(f);
+    len = fread(text, 1, sizeof(text) - 1, f);
+    (void)fclose(f);
+    text[len] = '\0';
+    line = strstr(text, name);
+    assert_non_null(line);
+    return strtoull(line + strlen(name), NULL, base);
+}
+
+static void assert_without_privileges(pid_t pid)
+{
+    static const char *const sets[] = {"\nCapInh:", "\nCapPrm:", "\nCapEff:", "\nCapAmb:"};
+
+    for (size_t i = 0; i < ARRAY_LEN(sets); i++)
+        if (status_line(pid, sets[i], 16))
+            fail_msg("process %d has capabilities:%s %" PRIx64, (int)pid, sets[i], status_line(pid, sets[i], 16));
+    if (geteuid() == 0)
+        assert_true(status_line(pid, "\nCapBnd:", 16) == 0);
+    assert_int_equal(status_line(pid, "\nNoNewPrivs:", 10), 1);
+}
+
+static uint64_t bit(int cap)
+{
+    return UINT64_C(1) << cap;
+}
+
+static void test_agent_has_no_privileges_and_the_keeper_few(void **state)
+{
+    uint64_t few = bit(CAP_KILL) | bit(CAP_SETUID) | bit(CAP_SETGID) | bit(CAP_SETPCAP) | bit(CAP_SYS_PTRACE) |
+                   bit(CAP_NET_ADMIN) | bit(CAP_NET_RAW) | bit(CAP_IPC_LOCK);
+    struct node *n = *state;
+
+    node_start(n);
+    (void)status(n); /* it answers, so its start is over */
+    assert_without_privileges(n->agent);
+    assert_true((status_line(n->keeper, "\nCapEff:", 16) & ~few) == 0);
+    assert_true((status_line(n->keeper, "\nCapPrm:", 16) & ~few) == 0);
+    assert_true(status_line(n->keeper, "\nCapInh:", 16) == 0);
+    assert_int_equal(status_line(n->keeper, "\nNoNewPrivs:", 10), 1);
+    if (geteuid() == 0)
+        assert_true((status_line(n->keeper, "\nCapBnd:", 16) & ~few) == 0);
+    n->passed = true;
+}
+
+/* What it has kept is enough for all it does later, also with an agent of another user. */
+static void check_restart_kill_and_end(struct node *n)
+{
+    char path[160];
+    pid_t agent;
+
+    n->user = "nobody";
+    node_start(n);
+    (void)status(n);
+    agent = n->agent;
+    assert_int_not_equal(status_line(agent, "\nUid:", 10), 0);
+    (void)kill(agent, SIGKILL);
+    node_wait_for_agent(n);
+    assert_int_equal(status(n).agent_starts, 2);
+    assert_int_not_equal(status_line(n->agent, "\nUid:", 10), 0);
+    assert_without_privileges(n->agent);
+    (void)arm(n, clock_now_us() + 2000 * MS);
+    (void)node_start_postgres(n);
+    assert_int_equal(node_count_postgres(n), 4);
+    agent = n->agent;
+    node_wait_until(agent_is_dead, n, "the agent is dead");
+    node_wait_until(no_postgres, n, "PostgreSQL is dead");
+    node_wait_for_agent(n);
+    assert_int_not_equal(n->agent, agent);
+    (void)node_start_postgres(n);
+    do
+        (void)node_ask(n, KEEPER_DISARM, 0, 0, 0);
+    while (status(n).state != KEEPER_DISARMED);
+    assert_int_equal(node_count_postgres(n), 0);
+    (void)kill(n->keeper, SIGTERM);
+    node_exit_agent(n, 0);
+    assert_int_equal(node_wait_for_exit(n), 0);
+    (void)text_print(path, sizeof(path), "%s/%s-node1/keeper.state", n->run_dir, n->dir + 5);
+    assert_int_equal(access(path, F_OK), -1);
+}
+
+static void test_keeper_without_privileges_restarts_kills_and_tidies_up(void **state)
+{
+    struct node *n = *state;
+
+    if (geteuid() != 0)
+        skip();
+    check_restart_kill_and_end(n);
+    n->passed = true;
+}
+
+static void hide_cgroups(struct node *n)
+{
+    static const char *const words[] = {"unshare", "--mount", "sh", "-c",
+                                        "umount --all --lazy --types cgroup2,cgroup; exec \"$0\" \"$@\""};
+
+    memcpy(n->wrapper, words, sizeof(words));
+}
+
+static void test_keeper_without_privileges_and_cgroups_finds_and_kills_by_process_tree(void **state)
+{
+    struct node *n = *state;
+
+    if (geteuid() != 0)
+        skip();
+    hide_cgroups(n);
+    check_restart_kill_and_end(n);
+    assert_true(node_log_says(n, "killing by process tree"));
+    /* What a dead keeper leaves is nobody's child any more: only its working directory gives PostgreSQL away. */
+    node_start(n);
+    (void)arm(n, clock_now_us() + 3000 * MS);
+    (void)node_start_postgres(n);
+    (void)kill(n->keeper, SIGKILL);
+    (void)waitpid(n->keeper, NULL, 0);
+    node_start(n);
+    assert_int_equal(status(n).state, KEEPER_ARMED);
+    assert_int_equal(node_count_postgres(n), 4);
+    node_wait_until(no_postgres, n, "PostgreSQL is dead");
+    node_wait_for_agent(n);
+    assert_int_equal(status(n).state, KEEPER_DISARMED);
     n->passed = true;
 }
 
@@ -687,6 +826,9 @@ int main(void)
         NODE_TEST(test_keeper_ends_when_the_agent_cannot_run_with_its_configuration),
         NODE_TEST(test_keeper_leaves_postgres_running_when_the_agent_wants_that_and_nothing_is_armed),
         NODE_TEST(test_keeper_leaves_no_armed_postgres_running),
+        NODE_TEST(test_agent_has_no_privileges_and_the_keeper_few),
+        NODE_TEST(test_keeper_without_privileges_restarts_kills_and_tidies_up),
+        NODE_TEST(test_keeper_without_privileges_and_cgroups_finds_and_kills_by_process_tree),
         NODE_TEST(test_keeper_fences_a_stopped_agent_between_the_fence_point_and_the_deadline),
         NODE_TEST(test_keeper_does_not_fence_as_long_as_the_lease_is_renewed),
         NODE_TEST(test_keeper_starts_a_killed_agent_again_and_keeps_the_lease),

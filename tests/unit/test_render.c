@@ -287,6 +287,72 @@ static void test_metrics_of_a_replica_convert_the_replayed_time(void **state)
     free(text);
 }
 
+static const struct storage_track well = {.state = STORAGE_OK,
+                                          .answered_at_us = NOW - 500,
+                                          .last = {.outcome = STORAGE_GOOD, .latency_us = 1500000},
+                                          .error = "long ago",
+                                          .answers = 3,
+                                          .failures = 1,
+                                          .latency_sum_us = 1500500,
+                                          .buckets = {1, 1}};
+static const struct storage_track silent = {
+    .state = STORAGE_EXPIRED, .answered_at_us = NOW - 999, .error = "did not answer in time", .failures = 2};
+
+static void test_disks_are_shown_with_what_was_found(void **state)
+{
+    struct node_status n = replica;
+    char *text;
+
+    (void)state;
+    n.storage_data = &well;
+    n.storage_wal = &silent;
+    text = render_status(&n, NOW + 5000);
+    assert_non_null(strstr(text, ", \"storage\": {\"data\": {\"state\": \"ok\", \"answered_ms_ago\": 5, "
+                                 "\"latency_us\": 1500000}, \"wal\": {\"state\": \"expired\", "
+                                 "\"answered_ms_ago\": 5, \"error\": \"did not answer in time\"}}}"));
+    assert_null(strstr(text, "watchdog_failed"));
+    free(text);
+    n.storage_fences = true;
+    text = render_status(&n, NOW);
+    assert_non_null(strstr(text, "\"watchdog_failed\": true"));
+    free(text);
+    n.storage_wal = NULL;
+    text = render_status(&n, NOW);
+    assert_null(strstr(text, "watchdog_failed"));
+    free(text);
+}
+
+static void test_latencies_of_the_disks_are_a_histogram(void **state)
+{
+    static const char *const lines[] = {
+        "# TYPE pgtether_storage_probe_seconds histogram\npgtether_storage_probe_seconds_bucket{scope=\"demo\",name="
+        "\"node1\",filesystem=\"data\",le=\"0.00025\"} 1\n",
+        ",filesystem=\"data\",le=\"0.0005\"} 2\n",
+        ",filesystem=\"data\",le=\"32.768\"} 2\n",
+        ",filesystem=\"data\",le=\"+Inf\"} 3\n",
+        "_sum{scope=\"demo\",name=\"node1\",filesystem=\"data\"} 1.500500\n",
+        "_count{scope=\"demo\",name=\"node1\",filesystem=\"data\"} 3\n",
+        "_count{scope=\"demo\",name=\"node1\",filesystem=\"wal\"} 0\n",
+        "pgtether_storage_probe_failures_total{scope=\"demo\",name=\"node1\",filesystem=\"wal\"} 2\n",
+        "pgtether_storage_state{scope=\"demo\",name=\"node1\",filesystem=\"wal\"} 5\n",
+        "pgtether_storage_answer_age_seconds{scope=\"demo\",name=\"node1\",filesystem=\"data\"} 0.000500\n",
+    };
+    struct node_status n = replica;
+    char *text;
+
+    (void)state;
+    n.storage_data = &well;
+    n.storage_wal = &silent;
+    text = render_metrics(&n, NOW);
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++)
+        if (!strstr(text, lines[i]))
+            fail_msg("\"%s\" is not in:\n%s", lines[i], text);
+    free(text);
+    text = render_metrics(&replica, NOW);
+    assert_null(strstr(text, "pgtether_storage"));
+    free(text);
+}
+
 static void test_metrics_when_a_name_has_quotes_escape_them(void **state)
 {
     struct node_status n = primary;
@@ -432,6 +498,8 @@ int main(void)
         cmocka_unit_test(test_metrics_of_a_primary_are_there),
         cmocka_unit_test(test_metrics_when_the_lease_has_ended_show_no_primary),
         cmocka_unit_test(test_metrics_of_a_replica_convert_the_replayed_time),
+        cmocka_unit_test(test_disks_are_shown_with_what_was_found),
+        cmocka_unit_test(test_latencies_of_the_disks_are_a_histogram),
         cmocka_unit_test(test_metrics_when_a_name_has_quotes_escape_them),
         cmocka_unit_test(test_page_when_texts_look_like_markup_escapes_them),
         cmocka_unit_test(test_router_follows_the_table),

@@ -224,7 +224,9 @@ class Programs:
     They are copied to where user postgres may execute them: a checkout below /root is out of its reach.
     """
 
-    NAMES = {"pgtetherd": "sbin", "pgtether-agent": "libexec/pgtether", "pgtetherctl": "bin"}
+    NAMES = {"pgtetherd": "sbin", "pgtether-agent": "libexec/pgtether", "pgtether-probe": "libexec/pgtether",
+             "pgtether-net": "libexec/pgtether", "pgtether-gate": "libexec/pgtether",
+             "pgtetherctl": "bin"}
 
     def __init__(self, where=None):
         top = os.path.abspath(f"{__file__}/../../../..")
