@@ -54,7 +54,8 @@ static void record(struct keeper *k)
     const struct will will = {.armed = k->lease.armed,
                               .lease_id = k->lease.lease_id,
                               .deadline_us = k->lease.deadline_us,
-                              .reset_us = watchdog_reset_us(&k->watchdog)};
+                              .reset_us = watchdog_reset_us(&k->watchdog),
+                              .timeout_us = k->watchdog.timeout_us};
 
     will_write(&k->will, &will);
 }

@@ -194,7 +194,9 @@ static int resume_watchdog(struct keeper *k, const struct will *will)
 
     if (will->reset_us == 0 || !lease_decide(&k->lease, clock_now_us()).may_pet)
         return 0; /* nothing ticks; or it does, and opening it would be a pet too many */
-    r = watchdog_start(&k->watchdog, watchdog_timeout_for(&k->watchdog, 4 * will->reset_us), &err);
+    /* Exactly what it was set to: R was reckoned for that, and with any longer timeout a pet outlives the lease (S4).
+     */
+    r = watchdog_start(&k->watchdog, will->timeout_us, &err);
     if (r < 0)
         log_error("%s", err.msg);
     return r;

@@ -10,7 +10,7 @@
 #include <unistd.h>
 #include "base/text.h"
 
-static const char magic[8] = "pgtwill1";
+static const char magic[8] = "pgtwill2";
 enum { BOOT_ID_SIZE = 37 };
 
 /* A record whose two counters differ was being written when its writer died. */
@@ -18,7 +18,7 @@ struct will_record {
     char magic[sizeof(magic)];
     char boot_id[BOOT_ID_SIZE + 3];
     _Atomic uint64_t begun, done;
-    uint64_t armed, lease_id, deadline_us, reset_us;
+    uint64_t armed, lease_id, deadline_us, reset_us, timeout_us;
 };
 
 static int read_boot_id(char *dst, size_t size)
@@ -45,8 +45,11 @@ static enum will_found read_record(const struct will_record *r, const char *boot
         return WILL_NONE;
     if (r->begun != r->done)
         return WILL_UNKNOWN;
-    *ret = (struct will){
-        .armed = r->armed, .lease_id = r->lease_id, .deadline_us = r->deadline_us, .reset_us = r->reset_us};
+    *ret = (struct will){.armed = r->armed,
+                         .lease_id = r->lease_id,
+                         .deadline_us = r->deadline_us,
+                         .reset_us = r->reset_us,
+                         .timeout_us = r->timeout_us};
     return WILL_VALID;
 }
 
@@ -149,6 +152,7 @@ void will_write(struct will_file *w, const struct will *will)
     r->lease_id = will->lease_id;
     r->deadline_us = will->deadline_us;
     r->reset_us = will->reset_us;
+    r->timeout_us = will->timeout_us;
     memcpy(r->magic, magic, sizeof(magic));
     atomic_thread_fence(memory_order_seq_cst);
     r->done++;

@@ -584,6 +584,28 @@ static void test_successor_pets_the_watchdog_that_was_left_ticking(void **state)
     n->passed = true;
 }
 
+static void test_successor_sets_the_watchdog_to_what_its_reset_time_was_measured_for(void **state)
+{
+    struct node *n = *state;
+    uint64_t deadline_us;
+
+    /* 2 s for this lease, which really take 4: a quarter of the lease anew would be 4 s, which nobody has measured. */
+    n->settings = "watchdog_mode=required\nwatchdog_reset_us=4000000\n";
+    node_start(n);
+    deadline_us = clock_now_us() + 8500 * MS;
+    (void)arm(n, deadline_us);
+    (void)node_start_postgres(n);
+    assert_int_equal(n->watchdog->timeout_s, 2);
+    kill_keeper(n);
+    node_start(n);
+    assert_int_equal(status(n).watchdog, KEEPER_WATCHDOG_TICKING);
+    assert_int_equal(n->watchdog->timeout_s, 2);
+    node_watch_closely(true);
+    node_wait_until(no_postgres, n, "PostgreSQL is dead");
+    assert_true(clock_now_us() <= deadline_us - 4000 * MS);
+    n->passed = true;
+}
+
 static void test_successor_pets_a_watchdog_that_could_not_be_stopped(void **state)
 {
     struct node *n = *state;
@@ -706,6 +728,7 @@ int main(void)
         NODE_TEST(test_keeper_takes_back_what_it_can_of_a_pet_that_came_too_late),
         NODE_TEST(test_keeper_pets_a_watchdog_on_that_nothing_can_stop),
         NODE_TEST(test_successor_pets_the_watchdog_that_was_left_ticking),
+        NODE_TEST(test_successor_sets_the_watchdog_to_what_its_reset_time_was_measured_for),
         NODE_TEST(test_successor_pets_a_watchdog_that_could_not_be_stopped),
         NODE_TEST(test_keeper_stops_petting_when_death_cannot_be_proven_in_time),
     };
