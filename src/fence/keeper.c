@@ -179,9 +179,19 @@ static void stop_watchdog(struct keeper *k)
 
     if (k->watchdog.fd < 0 || k->watchdog.nowayout || !lease_decide(&k->lease, clock_now_us()).may_stop_watchdog)
         return;
+    /* While the service manager has a copy, closing ours would stop nothing: petted on until it has let go. */
+    if (!fdstore_drop(&k->store))
+        return;
     if (watchdog_stop(&k->watchdog, &err) < 0)
         log_error("%s: it is petted on, and will reset this host when pgtether stops", err.msg);
     record(k);
+}
+
+/* For a successor, as long as the device ticks and is not about to be stopped. */
+static void store_watchdog(struct keeper *k)
+{
+    if (k->watchdog.fd >= 0 && (k->watchdog.nowayout || !lease_decide(&k->lease, clock_now_us()).may_stop_watchdog))
+        fdstore_keep(&k->store, k->watchdog.fd);
 }
 
 void keeper_act(struct keeper *k)
@@ -190,6 +200,7 @@ void keeper_act(struct keeper *k)
 
     (void)keeper_step(k, &tick);
     pet(k);
+    store_watchdog(k);
     keeper_kill_and_prove(k);
     stop_watchdog(k);
     if (clock_now_us() >= k->agent.kill_at_us) {
@@ -334,6 +345,7 @@ static void turn(struct keeper *k)
         {.fd = k->postmaster_fd, .events = POLLIN},
         /* A control group that has run empty: the proof need not wait for the next round. */
         {.fd = kills && k->killer.cgroups.usable ? k->killer.cgroups.groups[group].events_fd : -1, .events = POLLPRI},
+        {.fd = k->store.barrier_fd, .events = POLLIN}, /* keeper_act() looks at it */
     };
     uint64_t expirations, now_us;
 

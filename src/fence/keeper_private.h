@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include "fence/fdstore.h"
 #include "fence/keeper.h"
 #include "fence/killer.h"
 #include "fence/lease.h"
@@ -35,6 +36,7 @@ struct keeper {
     struct rundir rundir;
     struct will_file will;
     struct notify notify;
+    struct fdstore store; /* of the service manager, with the watchdog in it */
     struct lease lease;
     struct watchdog watchdog;
     struct killer killer;

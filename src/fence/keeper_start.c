@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -18,7 +19,7 @@
 #include "fence/keeper_private.h"
 #include "fence/pump.h"
 
-enum { LOG_FLUSH_MS = 1000, LEFTOVER_END_MS = 3000 };
+enum { LOG_FLUSH_MS = 1000, LEFTOVER_END_MS = 3000, DROP_MS = 2000 };
 
 void keeper_init(struct keeper *k, const struct keeper_options *options)
 {
@@ -26,6 +27,7 @@ void keeper_init(struct keeper *k, const struct keeper_options *options)
         .options = options,
         .rundir = {.dir_fd = -1, .lock_fd = -1},
         .notify.fd = -1,
+        .store = {.barrier_fd = -1, .inherited = -1},
         .watchdog.fd = -1,
         .will.dir_fd = -1,
         .killer = {.tree.proc_fd = -1, .keeper = getpid()},
@@ -186,6 +188,35 @@ static int remove_old_agent(struct keeper *k, struct err *err)
     return 0;
 }
 
+/*
+ * More than one watchdog in the store: another copy of the one we take, or another device, which nobody pets. That one
+ * is stopped; the first must not see the magic character, since it ticks on.
+ */
+static void close_stale_watchdog(void *ctx, int kept, int fd)
+{
+    struct keeper *k = ctx;
+    struct stat ours, stale;
+
+    if (fstat(kept, &ours) < 0 || fstat(fd, &stale) < 0 || ours.st_rdev != stale.st_rdev)
+        (void)k->watchdog.ops->write(k->watchdog.ctx, fd, 'V');
+    (void)k->watchdog.ops->close(k->watchdog.ctx, fd);
+}
+
+static void adopt_stored_watchdog(struct keeper *k, const struct will *will)
+{
+    struct err err = {0};
+
+    if (k->store.inherited < 0)
+        return;
+    if (watchdog_adopt(&k->watchdog, k->store.inherited, will->timeout_us, &err) < 0) {
+        log_warning("%s", err.msg);
+        closep(&k->store.inherited);
+        return;
+    }
+    k->store.inherited = -1;
+    log_info("took over watchdog \"%s\" from the service manager", k->watchdog.identity);
+}
+
 /* The device that a predecessor left ticking is petted on, as long as that is allowed. */
 static int resume_watchdog(struct keeper *k, const struct will *will)
 {
@@ -193,7 +224,7 @@ static int resume_watchdog(struct keeper *k, const struct will *will)
     int r;
 
     if (will->reset_us == 0 || !lease_decide(&k->lease, clock_now_us()).may_pet)
-        return 0; /* nothing ticks; or it does, and opening it would be a pet too many */
+        return 0; /* nothing ticks; or it does, and opening or setting it would be a pet too many */
     /* Exactly what it was set to: R was reckoned for that, and with any longer timeout a pet outlives the lease (S4).
      */
     r = watchdog_start(&k->watchdog, will->timeout_us, &err);
@@ -250,6 +281,7 @@ static void take_over(struct keeper *k)
 
     if (will_open(&k->will, k->rundir.dir_fd, k->rundir.path, &found, &will, &err) < 0)
         log_warning("%s", err.msg);
+    adopt_stored_watchdog(k, &will);
     if (found == WILL_VALID && will.armed) {
         resume_lease(k, &will);
     } else if (found == WILL_VALID) {
@@ -278,6 +310,9 @@ int keeper_start(struct keeper *k, const struct watchdog_ops *ops, void *ctx)
     struct err err = {0};
     int r;
 
+    k->watchdog.ops = ops;
+    k->watchdog.ctx = ctx;
+    fdstore_open(&k->store, &k->notify, close_stale_watchdog, k);
     tidy_descriptors();
     log_open(STDERR_FILENO, log_format_of_stderr(), LOG_LEVEL_INFO);
     r = find_programs(k);
@@ -317,17 +352,31 @@ static void end_log(struct keeper *k)
         (void)poll(NULL, 0, 5);
 }
 
+/*
+ * Nothing is armed, so it may be stopped; but it ticks on while the service manager has a copy. One that does not
+ * answer will close it after us, with the magic character already said.
+ */
+static void wait_for_store(struct keeper *k)
+{
+    for (int ms = 0; ms < DROP_MS && !fdstore_drop(&k->store); ms += 5)
+        (void)poll(NULL, 0, 5);
+}
+
 void keeper_end(struct keeper *k)
 {
     struct err err = {0};
-    bool ticks = k->watchdog.fd >= 0 && watchdog_stop(&k->watchdog, &err) != 0;
+    bool ticks;
 
+    if (k->watchdog.fd >= 0 && !k->watchdog.nowayout)
+        wait_for_store(k);
+    ticks = k->watchdog.fd >= 0 && watchdog_stop(&k->watchdog, &err) != 0;
     if (ticks)
         log_error("the watchdog cannot be stopped: it resets this host unless pgtether is started again in time");
     watchdog_abandon(&k->watchdog);
     cgroups_close(&k->killer.cgroups);
     will_close(&k->will, !ticks); /* nothing is armed, or the loop would not have ended */
     log_info("stopped");
+    fdstore_close(&k->store);
     notify_close(&k->notify);
     rundir_close(&k->rundir);
     tree_close(&k->killer.tree);

@@ -23,9 +23,23 @@ static int failed(struct watchdog *w, int code)
     return code;
 }
 
-static int open_device(struct watchdog *w, struct err *err)
+/* Returns whether it answers as a watchdog does. */
+static bool ask_what_it_is(struct watchdog *w)
 {
     struct watchdog_info info = {0};
+
+    if (w->ops->control(w->ctx, w->fd, WDIOC_GETSUPPORT, &info) < 0) {
+        (void)text_copy(w->identity, sizeof(w->identity), "unknown watchdog");
+        return false;
+    }
+    w->magic_close = info.options & WDIOF_MAGICCLOSE;
+    /* The kernel does not promise a terminator. */
+    (void)text_print(w->identity, sizeof(w->identity), "%.*s", (int)sizeof(info.identity), (const char *)info.identity);
+    return true;
+}
+
+static int open_device(struct watchdog *w, struct err *err)
+{
     int fd;
 
     fd = w->ops->open(w->ctx, w->settings.device);
@@ -37,13 +51,7 @@ static int open_device(struct watchdog *w, struct err *err)
     if (fd < 0)
         return err_sys(err, fd, "could not open watchdog device \"%s\"", w->settings.device);
     w->fd = fd;
-    if (w->ops->control(w->ctx, fd, WDIOC_GETSUPPORT, &info) < 0) {
-        (void)text_copy(w->identity, sizeof(w->identity), "unknown watchdog");
-        return 0;
-    }
-    w->magic_close = info.options & WDIOF_MAGICCLOSE;
-    /* The kernel does not promise a terminator. */
-    (void)text_print(w->identity, sizeof(w->identity), "%.*s", (int)sizeof(info.identity), (const char *)info.identity);
+    (void)ask_what_it_is(w);
     return 0;
 }
 
@@ -135,6 +143,22 @@ int watchdog_start(struct watchdog *w, uint64_t timeout_us, struct err *err)
                          err); /* the countdown of the new timeout begins here, whatever the driver does on opening */
     if (r < 0)
         return failed(w, r);
+    w->status = KEEPER_WATCHDOG_TICKING;
+    return 0;
+}
+
+int watchdog_adopt(struct watchdog *w, int fd, uint64_t timeout_us, struct err *err)
+{
+    int timeout_s = 0;
+
+    w->fd = fd;
+    if (!ask_what_it_is(w)) {
+        w->fd = -1;
+        return err_set(err, -ENOTTY, "the descriptor that the service manager has kept is no watchdog");
+    }
+    if (timeout_us == 0 && w->ops->control(w->ctx, fd, WDIOC_GETTIMEOUT, &timeout_s) == 0 && timeout_s > 0)
+        timeout_us = (uint64_t)timeout_s * USEC_PER_SEC;
+    w->timeout_us = timeout_us;
     w->status = KEEPER_WATCHDOG_TICKING;
     return 0;
 }

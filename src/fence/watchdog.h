@@ -71,6 +71,12 @@ uint64_t watchdog_timeout_for(const struct watchdog *w, uint64_t rest_us);
  * and is stopped with watchdog_stop() by a caller who may do that (S4). With mode off -ENODEV.
  */
 int watchdog_start(struct watchdog *w, uint64_t timeout_us, struct err *err);
+/*
+ * Takes over a device that a predecessor has opened and left ticking; fd is ours from then on. Neither pets nor sets
+ * anything: whether that is allowed is another question. timeout_us is what it was set to, 0 = ask the driver.
+ * Returns 0, or -ENOTTY if fd is no watchdog: it then still belongs to the caller.
+ */
+int watchdog_adopt(struct watchdog *w, int fd, uint64_t timeout_us, struct err *err);
 int watchdog_pet(struct watchdog *w, struct err *err);
 
 /*

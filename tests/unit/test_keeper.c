@@ -423,6 +423,11 @@ static void assert_petted_thrice_a_second(const struct node *n, uint32_t pets, u
     assert_in_range(pets, passed_ms < 500 ? 0 : passed_ms / 500, passed_ms / 333 + 2);
 }
 
+static bool watchdog_is_stopped(struct node *n)
+{
+    return n->watchdog->ticks == 0;
+}
+
 static void test_keeper_pets_the_watchdog_while_armed_and_stops_it_with_the_proof(void **state)
 {
     struct node *n = *state;
@@ -449,8 +454,9 @@ static void test_keeper_pets_the_watchdog_while_armed_and_stops_it_with_the_proo
     assert_petted_thrice_a_second(n, n->watchdog->pets - pets, began_us);
     a = node_ask(n, KEEPER_DISARM, 0, 0, 0);
     assert_int_equal(a.state, KEEPER_DISARMED);
-    (void)status(n);
-    assert_int_equal(n->watchdog->ticks, 0);
+    node_wait_until(watchdog_is_stopped, n, "the watchdog is stopped");
+    assert_int_equal(n->watchdog->closed_while_stored, 0);
+    assert_int_equal(n->store_fd, -1);
     assert_int_equal(status(n).watchdog, KEEPER_WATCHDOG_READY);
     n->passed = true;
 }
@@ -632,6 +638,107 @@ static void test_successor_pets_a_watchdog_that_could_not_be_stopped(void **stat
     n->passed = true;
 }
 
+/* --- the store of the service manager ------------------------------------------------------------------------------
+ */
+
+static bool watchdog_is_stored(struct node *n)
+{
+    return n->store_fd >= 0;
+}
+
+static void test_successor_takes_the_watchdog_over_from_the_store(void **state)
+{
+    struct node *n = *state;
+    struct keeper_answer a;
+    uint32_t opens, pets;
+
+    n->settings = "watchdog_mode=required\nwatchdog_timeout_us=2000000\n";
+    node_start(n);
+    (void)arm(n, clock_now_us() + 20000 * MS);
+    (void)node_start_postgres(n);
+    node_wait_until(watchdog_is_stored, n, "the watchdog is in the store");
+    opens = n->watchdog->opens;
+    kill_keeper(n);
+    pets = n->watchdog->pets;
+    node_start(n); /* a second open would be refused: the store holds it */
+    assert_int_equal(status(n).state, KEEPER_ARMED);
+    assert_int_equal(status(n).watchdog, KEEPER_WATCHDOG_TICKING);
+    assert_int_equal(n->watchdog->opens, opens);
+    assert_int_equal(n->watchdog->stops, 1); /* the first keeper's look at start */
+    assert_true(n->watchdog->pets > pets);
+    do
+        a = node_ask(n, KEEPER_DISARM, 0, 0, 0);
+    while (a.state == KEEPER_FENCING);
+    node_wait_until(watchdog_is_stopped, n, "the watchdog is stopped");
+    assert_int_equal(n->watchdog->closed_while_stored, 0);
+    assert_int_equal(n->store_fd, -1);
+    (void)arm(n, clock_now_us() + 20000 * MS); /* and it can be opened again */
+    n->passed = true;
+}
+
+static void test_successor_stops_a_stored_watchdog_that_ticks_for_nobody(void **state)
+{
+    struct node *n = *state;
+    char path[256];
+
+    n->settings = "watchdog_mode=required\nwatchdog_timeout_us=2000000\n";
+    node_start(n);
+    (void)arm(n, clock_now_us() + 20000 * MS);
+    node_wait_until(watchdog_is_stored, n, "the watchdog is in the store");
+    kill_keeper(n);
+    (void)text_print(path, sizeof(path), "%s/%s-node1/keeper.state", n->run_dir, n->dir + 5);
+    assert_int_equal(unlink(path), 0);
+    node_start(n);
+    assert_int_equal(status(n).state, KEEPER_DISARMED);
+    node_wait_until(watchdog_is_stopped, n, "the watchdog is stopped");
+    assert_int_equal(n->watchdog->closed_while_stored, 0);
+    n->passed = true;
+}
+
+static void test_keeper_pets_on_until_the_service_manager_has_let_go(void **state)
+{
+    struct node *n = *state;
+    uint64_t began_us;
+    uint32_t pets;
+
+    n->settings = "watchdog_mode=required\nwatchdog_timeout_us=1000000\n";
+    node_start(n);
+    (void)arm(n, clock_now_us() + 20000 * MS);
+    node_wait_until(watchdog_is_stored, n, "the watchdog is in the store");
+    assert_int_equal(node_ask(n, KEEPER_DISARM, 0, 0, 0).state, KEEPER_DISARMED);
+    began_us = clock_now_us();
+    pets = n->watchdog->pets;
+    (void)usleep(900000); /* a manager that does not read */
+    assert_petted_thrice_a_second(n, n->watchdog->pets - pets, began_us);
+    assert_int_equal(n->watchdog->ticks, 1);
+    /* Armed again meanwhile: it is put back, and stays open. */
+    (void)arm(n, clock_now_us() + 20000 * MS);
+    began_us = clock_now_us();
+    while (clock_now_us() < began_us + 300 * MS)
+        node_read_notify(n);
+    assert_true(n->store_fd >= 0);
+    assert_int_equal(n->watchdog->ticks, 1);
+    n->passed = true;
+}
+
+static void test_keeper_that_ends_takes_the_watchdog_out_of_the_store(void **state)
+{
+    struct node *n = *state;
+
+    n->settings = "watchdog_mode=required\nwatchdog_timeout_us=2000000\n";
+    node_start(n);
+    (void)arm(n, clock_now_us() + 20000 * MS);
+    node_wait_until(watchdog_is_stored, n, "the watchdog is in the store");
+    (void)kill(n->keeper, SIGTERM);
+    assert_int_equal(node_report(n).event, FAKE_SIGNAL);
+    node_exit_agent(n, 0);
+    assert_int_equal(node_wait_for_exit(n), 0);
+    assert_int_equal(n->store_fd, -1);
+    assert_int_equal(n->watchdog->ticks, 0);
+    assert_int_equal(n->watchdog->closed_while_stored, 0);
+    n->passed = true;
+}
+
 /* --- a primary that cannot be killed
  * ----------------------------------------------------------------------------------- */
 
@@ -691,7 +798,7 @@ static void test_keeper_stops_petting_when_death_cannot_be_proven_in_time(void *
     a = status(n);
     assert_int_equal(a.state, KEEPER_DISARMED);
     assert_int_equal(a.rung, FENCE_RUNG_STARVE);
-    assert_int_equal(n->watchdog->ticks, 0);
+    node_wait_until(watchdog_is_stopped, n, "the watchdog is stopped");
     (void)rmdir(group);
     n->passed = true;
 }
@@ -730,6 +837,10 @@ int main(void)
         NODE_TEST(test_successor_pets_the_watchdog_that_was_left_ticking),
         NODE_TEST(test_successor_sets_the_watchdog_to_what_its_reset_time_was_measured_for),
         NODE_TEST(test_successor_pets_a_watchdog_that_could_not_be_stopped),
+        NODE_TEST(test_successor_takes_the_watchdog_over_from_the_store),
+        NODE_TEST(test_successor_stops_a_stored_watchdog_that_ticks_for_nobody),
+        NODE_TEST(test_keeper_pets_on_until_the_service_manager_has_let_go),
+        NODE_TEST(test_keeper_that_ends_takes_the_watchdog_out_of_the_store),
         NODE_TEST(test_keeper_stops_petting_when_death_cannot_be_proven_in_time),
     };
 
