@@ -87,6 +87,13 @@ static uint64_t tick_interval_us(const struct agent *a)
     return a->dynamic->policy.loop_wait_us < TICK_MAX_US ? a->dynamic->policy.loop_wait_us : TICK_MAX_US;
 }
 
+/* Nothing but its own news makes a keeper talk: what REST and metrics show of it is asked for. */
+static void ask_keeper(struct agent *a)
+{
+    if (keeper_link_connected(a->link))
+        (void)keeper_link_ask(a->link, KEEPER_STATUS, 0, 0, 0, -1, NULL, NULL, NULL);
+}
+
 /* The store is read once per loop_wait; PostgreSQL is looked at more often, so that peers who ask us get fresh
  * positions. */
 static int on_tick(sd_event_source *source, uint64_t planned_us, void *userdata)
@@ -103,6 +110,7 @@ static int on_tick(sd_event_source *source, uint64_t planned_us, void *userdata)
     if (a->op.kind == OP_NONE)
         gather_pg(a);
     connect_check(a);
+    ask_keeper(a);
     if (!pg_server_pid(a->server) && now_us - a->control_at_us > CONTROL_AGAIN_US && a->op.kind == OP_NONE)
         gather_control(a);
     (void)loop_timer_at(a->loop, &a->tick, now_us + tick_interval_us(a), on_tick, a);
@@ -186,6 +194,11 @@ static void on_keeper_gone(void *userdata)
     agent_wake(a);
 }
 
+static void on_keeper_news(void *userdata)
+{
+    agent_wake(userdata);
+}
+
 static int on_stop_signal(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata)
 {
     (void)source;
@@ -255,8 +268,10 @@ static int open_parts(struct agent *a, int keeper_fd, struct err *err)
     r = pg_server_check_binaries(a->config, &a->server_major, err);
     if (r >= 0)
         r = keeper_link_new(a->loop, keeper_fd, on_keeper_gone, a, &a->link, err);
-    if (r >= 0)
+    if (r >= 0) {
+        keeper_link_on_news(a->link, on_keeper_news);
         r = dcs_open(a->loop, &a->config->dcs, &a->dcs, err);
+    }
     if (r >= 0)
         r = http_new(a->loop, &tls, &a->http, err);
     if (r >= 0)

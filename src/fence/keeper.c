@@ -169,7 +169,8 @@ static void pet(struct keeper *k)
     k->watchdog.last_pet_us = now_us; /* try again when the next one is due, not in a circle */
     if (!was_failed)
         log_error("%s: %s", err.msg,
-                  k->lease.watchdog_required ? "fencing" : "this primary goes on without hardware to fence it");
+                  k->lease.watchdog_required ? "leadership is to be handed over"
+                                             : "this primary goes on without hardware to fence it");
     (void)keeper_step(k, &failed);
 }
 
@@ -203,6 +204,7 @@ void keeper_act(struct keeper *k)
     store_watchdog(k);
     keeper_kill_and_prove(k);
     stop_watchdog(k);
+    keeper_watch_watchdog(k);
     if (clock_now_us() >= k->agent.kill_at_us) {
         log_warning("the agent has hung up but does not end: killing it");
         keeper_drop_agent(k);
@@ -315,6 +317,7 @@ static uint64_t next_wake_us(const struct keeper *k, uint64_t now_us)
         at_us = earlier(at_us, k->next_round_us);
     else if (k->agent.pid == 0 && !k->stopping)
         at_us = earlier(at_us, k->agent.restart_at_us);
+    at_us = earlier(at_us, keeper_watchdog_wake_us(k));
     if (k->notify.watchdog_us)
         at_us = earlier(at_us, k->alive_sent_us + k->notify.watchdog_us / 2);
     return at_us;

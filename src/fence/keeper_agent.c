@@ -267,6 +267,17 @@ static void fill_answer(const struct keeper *k, const struct keeper_request *r, 
     };
 }
 
+void keeper_tell_agent(struct keeper *k)
+{
+    const struct keeper_request status = {.op = KEEPER_STATUS};
+    struct keeper_answer news;
+
+    if (k->agent.fd < 0)
+        return;
+    fill_answer(k, &status, KEEPER_OK, &news);
+    (void)keeper_answer(k->agent.fd, &news, NULL); /* an agent that does not read learns it from its next question */
+}
+
 int keeper_handle_request(struct keeper *k, const struct keeper_request *r, int pidfd, struct keeper_answer *ret_answer,
                           struct err *err)
 {

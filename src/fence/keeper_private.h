@@ -43,9 +43,15 @@ struct keeper {
     struct killer_result (*kill_round)(struct killer *k, enum lease_kill what); /* tests put their own here */
     struct keeper_agent agent;
     int signal_fd, timer_fd, postmaster_fd, log_fd;
-    uint64_t next_round_us;    /* the next look at what is to be killed */
-    uint64_t killing_since_us; /* 0 = nothing is being killed */
-    uint64_t planned_us;       /* when the loop wanted to wake up */
+    struct {
+        uint64_t at_us, wait_us; /* the next look at a watchdog that did not work, and how long we waited for it */
+        char said[sizeof(((struct err *)0)->msg)]; /* what was wrong last time */
+    } probe;
+    uint64_t remind_at_us;              /* the next warning about a primary without a watchdog; 0 = none is due */
+    enum keeper_watchdog told_watchdog; /* what the agent knows of it */
+    uint64_t next_round_us;             /* the next look at what is to be killed */
+    uint64_t killing_since_us;          /* 0 = nothing is being killed */
+    uint64_t planned_us;                /* when the loop wanted to wake up */
     uint64_t status_sent_us, alive_sent_us;
     bool ready;          /* an agent has said STATUS: the service has started */
     bool stopping;       /* the agent was told to stop, or has stopped for good */
@@ -65,7 +71,13 @@ void keeper_kill_and_prove(struct keeper *k);
 void keeper_act(struct keeper *k); /* does what the lease demands now; the body of the loop */
 void keeper_say_status(struct keeper *k);
 
+/* keeper_watchdog.c */
+void keeper_watch_watchdog(struct keeper *k); /* each turn */
+uint64_t keeper_watchdog_wake_us(const struct keeper *k);
+void keeper_say_probe_failed(struct keeper *k, const struct err *err);
+
 /* keeper_agent.c */
+void keeper_tell_agent(struct keeper *k); /* what a STATUS would be answered, unasked: seq 0 */
 void keeper_start_agent_if_due(struct keeper *k);
 void keeper_drop_agent(struct keeper *k); /* kills it; it will be reaped and started again */
 void keeper_agent_exited(struct keeper *k, int wait_status);

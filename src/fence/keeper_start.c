@@ -254,10 +254,7 @@ static void find_watchdog(struct keeper *k)
     struct err err = {0};
 
     if (watchdog_probe(&k->watchdog, may_open, &was_reset, &err) < 0) {
-        if (k->lease.watchdog_required)
-            log_error("%s: this node cannot become primary, since the watchdog is required", err.msg);
-        else
-            log_warning("%s: a primary on this node is not fenced by hardware", err.msg);
+        keeper_say_probe_failed(k, &err);
         return;
     }
     if (was_reset)

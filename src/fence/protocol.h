@@ -1,8 +1,9 @@
 /*
  * What agent and keeper say to each other: fixed-size datagrams over a SOCK_SEQPACKET pair, one message one datagram.
  *
- * The agent asks, the keeper answers every request once, with the request's seq. The keeper never waits for the agent:
- * answers go out with MSG_DONTWAIT. Instants are microseconds of CLOCK_BOOTTIME, which both processes share.
+ * The agent asks, the keeper answers every request once, with the request's seq, which is not 0. What cannot wait to be
+ * asked for (the watchdog has failed) the keeper says as an answer to a STATUS with seq 0. The keeper never waits for
+ * the agent: answers go out with MSG_DONTWAIT. Instants are microseconds of CLOCK_BOOTTIME, which both processes share.
  */
 #pragma once
 #include <stdbool.h>

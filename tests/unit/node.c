@@ -21,7 +21,7 @@
 #include "base/text.h"
 #include "fence/cgroup.h"
 
-enum { PATIENCE_MS = 10000 };
+enum { PATIENCE_MS = 20000 };
 
 static int listen_at(const char *path, int type)
 {

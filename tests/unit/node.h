@@ -35,7 +35,7 @@ void node_wait_for_notify(struct node *n, const char *text);
 void node_read_notify(struct node *n);
 
 void node_order(struct node *n, const struct fake_order *order);
-struct fake_report node_report(struct node *n); /* the next one; fails after 10 s */
+struct fake_report node_report(struct node *n); /* the next one; fails after 20 s */
 struct keeper_answer node_answer(struct node *n);
 struct keeper_answer node_ask(struct node *n, enum keeper_op op, uint64_t lease_id, uint64_t deadline_us, pid_t pid);
 pid_t node_start_postgres(struct node *n); /* and registers it */

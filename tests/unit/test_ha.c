@@ -218,6 +218,11 @@ static void test_primary_without_what_it_needs_is_demoted(void **state)
     leader();
     s.v.pg.hung = true;
     CHECK("hung", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+    leader();
+    s.v.keeper.watchdog_unusable = true;
+    CHECK("watchdog failed", HA_DEMOTE, .release = 1, .urgency = HA_SWIFT);
+    s.v.now_us = 116 * S;
+    CHECK("watchdog failed, and little time left", HA_DEMOTE, .release = 1, .urgency = HA_SWIFT);
 }
 
 static void test_adopted_primary_of_an_interrupted_bootstrap_is_given_up(void **state)

@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -508,6 +509,69 @@ static void test_keeper_fences_when_the_required_watchdog_fails(void **state)
     n->passed = true;
 }
 
+static bool pet_has_failed(struct node *n)
+{
+    return status(n).watchdog == KEEPER_WATCHDOG_FAILED;
+}
+
+static void test_keeper_lets_the_agent_hand_over_when_the_required_watchdog_fails(void **state)
+{
+    struct node *n = *state;
+    uint64_t failed_us;
+
+    n->settings = "watchdog_mode=required\nwatchdog_timeout_us=4000000\n";
+    node_start(n);
+    (void)arm(n, clock_now_us() + 20000 * MS);
+    (void)node_start_postgres(n);
+    n->watchdog->pets_fail = 1;
+    node_wait_until(pet_has_failed, n, "a pet has failed");
+    failed_us = clock_now_us();
+    assert_int_equal(node_ask(n, KEEPER_RENEW, LEASE, failed_us + 30000 * MS, 0).result, KEEPER_REFUSED_WATCHDOG);
+    assert_in_range(status(n).fence_at_us, failed_us, failed_us + 2000 * MS);
+    assert_int_equal(node_count_postgres(n), 4); /* the agent has its time */
+    while (node_ask(n, KEEPER_DISARM, 0, 0, 0).state == KEEPER_FENCING)
+        ;
+    assert_int_equal(status(n).rung, FENCE_RUNG_DISARM);
+    assert_int_equal(status(n).agent_starts, 1);
+    n->watchdog->pets_fail = 0;
+    node_wait_until(watchdog_is_stopped, n, "the watchdog is stopped");
+    n->passed = true;
+}
+
+static bool watchdog_is_ready(struct node *n)
+{
+    (void)poll(NULL, 0, 100);
+    return status(n).watchdog == KEEPER_WATCHDOG_READY;
+}
+
+static void test_keeper_looks_again_for_a_watchdog_that_did_not_work(void **state)
+{
+    struct node *n = *state;
+
+    n->settings = "watchdog_mode=required\n";
+    n->watchdog->opens_fail = 1;
+    node_start(n);
+    assert_int_equal(status(n).watchdog, KEEPER_WATCHDOG_FAILED);
+    n->watchdog->opens_fail = 0;
+    node_wait_until(watchdog_is_ready, n, "the watchdog is ready");
+    assert_true(node_log_says(n, "can be used now"));
+    assert_int_equal(n->watchdog->ticks, 0);
+    n->passed = true;
+}
+
+static void test_keeper_is_loud_about_a_primary_without_a_watchdog(void **state)
+{
+    struct node *n = *state;
+
+    n->settings = "watchdog_mode=automatic\n";
+    n->watchdog->absent = 1;
+    node_start(n);
+    (void)arm(n, clock_now_us() + 20000 * MS);
+    (void)status(n);
+    assert_true(node_log_says(n, "this primary is not fenced by hardware"));
+    n->passed = true;
+}
+
 static void test_keeper_goes_on_when_the_automatic_watchdog_fails(void **state)
 {
     struct node *n = *state;
@@ -831,6 +895,9 @@ int main(void)
         NODE_TEST(test_keeper_reckons_with_the_timeout_that_the_driver_grants),
         NODE_TEST(test_keeper_arms_nothing_without_the_required_watchdog),
         NODE_TEST(test_keeper_fences_when_the_required_watchdog_fails),
+        NODE_TEST(test_keeper_lets_the_agent_hand_over_when_the_required_watchdog_fails),
+        NODE_TEST(test_keeper_looks_again_for_a_watchdog_that_did_not_work),
+        NODE_TEST(test_keeper_is_loud_about_a_primary_without_a_watchdog),
         NODE_TEST(test_keeper_goes_on_when_the_automatic_watchdog_fails),
         NODE_TEST(test_keeper_takes_back_what_it_can_of_a_pet_that_came_too_late),
         NODE_TEST(test_keeper_pets_a_watchdog_on_that_nothing_can_stop),
