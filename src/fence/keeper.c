@@ -160,8 +160,13 @@ static void pet(struct keeper *k)
     struct err err = {0};
     uint64_t now_us = clock_now_us();
 
-    if (now_us < pet_at_us(k) || !lease_decide(&k->lease, now_us).may_pet)
+    if (now_us < pet_at_us(k))
         return;
+    if (!lease_decide(&k->lease, now_us).may_pet) {
+        k->pets.withheld = true;
+        return;
+    }
+    keeper_note_pet(k, now_us);
     if (watchdog_pet(&k->watchdog, &err) == 0) {
         shorten_late_pet(k);
         return;
@@ -249,9 +254,10 @@ static void judge_lateness(struct keeper *k, uint64_t now_us)
 {
     uint64_t late_us = clock_rest_us(k->planned_us, now_us), budget_us;
 
-    if (!k->lease.armed)
+    /* With a watchdog the pets are what is judged. */
+    if (!k->lease.armed || k->lease.reset_us)
         return;
-    budget_us = k->lease.reset_us ? k->lease.reset_us : clock_rest_us(k->lease.fence_at_us, k->lease.deadline_us);
+    budget_us = clock_rest_us(k->lease.fence_at_us, k->lease.deadline_us);
     if (late_us > budget_us / 5 * 3)
         log_warning("woke up %" PRIu64 " ms late, of %" PRIu64 " ms that fencing can bear", late_us / USEC_PER_MSEC,
                     budget_us / USEC_PER_MSEC);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -171,15 +172,19 @@ static enum keeper_result handle_arm(struct keeper *k, const struct keeper_reque
 
     if (k->lease.state == KEEPER_DISARMED && k->watchdog.settings.mode != WATCHDOG_MODE_OFF) {
         timeout_us = watchdog_timeout_for(&k->watchdog, clock_rest_us(now_us, r->deadline_us));
-        arm.reset_us = timeout_us > k->watchdog.settings.reset_us ? timeout_us : k->watchdog.settings.reset_us;
+        arm.reset_us = watchdog_reset_for(&k->watchdog, timeout_us);
         result = lease_arm_result(&k->lease, &arm, now_us);
         if (result != KEEPER_OK)
-            return result;
+            return keeper_arm_unfit(k, &arm, result, now_us);
         if (watchdog_start(&k->watchdog, timeout_us, &err) < 0) {
             log_error("%s", err.msg);
             (void)watchdog_stop(&k->watchdog, NULL); /* nothing is armed yet */
         }
         arm.reset_us = watchdog_reset_us(&k->watchdog);
+        now_us = clock_now_us();
+        result = lease_arm_result(&k->lease, &arm, now_us);
+        if (result == KEEPER_REFUSED_LATE)
+            return keeper_arm_unfit(k, &arm, result, now_us);
     }
     return keeper_step(k, &arm);
 }
@@ -264,7 +269,12 @@ static void fill_answer(const struct keeper *k, const struct keeper_request *r, 
         .fenced_at_us = k->lease.fenced_at_us,
         .postmaster_pid = (uint32_t)k->killer.postmaster,
         .agent_starts = k->agent.starts,
+        .watchdog_reset_us = watchdog_reset_us(&k->watchdog),
+        .longest_pet_gap_us = k->pets.longest_gap_us,
+        .late_pets = k->pets.late,
+        .watchdog_error = (uint32_t)k->watchdog.error,
     };
+    memcpy(ret->watchdog_identity, k->watchdog.identity, sizeof(ret->watchdog_identity));
 }
 
 void keeper_tell_agent(struct keeper *k)

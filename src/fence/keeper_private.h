@@ -47,6 +47,13 @@ struct keeper {
         uint64_t at_us, wait_us; /* the next look at a watchdog that did not work, and how long we waited for it */
         char said[sizeof(((struct err *)0)->msg)]; /* what was wrong last time */
     } probe;
+    struct {
+        uint64_t longest_gap_us;
+        uint32_t late;
+        bool withheld; /* the next one is late because it was not allowed earlier */
+    } pets;
+    uint64_t unfit_deadline_us;         /* of the last ARM in which R had no room */
+    uint64_t unfit_said_us;             /* the R about which that was said; 0 = nothing was said */
     uint64_t remind_at_us;              /* the next warning about a primary without a watchdog; 0 = none is due */
     enum keeper_watchdog told_watchdog; /* what the agent knows of it */
     uint64_t next_round_us;             /* the next look at what is to be killed */
@@ -72,7 +79,12 @@ void keeper_act(struct keeper *k); /* does what the lease demands now; the body 
 void keeper_say_status(struct keeper *k);
 
 /* keeper_watchdog.c */
-void keeper_watch_watchdog(struct keeper *k); /* each turn */
+/* An ARM whose rest does not hold R was answered with `result`: says what would do, or arms without the watchdog where
+ * it is not required and waiting does not help. Returns the answer. */
+enum keeper_result keeper_arm_unfit(struct keeper *k, const struct lease_event *arm, enum keeper_result result,
+                                    uint64_t now_us);
+void keeper_note_pet(struct keeper *k, uint64_t now_us); /* before each pet that was allowed */
+void keeper_watch_watchdog(struct keeper *k);            /* each turn */
 uint64_t keeper_watchdog_wake_us(const struct keeper *k);
 void keeper_say_probe_failed(struct keeper *k, const struct err *err);
 

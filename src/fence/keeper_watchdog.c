@@ -58,6 +58,101 @@ static void probe_again(struct keeper *k, uint64_t now_us)
     keeper_say_status(k);
 }
 
+/* --- R and the lease ------------------------------------------------------------------------------------------------
+ */
+
+/* Would a lease with this much left be armed with this R? */
+static bool fits(uint64_t rest_us, uint64_t reset_us)
+{
+    const struct lease_event arm = {.type = LEASE_EVENT_ARM, .deadline_us = rest_us, .reset_us = reset_us};
+    struct lease scratch;
+
+    lease_init(&scratch, false);
+    return lease_arm_result(&scratch, &arm, 0) == KEEPER_OK;
+}
+
+uint64_t watchdog_least_ttl_s(uint64_t reset_us)
+{
+    uint64_t ttl_s = 1;
+
+    /* A second more than what just fits: the drift, and the way from the store to here. */
+    while (ttl_s * USEC_PER_SEC < LEASE_MAX_US && !fits(ttl_s * USEC_PER_SEC, reset_us))
+        ttl_s++;
+    return ttl_s + 1;
+}
+
+uint64_t watchdog_longest_timeout_s(uint64_t ttl_us)
+{
+    uint64_t timeout_s = ttl_us / USEC_PER_SEC;
+
+    while (timeout_s > 0 && !fits(clock_rest_us(USEC_PER_SEC, ttl_us), timeout_s * USEC_PER_SEC))
+        timeout_s--;
+    return timeout_s;
+}
+
+static void say_unfit(struct keeper *k, uint64_t reset_us, uint64_t rest_us)
+{
+    bool required = k->lease.watchdog_required;
+    char hint[96] = "";
+
+    if (k->unfit_said_us == reset_us)
+        return;
+    k->unfit_said_us = reset_us;
+    if (watchdog_longest_timeout_s(rest_us) > 0 && watchdog_reset_for(&k->watchdog, USEC_PER_SEC) < reset_us)
+        (void)text_print(hint, sizeof(hint), ", or watchdog.timeout to %" PRIu64 " s at most",
+                         watchdog_longest_timeout_s(rest_us));
+    log_write(required ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING,
+              "watchdog \"%s\" resets this host only %" PRIu64 ".%" PRIu64
+              " s after the last pet, which has no room in the %" PRIu64 ".%" PRIu64 " s of the lease: %s\n"
+              "HINT: Set ttl to %" PRIu64 " s at least%s.",
+              k->watchdog.settings.device, reset_us / USEC_PER_SEC, reset_us / 100000 % 10, rest_us / USEC_PER_SEC,
+              rest_us / 100000 % 10, required ? "this node cannot become primary" : "it is not used",
+              watchdog_least_ttl_s(reset_us), hint);
+}
+
+enum keeper_result keeper_arm_unfit(struct keeper *k, const struct lease_event *arm, enum keeper_result result,
+                                    uint64_t now_us)
+{
+    struct lease_event without = *arm;
+    uint64_t rest_us = clock_rest_us(now_us, arm->deadline_us);
+
+    if (result != KEEPER_REFUSED_LATE || fits(rest_us + rest_us / 4, arm->reset_us))
+        return result; /* nothing about R, or a fresh lease will do: the agent comes again with one */
+    if (arm->deadline_us == k->unfit_deadline_us || k->unfit_deadline_us == 0) {
+        k->unfit_deadline_us = arm->deadline_us;
+        return result; /* judged by what is left of a renewed one only */
+    }
+    without.reset_us = 0;
+    if (lease_arm_result(&k->lease, &without, now_us) == KEEPER_REFUSED_LATE)
+        return result; /* too late with or without a watchdog */
+    say_unfit(k, arm->reset_us, rest_us);
+    if (k->lease.watchdog_required)
+        return result;
+    /* Nothing is armed yet: it may be stopped. One that nothing can stop is petted on as long as the lease allows. */
+    if (watchdog_stop(&k->watchdog, NULL) != 0)
+        return result;
+    return keeper_step(k, &without);
+}
+
+/* The earliest sign of a host that is too slow to be fenced in time: a reset cannot be logged (as sbd does it). */
+void keeper_note_pet(struct keeper *k, uint64_t now_us)
+{
+    uint64_t gap_us = clock_rest_us(k->watchdog.last_pet_us, now_us), reset_us = watchdog_reset_us(&k->watchdog);
+    bool withheld = k->pets.withheld;
+
+    k->pets.withheld = false;
+    if (withheld || k->watchdog.last_pet_us == 0 || k->watchdog.status != KEEPER_WATCHDOG_TICKING)
+        return;
+    if (gap_us > k->pets.longest_gap_us)
+        k->pets.longest_gap_us = gap_us;
+    if (gap_us <= reset_us / 5 * 3)
+        return;
+    k->pets.late++;
+    log_warning("the watchdog was petted %" PRIu64 " ms after the last time, of %" PRIu64
+                " ms until it resets this host",
+                gap_us / USEC_PER_MSEC, reset_us / USEC_PER_MSEC);
+}
+
 /* Where the watchdog is only wanted, its absence must not be forgotten. */
 static void remind(struct keeper *k, uint64_t now_us)
 {

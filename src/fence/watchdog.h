@@ -48,6 +48,8 @@ struct watchdog {
     bool nowayout;    /* or unknown: stopping it would be a gamble with the host */
     bool magic_close; /* without it any close stops the device, also that of a crash */
     char identity[WATCHDOG_IDENTITY_SIZE];
+    bool pretimeout;      /* the driver can warn before it resets */
+    int error;            /* errno of the last failure, 0 while it works */
     uint64_t timeout_us;  /* what the driver granted; 0 while not ticking */
     uint64_t last_pet_us; /* read after the pet: the reset is not sooner than this + timeout */
 };
@@ -88,8 +90,17 @@ int watchdog_pet(struct watchdog *w, struct err *err);
 int watchdog_stop(struct watchdog *w, struct err *err);
 void watchdog_abandon(struct watchdog *w);
 
+/* R with a timeout of this length. */
+uint64_t watchdog_reset_for(const struct watchdog *w, uint64_t timeout_us);
 /* From the last pet to the reset (R); 0 while it does not tick. */
 uint64_t watchdog_reset_us(const struct watchdog *w);
+
+/*
+ * What would do when R and lease do not fit together (keeper_watchdog.c): the least ttl for this R; the longest timeout
+ * for this ttl, 0 = none.
+ */
+uint64_t watchdog_least_ttl_s(uint64_t reset_us);
+uint64_t watchdog_longest_timeout_s(uint64_t ttl_us);
 
 const char *watchdog_mode_text(enum watchdog_mode mode);
 bool watchdog_mode_from_text(const char *text, enum watchdog_mode *ret);

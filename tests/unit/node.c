@@ -296,6 +296,17 @@ bool node_log_says(const struct node *n, const char *text)
     return found;
 }
 
+void node_wait_for_log(struct node *n, const char *text)
+{
+    uint64_t until_us = clock_now_us() + PATIENCE_MS * USEC_PER_MSEC;
+
+    while (!node_log_says(n, text)) {
+        if (clock_now_us() > until_us)
+            fail_msg("the keeper does not say \"%s\"", text);
+        (void)poll(NULL, 0, 2);
+    }
+}
+
 static void serve_store(struct node *n, const char *message, int fd)
 {
     if (text_starts_with(message, "FDSTORE=1\n") && strstr(message, "FDNAME=watchdog")) {

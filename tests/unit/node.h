@@ -26,6 +26,7 @@ void node_start_keeper(struct node *n); /* does not wait */
 void node_wait_for_agent(struct node *n);
 int node_wait_for_exit(struct node *n); /* of the keeper: its exit status, 128 + signal */
 bool node_log_says(const struct node *n, const char *text);
+void node_wait_for_log(struct node *n, const char *text); /* its way through the pump takes a moment */
 /*
  * The tests are the service manager, whenever they wait for something: store_fd is passed on to the next keeper.
  * Waits until a message of the keeper to the service manager contains the text.
