@@ -98,6 +98,7 @@ static void print_keeper_config(const struct config *c)
     printf("watchdog_mode=%s\nwatchdog_device=%s\n", modes[c->watchdog.mode], c->watchdog.device);
     printf("watchdog_timeout_us=%" PRIu64 "\nwatchdog_reset_us=%" PRIu64 "\n", c->watchdog.timeout_us,
            c->watchdog.reset_time_us);
+    printf("state_dir=%s\n", c->state_dir);
     printf("log_level=%s\n", c->log.level);
 }
 

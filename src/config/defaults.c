@@ -293,6 +293,7 @@ void loader_finish_rest(struct loader *l)
     struct config *c = &l->draft.c;
 
     finish_watchdog(l);
+    set_default(l, &c->state_dir, "/var/lib/pgtether");
     set_default(l, &c->bootstrap.dcs_json, "{}");
     set_default(l, &c->tags_json, "{}");
     set_default(l, &c->log.level, "info");

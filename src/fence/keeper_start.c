@@ -18,6 +18,7 @@
 #include "fence/harden.h"
 #include "fence/keeper_private.h"
 #include "fence/pump.h"
+#include "fence/reset_time.h"
 
 enum { LOG_FLUSH_MS = 1000, LEFTOVER_END_MS = 3000, DROP_MS = 2000 };
 
@@ -247,6 +248,25 @@ static void resume_lease(struct keeper *k, const struct will *will)
         lease_resume(&k->lease, will->lease_id, will->deadline_us, watchdog_reset_us(&k->watchdog), now_us);
 }
 
+/* The real reset time, if a test has measured it: that of this boot's predecessor, or an earlier one. */
+static void use_measured_reset_time(struct keeper *k)
+{
+    struct reset_measure m;
+    struct err err = {0};
+
+    if (!k->settings.state_dir[0])
+        return;
+    if (reset_test_collect(k->settings.state_dir, NULL, &m, &err) < 0)
+        log_warning("%s", err.msg);
+    if (reset_time_read(k->settings.state_dir, &m) < 0)
+        return;
+    k->settings.watchdog.measured_timeout_us = m.timeout_us;
+    k->settings.watchdog.measured_reset_us = m.reset_us;
+    log_info("measured: with a timeout of %" PRIu64 " s the watchdog resets this host %" PRIu64
+             " ms after the last pet",
+             m.timeout_us / USEC_PER_SEC, m.reset_us / USEC_PER_MSEC);
+}
+
 static void find_watchdog(struct keeper *k)
 {
     /* The device may still be ticking for a primary that a predecessor left, and probing would stop it. */
@@ -325,6 +345,7 @@ int keeper_start(struct keeper *k, const struct watchdog_ops *ops, void *ctx)
     }
     log_info("pgtetherd %s starts for \"%s\" of \"%s\"", PACKAGE_VERSION, k->settings.name, k->settings.scope);
     lease_init(&k->lease, k->settings.watchdog.mode == WATCHDOG_MODE_REQUIRED);
+    use_measured_reset_time(k);
     watchdog_init(&k->watchdog, &k->settings.watchdog, ops, ctx);
     open_cgroups(k);
     harden();

@@ -15,14 +15,15 @@ struct keeper_settings {
     char name[SETTINGS_NAME_SIZE];
     char data_dir[SETTINGS_DIR_SIZE]; /* absolute */
     char run_dir[SETTINGS_DIR_SIZE];
+    char state_dir[SETTINGS_DIR_SIZE]; /* "" = none */
     struct watchdog_settings watchdog;
     enum log_level log_level;
 };
 
 /*
  * Keys: scope, name, data_dir, run_dir, watchdog_mode, watchdog_device, watchdog_timeout_us, watchdog_reset_us,
- * log_level. The first four must be there, the others have defaults. Returns 0, or -EINVAL on anything unexpected, an
- * unknown key too: keeper and agent are then of different versions. `text` need not be terminated.
+ * state_dir, log_level. The first four must be there, the others have defaults. Returns 0, or -EINVAL on anything
+ * unexpected, an unknown key too: keeper and agent are then of different versions. `text` need not be terminated.
  */
 int settings_parse(const char *text, size_t len, struct keeper_settings *ret, struct err *err);
 

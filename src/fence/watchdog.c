@@ -217,7 +217,17 @@ void watchdog_abandon(struct watchdog *w)
 
 uint64_t watchdog_reset_for(const struct watchdog *w, uint64_t timeout_us)
 {
-    return w->settings.reset_us > timeout_us ? w->settings.reset_us : timeout_us;
+    const struct watchdog_settings *s = &w->settings;
+    uint64_t reset_us = s->reset_us > timeout_us ? s->reset_us : timeout_us, more_us, scaled_us;
+
+    if (s->measured_timeout_us == 0 || s->measured_reset_us <= s->measured_timeout_us)
+        return reset_us;
+    /* What it took longer than it was set to may be a share of the timeout or a fixed time: the worse of both. */
+    more_us = s->measured_reset_us - s->measured_timeout_us;
+    scaled_us = (uint64_t)((double)more_us * (double)timeout_us / (double)s->measured_timeout_us) + 1;
+    if (scaled_us > more_us)
+        more_us = scaled_us;
+    return timeout_us + more_us > reset_us ? timeout_us + more_us : reset_us;
 }
 
 uint64_t watchdog_reset_us(const struct watchdog *w)

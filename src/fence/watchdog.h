@@ -37,6 +37,7 @@ struct watchdog_settings {
     char device[WATCHDOG_PATH_SIZE];
     uint64_t timeout_us; /* 0: from the ttl, watchdog_timeout_for() */
     uint64_t reset_us;   /* measured real reset time; 0: what the driver says. The larger of both counts. */
+    uint64_t measured_timeout_us, measured_reset_us; /* by --really-reset; 0 = never */
 };
 
 struct watchdog {
