@@ -111,6 +111,8 @@ static int on_tick(sd_event_source *source, uint64_t planned_us, void *userdata)
         gather_pg(a);
     connect_check(a);
     ask_keeper(a);
+    if (a->fence_guard)
+        fence_record_look_for_guard(a); /* a node that leads is not guarded: its lease waits for no disk here */
     if (!pg_server_pid(a->server) && now_us - a->control_at_us > CONTROL_AGAIN_US && a->op.kind == OP_NONE)
         gather_control(a);
     (void)loop_timer_at(a->loop, &a->tick, now_us + tick_interval_us(a), on_tick, a);
@@ -235,6 +237,7 @@ void agent_stop(struct agent *a)
 void agent_exit(struct agent *a, enum agent_exit code)
 {
     a->ending = true;
+    fence_record_finish(a);
     (void)sd_event_exit(a->loop, (int)code);
 }
 
@@ -308,6 +311,7 @@ static void on_first_status(void *userdata, const struct keeper_answer *answer)
     if (!answer)
         return;
     tether_adopt(a, answer);
+    fence_record_look_back(a, answer);
     (void)text_print(marker, sizeof(marker), "%s/" BOOTSTRAP_MARKER, a->config->postgresql.data_dir);
     a->bootstrap_incomplete = access(marker, F_OK) == 0;
     a->copy_incomplete = marker_is_set(a, "copy");
@@ -368,6 +372,7 @@ struct agent *agent_free(struct agent *a)
         op_end(a);
         a->decide_soon = loop_source_free(a->decide_soon);
     }
+    fence_record_done(a);
     a->tick = loop_source_free(a->tick);
     a->renew_timer = loop_source_free(a->renew_timer);
     a->sigterm = loop_source_free(a->sigterm);

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "fence/keeper_private.h"
+#include "fence/scribe.h"
 
 #define STATUS_PERIOD_US USEC_PER_SEC
 
@@ -49,6 +50,15 @@ static void log_transition(const struct keeper *k, enum keeper_state old_state, 
     }
 }
 
+/* What a fence report needs to know, should the host be reset: written by a child, which may or may not manage. */
+static void note_rung(const struct keeper *k, enum keeper_state old_state, bool old_whole_node)
+{
+    const struct lease *l = &k->lease;
+
+    if ((l->whole_node && !old_whole_node) || (l->state == KEEPER_STARVING && old_state != KEEPER_STARVING))
+        scribe_note(k->scribe_fd, l->rung, l->reason);
+}
+
 static void record(struct keeper *k)
 {
     const struct will will = {.armed = k->lease.armed,
@@ -69,6 +79,7 @@ enum keeper_result keeper_step(struct keeper *k, const struct lease_event *event
 
     if (event->type != LEASE_EVENT_TICK || k->lease.state != old_state)
         record(k);
+    note_rung(k, old_state, old_whole_node);
     log_transition(k, old_state, old_whole_node);
     if (k->lease.whole_node && !old_whole_node)
         closep(&k->agent.fd); /* it is being killed: what it still asked for does not count any more */
@@ -274,6 +285,8 @@ static void reap_children(struct keeper *k)
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         if (pid == k->agent.pid)
             keeper_agent_exited(k, status);
+        else if (pid == k->killer.scribe)
+            k->killer.scribe = 0;
         else if (pid == k->killer.pump)
             k->killer.pump = 0; /* what we have to say is lost from now on; log_lost() counts */
     }

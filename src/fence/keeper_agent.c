@@ -218,7 +218,7 @@ static pid_t pid_of_pidfd(int fd)
 static bool may_be_postmaster(struct keeper *k, pid_t pid)
 {
     const struct tree_scope node = {
-        .keeper = k->killer.keeper, .spared = {k->killer.pump, 0}, .data_dir = k->settings.data_dir};
+        .keeper = k->killer.keeper, .spared = {k->killer.pump, k->killer.scribe, 0}, .data_dir = k->settings.data_dir};
 
     if (pid == k->agent.pid)
         return false;
@@ -272,6 +272,7 @@ static void fill_answer(const struct keeper *k, const struct keeper_request *r, 
         .watchdog_reset_us = watchdog_reset_us(&k->watchdog),
         .longest_pet_gap_us = k->pets.longest_gap_us,
         .late_pets = k->pets.late,
+        .watchdog_reset_last = k->was_reset,
         .watchdog_error = (uint32_t)k->watchdog.error,
     };
     memcpy(ret->watchdog_identity, k->watchdog.identity, sizeof(ret->watchdog_identity));

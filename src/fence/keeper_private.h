@@ -13,6 +13,7 @@
 #include "fence/rundir.h"
 #include "fence/settings.h"
 #include "fence/spawn.h"
+#include "fence/statedir.h"
 #include "fence/watchdog.h"
 #include "fence/will.h"
 
@@ -34,6 +35,7 @@ struct keeper {
     struct keeper_settings settings;
     struct spawn spawn;
     struct rundir rundir;
+    struct statedir statedir;
     struct will_file will;
     struct notify notify;
     struct fdstore store; /* of the service manager, with the watchdog in it */
@@ -42,7 +44,7 @@ struct keeper {
     struct killer killer;
     struct killer_result (*kill_round)(struct killer *k, enum lease_kill what); /* tests put their own here */
     struct keeper_agent agent;
-    int signal_fd, timer_fd, postmaster_fd, log_fd;
+    int signal_fd, timer_fd, postmaster_fd, log_fd, scribe_fd;
     struct {
         uint64_t at_us, wait_us; /* the next look at a watchdog that did not work, and how long we waited for it */
         char said[sizeof(((struct err *)0)->msg)]; /* what was wrong last time */
@@ -60,6 +62,7 @@ struct keeper {
     uint64_t killing_since_us;          /* 0 = nothing is being killed */
     uint64_t planned_us;                /* when the loop wanted to wake up */
     uint64_t status_sent_us, alive_sent_us;
+    bool was_reset;      /* the last boot followed a reset by the watchdog, as far as its driver knows */
     bool ready;          /* an agent has said STATUS: the service has started */
     bool stopping;       /* the agent was told to stop, or has stopped for good */
     bool spare_postgres; /* PostgreSQL stays up when we go */

@@ -19,6 +19,7 @@
 #include "fence/keeper_private.h"
 #include "fence/pump.h"
 #include "fence/reset_time.h"
+#include "fence/scribe.h"
 
 enum { LOG_FLUSH_MS = 1000, LEFTOVER_END_MS = 3000, DROP_MS = 2000 };
 
@@ -37,6 +38,8 @@ void keeper_init(struct keeper *k, const struct keeper_options *options)
         .spawn.agent_procs_fd = -1,
         .signal_fd = -1,
         .log_fd = -1,
+        .scribe_fd = -1,
+        .statedir.dir_fd = -1,
         .timer_fd = -1,
         .postmaster_fd = -1,
     };
@@ -149,6 +152,23 @@ static int open_all(struct keeper *k, struct err *err)
     if (r == 0)
         r = tree_open(&k->killer.tree, err);
     return r < 0 ? r : notify_open(&k->notify, err);
+}
+
+/* Without it everything works but the fence report. */
+static void open_state(struct keeper *k)
+{
+    struct err err = {0};
+    pid_t pid;
+
+    if (statedir_open(&k->statedir, &k->settings, &k->spawn.user, &err) < 0) {
+        log_warning("%s", err.msg);
+        return;
+    }
+    k->spawn.state_dir = k->statedir.path;
+    pid = scribe_start(k->statedir.dir_fd, &k->scribe_fd, &err);
+    if (pid < 0)
+        log_warning("%s", err.msg);
+    k->killer.scribe = pid < 0 ? 0 : pid;
 }
 
 static void open_cgroups(struct keeper *k)
@@ -277,6 +297,7 @@ static void find_watchdog(struct keeper *k)
         keeper_say_probe_failed(k, &err);
         return;
     }
+    k->was_reset = was_reset;
     if (was_reset)
         log_warning("the last boot of this host followed a reset by its watchdog");
     if (k->watchdog.nowayout)
@@ -345,6 +366,7 @@ int keeper_start(struct keeper *k, const struct watchdog_ops *ops, void *ctx)
     }
     log_info("pgtetherd %s starts for \"%s\" of \"%s\"", PACKAGE_VERSION, k->settings.name, k->settings.scope);
     lease_init(&k->lease, k->settings.watchdog.mode == WATCHDOG_MODE_REQUIRED);
+    open_state(k);
     use_measured_reset_time(k);
     watchdog_init(&k->watchdog, &k->settings.watchdog, ops, ctx);
     open_cgroups(k);
@@ -395,6 +417,8 @@ void keeper_end(struct keeper *k)
     will_close(&k->will, !ticks); /* nothing is armed, or the loop would not have ended */
     log_info("stopped");
     fdstore_close(&k->store);
+    closep(&k->scribe_fd); /* with which the scribe ends */
+    statedir_close(&k->statedir);
     notify_close(&k->notify);
     rundir_close(&k->rundir);
     tree_close(&k->killer.tree);

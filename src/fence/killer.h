@@ -21,6 +21,7 @@ struct killer {
     struct cgroups cgroups;
     pid_t keeper;
     pid_t pump;       /* the log's child: always spared */
+    pid_t scribe;     /* the child that remembers: the same */
     pid_t agent;      /* 0 = none; spared while only the primary dies */
     pid_t postmaster; /* 0 = not known */
     const char *data_dir;

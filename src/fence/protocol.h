@@ -86,14 +86,16 @@ struct keeper_answer {
     uint64_t last_pet_us;
     uint64_t fenced_at_us; /* when a fencing was last proven; 0 = never in this keeper's life */
     uint32_t postmaster_pid;
-    uint32_t agent_starts;                        /* how often the keeper has started an agent */
-    uint64_t watchdog_reset_us;                   /* R, from the last pet to the reset; 0 while it does not tick */
-    uint64_t longest_pet_gap_us;                  /* between two pets, in this keeper's life */
-    uint32_t late_pets;                           /* pets later than 3/5 of R */
-    uint32_t watchdog_error;                      /* errno: why it is off or failed; 0 = nothing to say */
+    uint32_t agent_starts;        /* how often the keeper has started an agent */
+    uint64_t watchdog_reset_us;   /* R, from the last pet to the reset; 0 while it does not tick */
+    uint64_t longest_pet_gap_us;  /* between two pets, in this keeper's life */
+    uint32_t late_pets;           /* pets later than 3/5 of R */
+    uint32_t watchdog_error;      /* errno: why it is off or failed; 0 = nothing to say */
+    uint32_t watchdog_reset_last; /* 1 = the driver says that the last boot followed a reset by it */
+    uint32_t reserved;
     char watchdog_identity[KEEPER_IDENTITY_SIZE]; /* as the driver names itself; not terminated if it is full */
 };
-_Static_assert(sizeof(struct keeper_answer) == 128, "the layout is the protocol: no padding, no pointers");
+_Static_assert(sizeof(struct keeper_answer) == 136, "the layout is the protocol: no padding, no pointers");
 
 /*
  * What a request may carry; a field it does not have (-) must be 0, one it has (x) must not, else the

@@ -13,15 +13,22 @@
 enum { AGENT_END_MS = 10000 };
 
 /* A slash in a name would name another directory. */
+bool rundir_instance_name(const struct keeper_settings *s, char *dst, size_t size)
+{
+    if (!text_print(dst, size, "%s-%s", s->scope, s->name))
+        return false;
+    for (char *c = dst; *c; c++)
+        if (*c == '/')
+            *c = '_';
+    return true;
+}
+
 static bool instance_path(char *dst, size_t size, const struct keeper_settings *s)
 {
     char instance[2 * SETTINGS_NAME_SIZE];
 
-    if (!text_print(instance, sizeof(instance), "%s-%s", s->scope, s->name))
+    if (!rundir_instance_name(s, instance, sizeof(instance)))
         return false;
-    for (char *c = instance; *c; c++)
-        if (*c == '/')
-            *c = '_';
     return text_print(dst, size, "%s/%s", s->run_dir, instance);
 }
 

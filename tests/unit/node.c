@@ -186,8 +186,8 @@ static void write_config(const struct node *n, char *path, size_t size)
     (void)text_print(path, size, "%s/config", n->dir);
     f = fopen(path, "w");
     assert_non_null(f);
-    (void)fprintf(f, "scope=%s\nname=node1\ndata_dir=%s\nrun_dir=%s\nlog_level=debug\n%s", n->dir + 5, n->data_dir,
-                  n->run_dir, n->settings);
+    (void)fprintf(f, "scope=%s\nname=node1\ndata_dir=%s\nrun_dir=%s\nstate_dir=%s/state\nlog_level=debug\n%s",
+                  n->dir + 5, n->data_dir, n->run_dir, n->dir, n->settings);
     (void)fclose(f);
 }
 

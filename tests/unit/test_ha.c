@@ -498,6 +498,9 @@ static void test_empty_node_bootstraps_copies_or_waits(void **state)
     s.v.keeper.watchdog_unusable = true;
     CHECK("watchdog required", HA_NOTHING);
     virgin();
+    s.v.fence_guard = true;
+    CHECK("reset again and again", HA_NOTHING);
+    virgin();
     s.v.config_refused = true;
     CHECK("configuration refused", HA_NOTHING);
     virgin();
@@ -750,6 +753,9 @@ static void test_race_is_entered_only_by_those_who_may(void **state)
     candidate();
     s.v.keeper.watchdog_unusable = true;
     CHECK("watchdog required", HA_NOTHING);
+    candidate();
+    s.v.fence_guard = true;
+    CHECK("reset again and again", HA_NOTHING);
     candidate();
     s.v.config_refused = true;
     CHECK("configuration refused", HA_NOTHING);

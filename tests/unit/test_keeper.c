@@ -200,6 +200,34 @@ static void test_keeper_fences_a_stopped_agent_between_the_fence_point_and_the_d
     n->passed = true;
 }
 
+static bool rung_is_recorded(struct node *n)
+{
+    char path[160], text[512] = "";
+    FILE *f;
+
+    (void)text_print(path, sizeof(path), "%s/state/%s-node1/last-rung", n->dir, n->dir + 5);
+    f = fopen(path, "r");
+    if (!f)
+        return false;
+    text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+    (void)fclose(f);
+    return strstr(text, "\nrung=kill\nreason=the lease was not renewed in time\n") && strstr(text, "\nboot_id=") &&
+           strstr(text, "\nat_s=");
+}
+
+static void test_keeper_has_a_fencing_recorded_where_a_reset_does_not_reach(void **state)
+{
+    struct node *n = *state;
+
+    node_start(n);
+    (void)arm(n, clock_now_us() + 1500 * MS);
+    (void)node_start_postgres(n);
+    assert_false(rung_is_recorded(n));
+    node_wait_until(rung_is_recorded, n, "the rung is recorded");
+    node_wait_for_agent(n);
+    n->passed = true;
+}
+
 static void test_keeper_does_not_fence_as_long_as_the_lease_is_renewed(void **state)
 {
     struct node *n = *state;
@@ -929,6 +957,7 @@ int main(void)
         NODE_TEST(test_keeper_leaves_postgres_running_when_the_agent_wants_that_and_nothing_is_armed),
         NODE_TEST(test_keeper_leaves_no_armed_postgres_running),
         NODE_TEST(test_keeper_fences_a_stopped_agent_between_the_fence_point_and_the_deadline),
+        NODE_TEST(test_keeper_has_a_fencing_recorded_where_a_reset_does_not_reach),
         NODE_TEST(test_keeper_does_not_fence_as_long_as_the_lease_is_renewed),
         NODE_TEST(test_keeper_starts_a_killed_agent_again_and_keeps_the_lease),
         NODE_TEST(test_keeper_disarms_only_with_postgres_dead_and_spares_the_agent),
