@@ -101,6 +101,7 @@ static void print_keeper_config(const struct config *c)
     printf("watchdog_timeout_us=%" PRIu64 "\nwatchdog_reset_us=%" PRIu64 "\n", c->watchdog.timeout_us,
            c->watchdog.reset_time_us);
     printf("gate_mode=%s\npg_port=%u\n", gate_modes[c->gate.mode], c->postgresql.listen_port);
+    printf("state_dir=%s\n", c->state_dir);
     printf("log_level=%s\n", c->log.level);
     for (size_t i = 0; i < c->n_vips; i++)
         printf("vip=%s,%s,%s,%s\n", c->vips[i].for_replica ? "replica" : "primary", c->vips[i].interface,

@@ -89,6 +89,13 @@ static uint64_t tick_interval_us(const struct agent *a)
     return a->dynamic->policy.loop_wait_us < TICK_MAX_US ? a->dynamic->policy.loop_wait_us : TICK_MAX_US;
 }
 
+/* Nothing but its own news makes a keeper talk: what REST and metrics show of it is asked for. */
+static void ask_keeper(struct agent *a)
+{
+    if (keeper_link_connected(a->link))
+        (void)keeper_link_ask(a->link, KEEPER_STATUS, 0, 0, 0, -1, NULL, NULL, NULL);
+}
+
 /* The store is read once per loop_wait; PostgreSQL is looked at more often, so that peers who ask us get fresh
  * positions. */
 static int on_tick(sd_event_source *source, uint64_t planned_us, void *userdata)
@@ -105,6 +112,9 @@ static int on_tick(sd_event_source *source, uint64_t planned_us, void *userdata)
     if (a->op.kind == OP_NONE)
         gather_pg(a);
     connect_check(a);
+    ask_keeper(a);
+    if (a->fence_guard)
+        fence_record_look_for_guard(a); /* a node that leads is not guarded: its lease waits for no disk here */
     if (!pg_server_pid(a->server) && now_us - a->control_at_us > CONTROL_AGAIN_US && a->op.kind == OP_NONE)
         gather_control(a);
     (void)loop_timer_at(a->loop, &a->tick, now_us + tick_interval_us(a), on_tick, a);
@@ -188,6 +198,11 @@ static void on_keeper_gone(void *userdata)
     agent_wake(a);
 }
 
+static void on_keeper_news(void *userdata)
+{
+    agent_wake(userdata);
+}
+
 static int on_stop_signal(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata)
 {
     (void)source;
@@ -224,6 +239,7 @@ void agent_stop(struct agent *a)
 void agent_exit(struct agent *a, enum agent_exit code)
 {
     a->ending = true;
+    fence_record_finish(a);
     (void)sd_event_exit(a->loop, (int)code);
 }
 
@@ -277,8 +293,10 @@ static int open_parts(struct agent *a, int keeper_fd, struct err *err)
     r = pg_server_check_binaries(a->config, &a->server_major, err);
     if (r >= 0)
         r = keeper_link_new(a->loop, keeper_fd, on_keeper_gone, a, &a->link, err);
-    if (r >= 0)
+    if (r >= 0) {
+        keeper_link_on_news(a->link, on_keeper_news);
         r = dcs_open(a->loop, &a->config->dcs, &a->dcs, err);
+    }
     if (r >= 0)
         r = http_new(a->loop, &tls, &a->http, err);
     if (r >= 0)
@@ -317,6 +335,7 @@ static void on_first_status(void *userdata, const struct keeper_answer *answer)
     if (!answer)
         return;
     tether_adopt(a, answer);
+    fence_record_look_back(a, answer);
     (void)text_print(marker, sizeof(marker), "%s/" BOOTSTRAP_MARKER, a->config->postgresql.data_dir);
     a->bootstrap_incomplete = access(marker, F_OK) == 0;
     a->copy_incomplete = marker_is_set(a, "copy");
@@ -377,6 +396,7 @@ struct agent *agent_free(struct agent *a)
         op_end(a);
         a->decide_soon = loop_source_free(a->decide_soon);
     }
+    fence_record_done(a);
     a->tick = loop_source_free(a->tick);
     a->renew_timer = loop_source_free(a->renew_timer);
     a->sigterm = loop_source_free(a->sigterm);

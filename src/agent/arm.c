@@ -93,6 +93,13 @@ static void ask_arm(struct agent *a)
     }
 }
 
+/* The operation may have ended while the record was written. */
+static void ask_arm_recorded(struct agent *a)
+{
+    if (a->op.on_armed)
+        ask_arm(a);
+}
+
 void op_arm(struct agent *a, void (*done)(struct agent *a, bool armed))
 {
     const struct keeper_answer *last = keeper_link_last(a->link);
@@ -101,7 +108,7 @@ void op_arm(struct agent *a, void (*done)(struct agent *a, bool armed))
     if (permits(a, last) && keeper_link_connected(a->link))
         armed(a, true);
     else
-        ask_arm(a);
+        fence_record_arm(a, ask_arm_recorded);
 }
 
 static int on_disarm_again(sd_event_source *source, uint64_t planned_us, void *userdata)
@@ -144,6 +151,7 @@ static void on_disarm_answer(void *userdata, const struct keeper_answer *answer)
     }
     a->op.on_dead = NULL;
     a->op.timer = loop_source_free(a->op.timer);
+    fence_record_end(a);
     done(a);
 }
 

@@ -307,6 +307,7 @@ void gather_view(struct agent *a, struct ha_view *ret)
         .copy_incomplete = a->copy_incomplete,
         .rewind_incomplete = a->rewind_incomplete,
         .config_refused = a->config_refused,
+        .fence_guard = a->fence_guard,
         .rewind_possible = a->rewind_possible,
         .cluster = a->store_failed ? NULL : a->cluster,
         .cluster_is_fresh = !a->store_failed && read_at_us && now_us - read_at_us < FRESH_US && !a->store_busy,

@@ -10,6 +10,7 @@ struct keeper_link {
     int fd; /* borrowed from the start of the process, never closed: it is fd 3 */
     sd_event_source *source;
     keeper_gone_fn gone;
+    keeper_news_fn news;
     void *userdata;
     uint32_t seq;
     struct keeper_answer last;
@@ -38,6 +39,11 @@ static void link_lost(struct keeper_link *k)
 static void deliver(struct keeper_link *k, const struct keeper_answer *answer)
 {
     k->last = *answer;
+    if (answer->seq == 0) {
+        if (k->news)
+            k->news(k->userdata);
+        return;
+    }
     for (size_t i = 0; i < LINK_PENDING_MAX; i++) {
         if (k->pending[i].seq != answer->seq)
             continue;
@@ -141,6 +147,11 @@ int keeper_link_serve(struct keeper_link *k, enum keeper_serve whom, uint64_t le
         .op = KEEPER_SERVE, .lease_id = lease_id, .deadline_us = deadline_us, .serve = (uint32_t)whom};
 
     return send_request(k, &request, -1, done, userdata, err);
+}
+
+void keeper_link_on_news(struct keeper_link *k, keeper_news_fn news)
+{
+    k->news = news;
 }
 
 bool keeper_link_connected(const struct keeper_link *k)

@@ -11,6 +11,8 @@ struct keeper_link;
 typedef void (*keeper_answer_fn)(void *userdata, const struct keeper_answer *answer);
 /* Called once when the keeper is gone. */
 typedef void (*keeper_gone_fn)(void *userdata);
+/* Called when the keeper has said something unasked; it is in keeper_link_last(). */
+typedef void (*keeper_news_fn)(void *userdata);
 
 int keeper_link_new(sd_event *loop, int fd, keeper_gone_fn gone, void *userdata, struct keeper_link **ret,
                     struct err *err);
@@ -25,6 +27,7 @@ int keeper_link_ask(struct keeper_link *k, enum keeper_op op, uint64_t lease_id,
 /* KEEPER_SERVE, in the same way; deadline_us is that of a standby, else 0. */
 int keeper_link_serve(struct keeper_link *k, enum keeper_serve whom, uint64_t lease_id, uint64_t deadline_us,
                       keeper_answer_fn done, void *userdata, struct err *err);
+void keeper_link_on_news(struct keeper_link *k, keeper_news_fn news); /* with the userdata of keeper_link_new() */
 bool keeper_link_connected(const struct keeper_link *k);
 /* The newest answer; all zero before the first. Kept when the keeper is gone. */
 const struct keeper_answer *keeper_link_last(const struct keeper_link *k);

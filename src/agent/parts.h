@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 #include "agent/agent.h"
+#include "agent/fence_report.h"
 #include "agent/keeper_link.h"
 #include "agent/storage.h"
 #include "backup/fill.h"
@@ -49,6 +50,16 @@ struct probe_result {
     enum pg_probe_outcome outcome;
     struct pg_facts facts;             /* walsenders, slots and pending are owned copies */
     struct node_walsender *walsenders; /* for the status, same number as facts.n_walsenders */
+};
+
+/* The record in the state directory that a lease is armed here: what it shall say, what it says. */
+enum record_state { RECORD_NOTHING, RECORD_ARMED, RECORD_ENDED };
+struct fence_record {
+    enum record_state wanted, writing, written;
+    uint64_t wanted_session;
+    pid_t pid; /* of the child */
+    sd_event_source *child, *timer;
+    void (*then)(struct agent *a); /* goes on when it is written, or after a second */
 };
 
 struct agent {
@@ -122,6 +133,11 @@ struct agent {
     struct pg_ping *ping;
     uint64_t pinged_at_us, connect_failing_since_us;
     bool duplicate_checked;
+
+    struct fence_record record;
+    struct fence_history fence_history;
+    char *guard_tags_json; /* what is published instead of our tags while that is so; NULL = not made */
+    bool fence_guard;      /* reset again and again: no candidate before an operator says so */
 };
 
 /* agent.c */
@@ -141,6 +157,18 @@ bool agent_is_primary(const struct agent *a); /* SQL said so, and the server sti
 const struct pg_probe_settings *agent_pg_login(struct agent *a);
 
 struct storage_times agent_storage_times(const struct agent *a);
+/* fence_record.c */
+#define FENCE_GUARD_FILE "fence-guard" /* in the state directory; pgtetherctl removes it */
+/* Calls `then` when the lease is recorded as armed; at the latest in a second. */
+void fence_record_arm(struct agent *a, void (*then)(struct agent *a));
+void fence_record_end(struct agent *a); /* it has ended in order */
+/* Once at start, with the keeper's first answer: makes a report of what an earlier boot has left. Waits for the disk.
+ */
+void fence_record_look_back(struct agent *a, const struct keeper_answer *answer);
+void fence_record_look_for_guard(struct agent *a);
+void fence_record_finish(struct agent *a); /* before the process ends: waits for the child, a second at most */
+void fence_record_done(struct agent *a);
+const char *fence_tags_json(const struct agent *a);
 
 /* connect_check.c: does the server let new clients in? */
 void connect_check(struct agent *a);
@@ -226,3 +254,5 @@ void publish_state(struct agent *a, enum pg_state *ret_state, enum pg_role *ret_
 #define PATRONI_VERSION "4.1.4" /* the level whose formats we speak; peers parse it as numbers */
 /* status.c */
 void status_progress(struct agent *a, char *buf, size_t size);
+/* Unix time of a fence report that is still news, 0 = there is none. */
+int64_t status_fence_news_s(const struct agent *a);

@@ -87,7 +87,7 @@ static char *print_member(struct agent *a)
 {
     const struct pg_facts *f = &a->pg.facts;
     const struct config *c = a->config;
-    char conn_url[URL_SIZE], api_url[URL_SIZE];
+    char conn_url[URL_SIZE], api_url[URL_SIZE], fence_note[FENCE_NOTE_SIZE] = "";
     bool v6 = strchr(c->postgresql.connect_host, ':') != NULL;
     struct member_report r = {.conn_url = conn_url, .api_url = api_url, .version = PATRONI_VERSION};
 
@@ -96,7 +96,11 @@ static char *print_member(struct agent *a)
     agent_api_url(a, api_url, sizeof(api_url));
     publish_state(a, &r.state, &r.role);
     r.checkpoint_pending = a->checkpoint_pending && leads(a);
-    r.tags_json = c->tags_json;
+    r.tags_json = fence_tags_json(a);
+    r.fence_at_s = status_fence_news_s(a);
+    if (r.fence_at_s)
+        fence_report_text(&a->fence_history.reports[0], fence_note, sizeof(fence_note));
+    r.fence_note = fence_note;
     r.pause = a->dynamic->policy.pause;
     r.positions_known = a->pg.valid && (r.state == PG_STATE_RUNNING || r.state == PG_STATE_STARTING);
     if (r.positions_known) {
@@ -136,9 +140,9 @@ static bool member_is_due(struct agent *a)
     enum pg_role role;
 
     publish_state(a, &state, &role);
-    (void)text_print(face, sizeof(face), "%d %d %u %s %d %d %zu", (int)state, (int)role, a->pg.facts.timeline,
-                     a->pg.facts.replication_state, a->dynamic->policy.pause, a->checkpoint_pending,
-                     a->pg.facts.n_pending);
+    (void)text_print(face, sizeof(face), "%d %d %d %u %s %d %d %zu", a->fence_guard, (int)state, (int)role,
+                     a->pg.facts.timeline, a->pg.facts.replication_state, a->dynamic->policy.pause,
+                     a->checkpoint_pending, a->pg.facts.n_pending);
     if (strcmp(face, a->member_face) == 0 && now_us - a->member_written_at_us < a->dynamic->policy.loop_wait_us)
         return false;
     (void)text_copy(a->member_face, sizeof(a->member_face), face);

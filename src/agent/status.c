@@ -1,5 +1,8 @@
 /* What the node says about itself, computed at the moment of asking. */
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include "agent/parts.h"
 #include "base/clock.h"
 #include "base/text.h"
@@ -32,8 +35,68 @@ static const char *watchdog_text(uint16_t state)
     return state < ARRAY_LEN(texts) ? texts[state] : "unknown";
 }
 
+static void why_no_watchdog(const struct keeper_answer *k, char *dst, size_t size)
+{
+    dst[0] = '\0';
+    if (k->watchdog == KEEPER_WATCHDOG_READY || k->watchdog == KEEPER_WATCHDOG_TICKING)
+        return;
+    switch (k->watchdog_error) {
+    case 0:
+        (void)text_copy(dst, size, "switched off");
+        break;
+    case ENOENT:
+        (void)text_copy(dst, size, "there is no such device");
+        break;
+    case EBUSY:
+        (void)text_copy(dst, size, "another program holds the device");
+        break;
+    default:
+        (void)text_copy(dst, size, strerror((int)k->watchdog_error));
+    }
+}
+
+static void status_watchdog(const struct keeper_answer *k, struct node_status *ret)
+{
+    bool ticks = k->watchdog_reset_us != 0;
+
+    ret->watchdog_timeout_us = k->watchdog_timeout_us;
+    (void)text_print(ret->watchdog_identity, sizeof(ret->watchdog_identity), "%.*s", (int)sizeof(k->watchdog_identity),
+                     k->watchdog_identity);
+    why_no_watchdog(k, ret->watchdog_why, sizeof(ret->watchdog_why));
+    ret->watchdog_reset_us = k->watchdog_reset_us;
+    ret->watchdog_last_pet_us = k->last_pet_us;
+    ret->watchdog_resets_at_us = ticks ? k->last_pet_us + k->watchdog_reset_us : 0;
+    ret->watchdog_longest_gap_us = k->longest_pet_gap_us;
+    ret->watchdog_late_pets = k->late_pets;
+}
+
+int64_t status_fence_news_s(const struct agent *a)
+{
+    int64_t at_s = a->fence_history.n ? a->fence_history.reports[0].at_s : 0;
+
+    return (int64_t)time(NULL) - at_s < FENCE_NEWS_S ? at_s : 0;
+}
+
+static void status_fence(struct agent *a, struct node_status *ret)
+{
+    static char *json; /* valid until the next call */
+
+    freep(&json);
+    json = NULL;
+    ret->fence_guard = a->fence_guard;
+    if (a->fence_guard)
+        ret->tags.nofailover = true;
+    ret->fence_reports = (unsigned)a->fence_history.n;
+    if (a->fence_history.n == 0)
+        return;
+    json = fence_report_print(&a->fence_history.reports[0]);
+    ret->fence_report_json = json;
+    ret->last_fence_s = a->fence_history.reports[0].at_s;
+}
+
 static void status_keeper(struct agent *a, struct node_status *ret)
 {
+    static const char *const modes[] = {"off", "automatic", "required"};
     const struct keeper_answer *k = keeper_link_last(a->link);
 
     ret->keeper_connected = keeper_link_connected(a->link);
@@ -42,7 +105,8 @@ static void status_keeper(struct agent *a, struct node_status *ret)
     ret->watchdog_failed = k->watchdog == KEEPER_WATCHDOG_FAILED && a->config->watchdog.mode == WATCHDOG_REQUIRED;
     ret->keeper_deadline_us = k->deadline_us;
     ret->keeper_fence_at_us = k->fence_at_us;
-    ret->watchdog_timeout_us = k->watchdog_timeout_us;
+    ret->watchdog_mode = modes[a->config->watchdog.mode];
+    status_watchdog(k, ret);
 }
 
 static void status_sql(struct agent *a, struct node_status *ret)
@@ -80,7 +144,7 @@ void agent_status(void *agent, struct node_status *ret)
         .version = PATRONI_VERSION,
         .own_version = PACKAGE_VERSION,
         .sysid = a->pg.valid ? a->pg.facts.system_identifier : a->control.sysid,
-        .tags_json = a->config->tags_json,
+        .tags_json = fence_tags_json(a),
         .tags = a->config->tags,
         /* Without PostgreSQL as a primary there is no leader to be found here, whatever the key says. */
         .lease_deadline_us = a->lease.held && agent_is_primary(a) ? a->lease.deadline_us : 0,
@@ -99,4 +163,5 @@ void agent_status(void *agent, struct node_status *ret)
     ret->storage_data = storage_track_of(a->storage, false);
     ret->storage_wal = storage_track_of(a->storage, true);
     ret->storage_fences = a->config->storage_probe.mode == STORAGE_PROBE_FENCE;
+    status_fence(a, ret);
 }

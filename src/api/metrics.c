@@ -301,6 +301,20 @@ static void put_own(struct metrics *m, const struct node_status *n, uint64_t now
     gauge(m, "pgtether_watchdog_failed", "1 if a watchdog is required but cannot be used.", n->watchdog_failed);
     seconds(m, "pgtether_watchdog_timeout_seconds", "Seconds from the last pet to the reset, 0 without a watchdog.",
             n->watchdog_timeout_us);
+    word(m, "pgtether_watchdog_driver", "What the watchdog's driver calls itself.", "driver", n->watchdog_identity);
+    seconds(m, "pgtether_watchdog_reset_seconds", "Seconds from the last pet until the host is down, 0 if it is off.",
+            n->watchdog_reset_us);
+    seconds(m, "pgtether_watchdog_seconds_left", "Seconds until the reset if nobody pets any more, 0 if it is off.",
+            clock_rest_us(now_us, n->watchdog_resets_at_us));
+    seconds(m, "pgtether_watchdog_longest_pet_gap_seconds", "Longest time between two pets since the keeper started.",
+            n->watchdog_longest_gap_us);
+    counter(m, "pgtether_watchdog_late_pets_total", "Pets later than 3/5 of the reset time.", n->watchdog_late_pets);
+    counter(m, "pgtether_fence_reports_total", "Resets of this host under a lease that are on record.",
+            n->fence_reports);
+    gauge(m, "pgtether_last_fence_timestamp_seconds", "When the last of them was, seconds since 1970, 0 if never.",
+          n->last_fence_s);
+    gauge(m, "pgtether_fence_guard", "1 if this node stays out of elections after three resets within an hour.",
+          n->fence_guard);
     seconds(m, "pgtether_cycle_age_seconds", "Seconds since the last cycle of the HA loop ended.",
             n->loop_ran_at_us ? clock_rest_us(n->loop_ran_at_us, now_us) : 0);
 }

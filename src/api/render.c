@@ -125,6 +125,38 @@ static void set_storage(json_t *object, const struct node_status *n, uint64_t no
         json_decref(o);
 }
 
+static json_t *seconds(uint64_t us)
+{
+    return json_real((double)(us / 1000) / 1000);
+}
+
+/* Ours: the reference shows nothing but watchdog_failed. */
+static void set_fencing(json_t *o, const struct node_status *n, uint64_t now_us)
+{
+    json_t *w;
+
+    if (n->watchdog_mode) {
+        w = json_object();
+        set(w, "mode", json_string(n->watchdog_mode));
+        set(w, "state", json_string(n->watchdog_state ? n->watchdog_state : "unknown"));
+        if (n->watchdog_why[0])
+            set(w, "why", text_or_null(n->watchdog_why));
+        if (n->watchdog_identity[0])
+            set(w, "driver", text_or_null(n->watchdog_identity));
+        if (n->watchdog_resets_at_us) {
+            set(w, "timeout", seconds(n->watchdog_timeout_us));
+            set(w, "reset_time", seconds(n->watchdog_reset_us));
+            set(w, "seconds_left", seconds(clock_rest_us(now_us, n->watchdog_resets_at_us)));
+            set(w, "last_pet_ago", seconds(clock_rest_us(n->watchdog_last_pet_us, now_us)));
+        }
+        set(w, "late_pets", json_integer(n->watchdog_late_pets));
+        set(o, "watchdog", w);
+    }
+    set_json_text(o, "fence_report", n->fence_report_json);
+    if (n->fence_guard)
+        set(o, "fence_guard", json_true());
+}
+
 static void set_node_facts(json_t *o, const struct node_status *n, uint64_t now_us)
 {
     char sysid[24];
@@ -148,6 +180,7 @@ static void set_node_facts(json_t *o, const struct node_status *n, uint64_t now_
     if (n->watchdog_failed || (n->storage_fences && (disk_failed(n->storage_data) || disk_failed(n->storage_wal))))
         set(o, "watchdog_failed", json_true());
     set_storage(o, n, now_us);
+    set_fencing(o, n, now_us);
 }
 
 static char *dump(json_t *value)

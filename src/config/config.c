@@ -65,6 +65,7 @@ static void postgresql_done(struct config *c)
     free(c->postgresql.database);
     free(c->postgresql.log_file);
     free(c->postgresql.run_dir);
+    free(c->state_dir);
     free(c->postgresql.custom_conf);
     free(c->postgresql.config_base_name);
     credentials_done(&c->postgresql.superuser);

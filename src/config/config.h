@@ -74,6 +74,8 @@ struct config {
 
     struct dcs_config dcs;
 
+    char *state_dir; /* what must survive a reset of this host; default /var/lib/pgtether */
+
     struct {
         enum watchdog_mode mode; /* default automatic */
         char *device;            /* default /dev/watchdog */

@@ -321,6 +321,7 @@ void loader_finish_rest(struct loader *l)
     finish_watchdog(l);
     finish_gate(l);
     finish_storage_probe(l);
+    set_default(l, &c->state_dir, "/var/lib/pgtether");
     set_default(l, &c->bootstrap.dcs_json, "{}");
     set_default(l, &c->tags_json, "{}");
     set_default(l, &c->log.level, "info");

@@ -39,6 +39,7 @@ static const struct schema_entry entries[] = {
     {.path = "scope", .type = SETTING_STRING, .required = true, AT(c.scope), .text = "name of the cluster"},
     {.path = "namespace", .type = SETTING_STRING, AT(c.namespace_), .text = "path in the store above the cluster"},
     {.path = "name", .type = SETTING_STRING, .required = true, AT(c.name), .text = "name of this member"},
+    {.path = "state_dir", .type = SETTING_PATH, AT(c.state_dir), .text = "for what must survive a reset"},
     IGNORED("thread_pool_size", "pgtether has no threads"),
     IGNORED("thread_stack_size", "pgtether has no threads"),
 

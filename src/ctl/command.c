@@ -35,6 +35,11 @@ static const char dsn_help[] =
     "  -r, --role ROLE    a member that is leader (default), primary, standby-leader, replica, standby or any\n"
     "  -m, --member NAME  this member\n";
 
+static const char clear_fence_guard_help[] =
+    "A node whose host was reset three times within an hour stays out of elections. This lets it compete again, from "
+    "its\n"
+    "next look on. To be run on that node, by root or the user of PostgreSQL.\n";
+
 static const char version_help[] =
     "Prints the version of pgtetherctl; with a cluster also what its members run, as they say themselves.\n";
 
@@ -44,6 +49,7 @@ static const struct command commands[] = {
     {"history", cmd_history, "[CLUSTER]", "show past failovers and switchovers", history_help},
     {"show-config", cmd_show_config, "[CLUSTER]", "print the dynamic configuration", show_config_help},
     {"dsn", cmd_dsn, "[CLUSTER]", "print how to connect to a member", dsn_help},
+    {"clear-fence-guard", cmd_clear_fence_guard, "", "let this node lead again", clear_fence_guard_help},
     {"version", cmd_version, "[CLUSTER [MEMBER...]]", "print versions", version_help},
 };
 
@@ -65,7 +71,7 @@ static int help(void)
     printf("Usage: pgtetherctl [-c FILE] COMMAND [ARGUMENT...]\n\n"
            "Shows the state of a PostgreSQL cluster that pgtether (or Patroni) keeps available.\n\nCommands:\n");
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-        printf("  %-12s %-23s %s\n", commands[i].name, commands[i].arguments, commands[i].summary);
+        printf("  %-17s %-20s %s\n", commands[i].name, commands[i].arguments, commands[i].summary);
     printf("\nOptions:\n"
            "  -c, --config-file FILE   configuration of the instance; without it PGTETHERCTL_CONFIG_FILE names it,\n"
            "                           else it is the only *.conf in " PKGSYSCONFDIR "\n"

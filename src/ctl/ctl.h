@@ -70,6 +70,7 @@ int cmd_topology(struct ctl *ctl, int argc, char **argv);
 int cmd_show_config(struct ctl *ctl, int argc, char **argv);
 int cmd_history(struct ctl *ctl, int argc, char **argv);
 int cmd_dsn(struct ctl *ctl, int argc, char **argv);
+int cmd_clear_fence_guard(struct ctl *ctl, int argc, char **argv);
 int cmd_version(struct ctl *ctl, int argc, char **argv);
 
 /* Finds and runs the command; the whole program but for main(). */

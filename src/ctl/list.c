@@ -66,7 +66,7 @@ static int print_cluster(struct ctl *ctl, const char *scope, const struct list_o
     int r = ctl_read_cluster(ctl, scope, &view, err);
 
     if (r >= 0) {
-        struct members_view v = {view.cluster, scope, view.sync_mode, view.paused, o->extended};
+        struct members_view v = {view.cluster, scope, view.sync_mode, view.paused, o->extended, (int64_t)time(NULL)};
 
         r = members_report(&v, o->format, &report);
         if (r < 0)

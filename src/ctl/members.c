@@ -5,7 +5,7 @@
 #include "base/text.h"
 #include "model/overview.h"
 
-enum { STANDARD_PORT = 5432, REASON_MAX = 50 };
+enum { STANDARD_PORT = 5432, REASON_MAX = 50, FENCE_SHOWN_S = 86400 };
 
 /* Columns that appear when a member has something to say in them, and the member key's field they come from. */
 static const struct {
@@ -319,12 +319,27 @@ int members_report(const struct members_view *v, enum report_format format, stru
     return 0;
 }
 
+/* Others may write to the store: nothing that a terminal would obey. */
+static void put_note(struct textbuf *out, const struct member *m)
+{
+    textbuf_printf(out, " Fence report of %s: ", m->name);
+    for (const char *s = m->fence_note; *s; s++)
+        textbuf_append(out, (unsigned char)*s < ' ' || *s == 0x7f ? "?" : s, 1);
+    textbuf_puts(out, "\n");
+}
+
 void members_notes(struct textbuf *out, const struct members_view *v)
 {
     const struct failover_key *f = &v->cluster->failover;
 
     if (v->paused)
         textbuf_puts(out, " Maintenance mode: on\n");
+    for (size_t i = 0; i < v->cluster->n_members; i++) {
+        const struct member *m = &v->cluster->members[i];
+
+        if (m->fence_at_s > 0 && v->now_s - m->fence_at_s < FENCE_SHOWN_S)
+            put_note(out, m);
+    }
     if (!f->exists || !f->scheduled_at[0])
         return;
     textbuf_printf(out, " Switchover scheduled at: %s\n", f->scheduled_at);

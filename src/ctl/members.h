@@ -11,6 +11,7 @@ struct members_view {
     enum sync_mode sync_mode;
     bool paused;
     bool extended; /* the columns that are shown only when they have content, always */
+    int64_t now_s; /* Unix time: fence reports younger than a day are noted */
 };
 
 /* Fills *ret, to be released with report_done(). Returns 0 or -ENOMEM. */

@@ -48,6 +48,8 @@ struct member_report {
     uint32_t timeline;
     bool pause;
     const char *scheduled_restart_json;
+    int64_t fence_at_s; /* a key of pgtether's own, which the reference ignores; 0 = none */
+    const char *fence_note;
 };
 /* Each returns a string the caller frees, or NULL when memory ran out. */
 char *codec_print_member(const struct member_report *r);

@@ -127,6 +127,7 @@ static void put_positions(struct textbuf *b, const struct member_report *r)
 char *codec_print_member(const struct member_report *r)
 {
     struct textbuf b = {0};
+    char at[24];
 
     textbuf_puts(&b, "{");
     put_text_field(&b, "conn_url", r->conn_url);
@@ -147,6 +148,11 @@ char *codec_print_member(const struct member_report *r)
     put_json_field(&b, "scheduled_restart", r->scheduled_restart_json);
     if (r->pause)
         put_json_field(&b, "pause", "true");
+    if (r->fence_at_s) {
+        (void)text_print(at, sizeof(at), "%lld", (long long)r->fence_at_s);
+        put_json_field(&b, "pgtether_fence_at", at);
+        put_text_field(&b, "pgtether_fence", r->fence_note);
+    }
     textbuf_puts(&b, "}");
     return textbuf_take(&b);
 }

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "fence/keeper_private.h"
+#include "fence/scribe.h"
 
 #define STATUS_PERIOD_US USEC_PER_SEC
 
@@ -49,12 +50,22 @@ static void log_transition(const struct keeper *k, enum keeper_state old_state, 
     }
 }
 
+/* What a fence report needs to know, should the host be reset: written by a child, which may or may not manage. */
+static void note_rung(const struct keeper *k, enum keeper_state old_state, bool old_whole_node)
+{
+    const struct lease *l = &k->lease;
+
+    if ((l->whole_node && !old_whole_node) || (l->state == KEEPER_STARVING && old_state != KEEPER_STARVING))
+        scribe_note(k->scribe_fd, l->rung, l->reason);
+}
+
 static void record(struct keeper *k)
 {
     const struct will will = {.armed = k->lease.armed,
                               .lease_id = k->lease.lease_id,
                               .deadline_us = k->lease.deadline_us,
-                              .reset_us = watchdog_reset_us(&k->watchdog)};
+                              .reset_us = watchdog_reset_us(&k->watchdog),
+                              .timeout_us = k->watchdog.timeout_us};
 
     will_write(&k->will, &will);
 }
@@ -69,6 +80,7 @@ enum keeper_result keeper_step(struct keeper *k, const struct lease_event *event
     if (event->type != LEASE_EVENT_TICK || k->lease.state != old_state)
         record(k);
     keeper_net_order(k); /* before the answer, too; and the addresses go before anybody is killed */
+    note_rung(k, old_state, old_whole_node);
     log_transition(k, old_state, old_whole_node);
     if (k->lease.whole_node && !old_whole_node)
         closep(&k->agent.fd); /* it is being killed: what it still asked for does not count any more */
@@ -169,8 +181,13 @@ static void pet(struct keeper *k)
     struct err err = {0};
     uint64_t now_us = clock_now_us();
 
-    if (now_us < pet_at_us(k) || !lease_decide(&k->lease, now_us).may_pet)
+    if (now_us < pet_at_us(k))
         return;
+    if (!lease_decide(&k->lease, now_us).may_pet) {
+        k->pets.withheld = true;
+        return;
+    }
+    keeper_note_pet(k, now_us);
     if (watchdog_pet(&k->watchdog, &err) == 0) {
         shorten_late_pet(k);
         return;
@@ -178,7 +195,8 @@ static void pet(struct keeper *k)
     k->watchdog.last_pet_us = now_us; /* try again when the next one is due, not in a circle */
     if (!was_failed)
         log_error("%s: %s", err.msg,
-                  k->lease.watchdog_required ? "fencing" : "this primary goes on without hardware to fence it");
+                  k->lease.watchdog_required ? "leadership is to be handed over"
+                                             : "this primary goes on without hardware to fence it");
     (void)keeper_step(k, &failed);
 }
 
@@ -188,9 +206,19 @@ static void stop_watchdog(struct keeper *k)
 
     if (k->watchdog.fd < 0 || k->watchdog.nowayout || !lease_decide(&k->lease, clock_now_us()).may_stop_watchdog)
         return;
+    /* While the service manager has a copy, closing ours would stop nothing: petted on until it has let go. */
+    if (!fdstore_drop(&k->store))
+        return;
     if (watchdog_stop(&k->watchdog, &err) < 0)
         log_error("%s: it is petted on, and will reset this host when pgtether stops", err.msg);
     record(k);
+}
+
+/* For a successor, as long as the device ticks and is not about to be stopped. */
+static void store_watchdog(struct keeper *k)
+{
+    if (k->watchdog.fd >= 0 && (k->watchdog.nowayout || !lease_decide(&k->lease, clock_now_us()).may_stop_watchdog))
+        fdstore_keep(&k->store, k->watchdog.fd);
 }
 
 void keeper_act(struct keeper *k)
@@ -199,8 +227,10 @@ void keeper_act(struct keeper *k)
 
     (void)keeper_step(k, &tick);
     pet(k);
+    store_watchdog(k);
     keeper_kill_and_prove(k);
     stop_watchdog(k);
+    keeper_watch_watchdog(k);
     if (clock_now_us() >= k->agent.kill_at_us) {
         log_warning("the agent has hung up but does not end: killing it");
         keeper_drop_agent(k);
@@ -246,9 +276,10 @@ static void judge_lateness(struct keeper *k, uint64_t now_us)
 {
     uint64_t late_us = clock_rest_us(k->planned_us, now_us), budget_us;
 
-    if (!k->lease.armed)
+    /* With a watchdog the pets are what is judged. */
+    if (!k->lease.armed || k->lease.reset_us)
         return;
-    budget_us = k->lease.reset_us ? k->lease.reset_us : clock_rest_us(k->lease.fence_at_us, k->lease.deadline_us);
+    budget_us = clock_rest_us(k->lease.fence_at_us, k->lease.deadline_us);
     if (late_us > budget_us / 5 * 3)
         log_warning("woke up %" PRIu64 " ms late, of %" PRIu64 " ms that fencing can bear", late_us / USEC_PER_MSEC,
                     budget_us / USEC_PER_MSEC);
@@ -267,6 +298,8 @@ static void reap_children(struct keeper *k)
             keeper_agent_exited(k, status);
         else if (pid == k->net.pid)
             keeper_net_exited(k, status);
+        else if (pid == k->killer.scribe)
+            k->killer.scribe = 0;
         else if (pid == k->killer.pump)
             k->killer.pump = 0; /* what we have to say is lost from now on; log_lost() counts */
     }
@@ -316,6 +349,7 @@ static uint64_t next_wake_us(const struct keeper *k, uint64_t now_us)
         at_us = earlier(at_us, k->next_round_us);
     else if (k->agent.pid == 0 && !k->stopping)
         at_us = earlier(at_us, k->agent.restart_at_us);
+    at_us = earlier(at_us, keeper_watchdog_wake_us(k));
     if (k->notify.watchdog_us)
         at_us = earlier(at_us, k->alive_sent_us + k->notify.watchdog_us / 2);
     return at_us;
@@ -347,6 +381,7 @@ static void turn(struct keeper *k)
         /* A control group that has run empty: the proof need not wait for the next round. */
         {.fd = kills && k->killer.cgroups.usable ? k->killer.cgroups.groups[group].events_fd : -1, .events = POLLPRI},
         {.fd = k->net.fd, .events = POLLIN},
+        {.fd = k->store.barrier_fd, .events = POLLIN}, /* keeper_act() looks at it */
     };
     uint64_t expirations, now_us;
 

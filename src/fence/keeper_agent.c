@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -173,15 +174,19 @@ static enum keeper_result handle_arm(struct keeper *k, const struct keeper_reque
         return KEEPER_REFUSED_GATE;
     if (k->lease.state == KEEPER_DISARMED && k->watchdog.settings.mode != WATCHDOG_MODE_OFF) {
         timeout_us = watchdog_timeout_for(&k->watchdog, clock_rest_us(now_us, r->deadline_us));
-        arm.reset_us = timeout_us > k->watchdog.settings.reset_us ? timeout_us : k->watchdog.settings.reset_us;
+        arm.reset_us = watchdog_reset_for(&k->watchdog, timeout_us);
         result = lease_arm_result(&k->lease, &arm, now_us);
         if (result != KEEPER_OK)
-            return result;
+            return keeper_arm_unfit(k, &arm, result, now_us);
         if (watchdog_start(&k->watchdog, timeout_us, &err) < 0) {
             log_error("%s", err.msg);
             (void)watchdog_stop(&k->watchdog, NULL); /* nothing is armed yet */
         }
         arm.reset_us = watchdog_reset_us(&k->watchdog);
+        now_us = clock_now_us();
+        result = lease_arm_result(&k->lease, &arm, now_us);
+        if (result == KEEPER_REFUSED_LATE)
+            return keeper_arm_unfit(k, &arm, result, now_us);
     }
     return keeper_step(k, &arm);
 }
@@ -215,7 +220,10 @@ static pid_t pid_of_pidfd(int fd)
 static bool may_be_postmaster(struct keeper *k, pid_t pid)
 {
     const struct tree_scope node = {
-        .keeper = k->killer.keeper, .spared = {k->killer.pump, k->killer.net}, .data_dir = k->settings.data_dir};
+        .keeper = k->killer.keeper,
+        .spared = {k->killer.pump, k->killer.net, k->killer.scribe},
+        .data_dir = k->settings.data_dir,
+    };
 
     if (pid == k->agent.pid)
         return false;
@@ -272,7 +280,24 @@ static void fill_answer(const struct keeper *k, const struct keeper_request *r, 
         .addresses_held = k->net.report.addresses_held,
         .address_conflicts = k->net.report.address_conflicts,
         .net_restarts = k->net.restarts,
+        .watchdog_reset_us = watchdog_reset_us(&k->watchdog),
+        .longest_pet_gap_us = k->pets.longest_gap_us,
+        .late_pets = k->pets.late,
+        .watchdog_reset_last = k->was_reset,
+        .watchdog_error = (uint32_t)k->watchdog.error,
     };
+    memcpy(ret->watchdog_identity, k->watchdog.identity, sizeof(ret->watchdog_identity));
+}
+
+void keeper_tell_agent(struct keeper *k)
+{
+    const struct keeper_request status = {.op = KEEPER_STATUS};
+    struct keeper_answer news;
+
+    if (k->agent.fd < 0)
+        return;
+    fill_answer(k, &status, KEEPER_OK, &news);
+    (void)keeper_answer(k->agent.fd, &news, NULL); /* an agent that does not read learns it from its next question */
 }
 
 int keeper_handle_request(struct keeper *k, const struct keeper_request *r, int pidfd, struct keeper_answer *ret_answer,

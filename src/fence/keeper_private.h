@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include "fence/fdstore.h"
 #include "fence/keeper.h"
 #include "fence/killer.h"
 #include "fence/lease.h"
@@ -13,6 +14,7 @@
 #include "fence/rundir.h"
 #include "fence/settings.h"
 #include "fence/spawn.h"
+#include "fence/statedir.h"
 #include "fence/watchdog.h"
 #include "fence/will.h"
 
@@ -47,19 +49,35 @@ struct keeper {
     struct keeper_settings settings;
     struct spawn spawn;
     struct rundir rundir;
+    struct statedir statedir;
     struct will_file will;
     struct notify notify;
+    struct fdstore store; /* of the service manager, with the watchdog in it */
     struct lease lease;
     struct watchdog watchdog;
     struct killer killer;
     struct killer_result (*kill_round)(struct killer *k, enum lease_kill what); /* tests put their own here */
     struct keeper_agent agent;
     struct keeper_net net;
-    int signal_fd, timer_fd, postmaster_fd, log_fd;
-    uint64_t next_round_us;    /* the next look at what is to be killed */
-    uint64_t killing_since_us; /* 0 = nothing is being killed */
-    uint64_t planned_us;       /* when the loop wanted to wake up */
+    int signal_fd, timer_fd, postmaster_fd, log_fd, scribe_fd;
+    struct {
+        uint64_t at_us, wait_us; /* the next look at a watchdog that did not work, and how long we waited for it */
+        char said[sizeof(((struct err *)0)->msg)]; /* what was wrong last time */
+    } probe;
+    struct {
+        uint64_t longest_gap_us;
+        uint32_t late;
+        bool withheld; /* the next one is late because it was not allowed earlier */
+    } pets;
+    uint64_t unfit_deadline_us;         /* of the last ARM in which R had no room */
+    uint64_t unfit_said_us;             /* the R about which that was said; 0 = nothing was said */
+    uint64_t remind_at_us;              /* the next warning about a primary without a watchdog; 0 = none is due */
+    enum keeper_watchdog told_watchdog; /* what the agent knows of it */
+    uint64_t next_round_us;             /* the next look at what is to be killed */
+    uint64_t killing_since_us;          /* 0 = nothing is being killed */
+    uint64_t planned_us;                /* when the loop wanted to wake up */
     uint64_t status_sent_us, alive_sent_us;
+    bool was_reset;      /* the last boot followed a reset by the watchdog, as far as its driver knows */
     bool ready;          /* an agent has said STATUS: the service has started */
     bool stopping;       /* the agent was told to stop, or has stopped for good */
     bool spare_postgres; /* PostgreSQL stays up when we go */
@@ -91,8 +109,18 @@ void keeper_net_end(struct keeper *k, bool stay); /* stay: a successor goes on w
 /* It has confirmed that addresses and gate are closed, or the kernel must have done it by itself by now. */
 bool keeper_net_is_shut(const struct keeper *k);
 enum keeper_gate keeper_net_gate(const struct keeper *k);
+/* keeper_watchdog.c */
+/* An ARM whose rest does not hold R was answered with `result`: says what would do, or arms without the watchdog where
+ * it is not required and waiting does not help. Returns the answer. */
+enum keeper_result keeper_arm_unfit(struct keeper *k, const struct lease_event *arm, enum keeper_result result,
+                                    uint64_t now_us);
+void keeper_note_pet(struct keeper *k, uint64_t now_us); /* before each pet that was allowed */
+void keeper_watch_watchdog(struct keeper *k);            /* each turn */
+uint64_t keeper_watchdog_wake_us(const struct keeper *k);
+void keeper_say_probe_failed(struct keeper *k, const struct err *err);
 
 /* keeper_agent.c */
+void keeper_tell_agent(struct keeper *k); /* what a STATUS would be answered, unasked: seq 0 */
 void keeper_start_agent_if_due(struct keeper *k);
 void keeper_drop_agent(struct keeper *k); /* kills it; it will be reaped and started again */
 void keeper_agent_exited(struct keeper *k, int wait_status);

@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -20,8 +21,10 @@
 #include "fence/harden.h"
 #include "fence/keeper_private.h"
 #include "fence/pump.h"
+#include "fence/reset_time.h"
+#include "fence/scribe.h"
 
-enum { LOG_FLUSH_MS = 1000, LEFTOVER_END_MS = 3000 };
+enum { LOG_FLUSH_MS = 1000, LEFTOVER_END_MS = 3000, DROP_MS = 2000 };
 
 void keeper_init(struct keeper *k, const struct keeper_options *options)
 {
@@ -29,6 +32,7 @@ void keeper_init(struct keeper *k, const struct keeper_options *options)
         .options = options,
         .rundir = {.dir_fd = -1, .lock_fd = -1},
         .notify.fd = -1,
+        .store = {.barrier_fd = -1, .inherited = -1},
         .watchdog.fd = -1,
         .will.dir_fd = -1,
         .killer = {.tree.proc_fd = -1, .keeper = getpid()},
@@ -37,6 +41,8 @@ void keeper_init(struct keeper *k, const struct keeper_options *options)
         .spawn.agent_procs_fd = -1,
         .signal_fd = -1,
         .log_fd = -1,
+        .scribe_fd = -1,
+        .statedir.dir_fd = -1,
         .timer_fd = -1,
         .postmaster_fd = -1,
     };
@@ -152,6 +158,23 @@ static int open_all(struct keeper *k, struct err *err)
     return r < 0 ? r : notify_open(&k->notify, err);
 }
 
+/* Without it everything works but the fence report. */
+static void open_state(struct keeper *k)
+{
+    struct err err = {0};
+    pid_t pid;
+
+    if (statedir_open(&k->statedir, &k->settings, &k->spawn.user, &err) < 0) {
+        log_warning("%s", err.msg);
+        return;
+    }
+    k->spawn.state_dir = k->statedir.path;
+    pid = scribe_start(k->statedir.dir_fd, &k->scribe_fd, &err);
+    if (pid < 0)
+        log_warning("%s", err.msg);
+    k->killer.scribe = pid < 0 ? 0 : pid;
+}
+
 static void open_cgroups(struct keeper *k)
 {
     static char pg_procs[CGROUP_PATH_SIZE + 32];
@@ -190,6 +213,35 @@ static int remove_old_agent(struct keeper *k, struct err *err)
     return 0;
 }
 
+/*
+ * More than one watchdog in the store: another copy of the one we take, or another device, which nobody pets. That one
+ * is stopped; the first must not see the magic character, since it ticks on.
+ */
+static void close_stale_watchdog(void *ctx, int kept, int fd)
+{
+    struct keeper *k = ctx;
+    struct stat ours, stale;
+
+    if (fstat(kept, &ours) < 0 || fstat(fd, &stale) < 0 || ours.st_rdev != stale.st_rdev)
+        (void)k->watchdog.ops->write(k->watchdog.ctx, fd, 'V');
+    (void)k->watchdog.ops->close(k->watchdog.ctx, fd);
+}
+
+static void adopt_stored_watchdog(struct keeper *k, const struct will *will)
+{
+    struct err err = {0};
+
+    if (k->store.inherited < 0)
+        return;
+    if (watchdog_adopt(&k->watchdog, k->store.inherited, will->timeout_us, &err) < 0) {
+        log_warning("%s", err.msg);
+        closep(&k->store.inherited);
+        return;
+    }
+    k->store.inherited = -1;
+    log_info("took over watchdog \"%s\" from the service manager", k->watchdog.identity);
+}
+
 /* The device that a predecessor left ticking is petted on, as long as that is allowed. */
 static int resume_watchdog(struct keeper *k, const struct will *will)
 {
@@ -197,8 +249,10 @@ static int resume_watchdog(struct keeper *k, const struct will *will)
     int r;
 
     if (will->reset_us == 0 || !lease_decide(&k->lease, clock_now_us()).may_pet)
-        return 0; /* nothing ticks; or it does, and opening it would be a pet too many */
-    r = watchdog_start(&k->watchdog, watchdog_timeout_for(&k->watchdog, 4 * will->reset_us), &err);
+        return 0; /* nothing ticks; or it does, and opening or setting it would be a pet too many */
+    /* Exactly what it was set to: R was reckoned for that, and with any longer timeout a pet outlives the lease (S4).
+     */
+    r = watchdog_start(&k->watchdog, will->timeout_us, &err);
     if (r < 0)
         log_error("%s", err.msg);
     return r;
@@ -218,6 +272,25 @@ static void resume_lease(struct keeper *k, const struct will *will)
         lease_resume(&k->lease, will->lease_id, will->deadline_us, watchdog_reset_us(&k->watchdog), now_us);
 }
 
+/* The real reset time, if a test has measured it: that of this boot's predecessor, or an earlier one. */
+static void use_measured_reset_time(struct keeper *k)
+{
+    struct reset_measure m;
+    struct err err = {0};
+
+    if (!k->settings.state_dir[0])
+        return;
+    if (reset_test_collect(k->settings.state_dir, NULL, &m, &err) < 0)
+        log_warning("%s", err.msg);
+    if (reset_time_read(k->settings.state_dir, &m) < 0)
+        return;
+    k->settings.watchdog.measured_timeout_us = m.timeout_us;
+    k->settings.watchdog.measured_reset_us = m.reset_us;
+    log_info("measured: with a timeout of %" PRIu64 " s the watchdog resets this host %" PRIu64
+             " ms after the last pet",
+             m.timeout_us / USEC_PER_SEC, m.reset_us / USEC_PER_MSEC);
+}
+
 static void find_watchdog(struct keeper *k)
 {
     /* The device may still be ticking for a primary that a predecessor left, and probing would stop it. */
@@ -225,12 +298,10 @@ static void find_watchdog(struct keeper *k)
     struct err err = {0};
 
     if (watchdog_probe(&k->watchdog, may_open, &was_reset, &err) < 0) {
-        if (k->lease.watchdog_required)
-            log_error("%s: this node cannot become primary, since the watchdog is required", err.msg);
-        else
-            log_warning("%s: a primary on this node is not fenced by hardware", err.msg);
+        keeper_say_probe_failed(k, &err);
         return;
     }
+    k->was_reset = was_reset;
     if (was_reset)
         log_warning("the last boot of this host followed a reset by its watchdog");
     if (k->watchdog.nowayout)
@@ -252,6 +323,7 @@ static void take_over(struct keeper *k)
 
     if (will_open(&k->will, k->rundir.dir_fd, k->rundir.path, &found, &will, &err) < 0)
         log_warning("%s", err.msg);
+    adopt_stored_watchdog(k, &will);
     if (found == WILL_VALID && will.armed) {
         resume_lease(k, &will);
     } else if (found == WILL_VALID) {
@@ -298,6 +370,9 @@ int keeper_start(struct keeper *k, const struct watchdog_ops *ops, void *ctx)
     struct err err = {0};
     int r;
 
+    k->watchdog.ops = ops;
+    k->watchdog.ctx = ctx;
+    fdstore_open(&k->store, &k->notify, close_stale_watchdog, k);
     tidy_descriptors();
     log_open(STDERR_FILENO, log_format_of_stderr(), LOG_LEVEL_INFO);
     r = find_programs(k);
@@ -313,6 +388,8 @@ int keeper_start(struct keeper *k, const struct watchdog_ops *ops, void *ctx)
     }
     log_info("pgtetherd %s starts for \"%s\" of \"%s\"", PACKAGE_VERSION, k->settings.name, k->settings.scope);
     lease_init(&k->lease, k->settings.watchdog.mode == WATCHDOG_MODE_REQUIRED);
+    open_state(k);
+    use_measured_reset_time(k);
     watchdog_init(&k->watchdog, &k->settings.watchdog, ops, ctx);
     open_cgroups(k);
     harden();
@@ -339,11 +416,24 @@ static void end_log(struct keeper *k)
         (void)poll(NULL, 0, 5);
 }
 
+/*
+ * Nothing is armed, so it may be stopped; but it ticks on while the service manager has a copy. One that does not
+ * answer will close it after us, with the magic character already said.
+ */
+static void wait_for_store(struct keeper *k)
+{
+    for (int ms = 0; ms < DROP_MS && !fdstore_drop(&k->store); ms += 5)
+        (void)poll(NULL, 0, 5);
+}
+
 void keeper_end(struct keeper *k)
 {
     struct err err = {0};
-    bool ticks = k->watchdog.fd >= 0 && watchdog_stop(&k->watchdog, &err) != 0;
+    bool ticks;
 
+    if (k->watchdog.fd >= 0 && !k->watchdog.nowayout)
+        wait_for_store(k);
+    ticks = k->watchdog.fd >= 0 && watchdog_stop(&k->watchdog, &err) != 0;
     if (ticks)
         log_error("the watchdog cannot be stopped: it resets this host unless pgtether is started again in time");
     watchdog_abandon(&k->watchdog);
@@ -353,6 +443,9 @@ void keeper_end(struct keeper *k)
         (void)setfsuid(k->spawn.user.uid); /* whose directory it is: the privilege to write there was given up */
     will_close(&k->will, !ticks);          /* nothing is armed, or the loop would not have ended */
     log_info("stopped");
+    fdstore_close(&k->store);
+    closep(&k->scribe_fd); /* with which the scribe ends */
+    statedir_close(&k->statedir);
     notify_close(&k->notify);
     rundir_close(&k->rundir);
     tree_close(&k->killer.tree);

@@ -4,7 +4,7 @@ static struct tree_scope scope_of(const struct killer *k, enum lease_kill what)
 {
     return (struct tree_scope){
         .keeper = k->keeper,
-        .spared = {k->pump, k->net, what == LEASE_KILL_PRIMARY ? k->agent : 0},
+        .spared = {k->pump, k->net, k->scribe, what == LEASE_KILL_PRIMARY ? k->agent : 0},
         .postmaster = k->postmaster,
         .data_dir = k->data_dir,
     };

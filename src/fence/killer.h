@@ -22,6 +22,7 @@ struct killer {
     pid_t keeper;
     pid_t pump;       /* the log's child: always spared */
     pid_t net;        /* pgtether-net: spared as well; 0 = none */
+    pid_t scribe;     /* the child that remembers: the same */
     pid_t agent;      /* 0 = none; spared while only the primary dies */
     pid_t postmaster; /* 0 = not known */
     const char *data_dir;

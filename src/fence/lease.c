@@ -45,6 +45,7 @@ static void begin_armed(struct lease *l, uint64_t lease_id, uint64_t deadline_us
     l->state = KEEPER_ARMED;
     l->armed = true;
     l->whole_node = false;
+    l->unfenced = false;
     l->lease_id = lease_id;
     l->reason = "the lease is valid";
     set_deadline(l, deadline_us, now_us);
@@ -72,6 +73,8 @@ static enum keeper_result renew_result(const struct lease *l, const struct lease
 {
     if (l->state == KEEPER_DISARMED)
         return KEEPER_REFUSED_LEASE;
+    if (l->unfenced)
+        return KEEPER_REFUSED_WATCHDOG;
     if (l->state != KEEPER_ARMED)
         return KEEPER_REFUSED_STATE; /* the kill has begun: what it leaves behind must not be taken for a primary */
     if (e->lease_id != l->lease_id || e->deadline_us < l->deadline_us)
@@ -163,6 +166,7 @@ static void proven_dead(struct lease *l, uint64_t now_us)
     l->state = KEEPER_DISARMED;
     l->armed = false;
     l->whole_node = false;
+    l->unfenced = false;
     l->deadline_us = 0;
     l->fence_at_us = 0;
     l->reset_us = 0;
@@ -170,11 +174,17 @@ static void proven_dead(struct lease *l, uint64_t now_us)
     l->fenced_at_us = now_us;
 }
 
-static void watchdog_failed(struct lease *l)
+static void watchdog_failed(struct lease *l, uint64_t now_us)
 {
+    uint64_t patience_us = l->reset_us / 2;
+
+    if (l->state != KEEPER_ARMED || !l->watchdog_required || l->unfenced)
+        return;
     /* R stays: the device may still be counting, and fencing earlier than needed harms nobody. */
-    if (l->state == KEEPER_ARMED && l->watchdog_required)
-        begin_fencing(l, FENCE_RUNG_KILL, "the watchdog failed");
+    l->unfenced = true;
+    l->reason = "the watchdog failed: the agent is to hand leadership over";
+    if (clock_rest_us(now_us, l->fence_at_us) > patience_us)
+        l->fence_at_us = now_us + patience_us;
 }
 
 static void tick(struct lease *l, uint64_t now_us)
@@ -182,8 +192,9 @@ static void tick(struct lease *l, uint64_t now_us)
     if (!l->armed)
         return;
     if (!l->whole_node && now_us >= l->fence_at_us)
-        begin_fencing(l, FENCE_RUNG_KILL,
-                      "the lease was not renewed in time"); /* also when DISARM was killing: the agent had its time */
+        begin_fencing(l, FENCE_RUNG_KILL, /* also when DISARM was killing: the agent had its time */
+                      l->unfenced ? "the watchdog failed, and leadership was not handed over in time"
+                                  : "the lease was not renewed in time");
     if (l->state == KEEPER_FENCING && !pet_ends_in_time(l, now_us)) {
         l->state = KEEPER_STARVING;
         l->whole_node = true;
@@ -212,7 +223,7 @@ enum keeper_result lease_step(struct lease *l, const struct lease_event *event, 
         proven_dead(l, now_us);
         break;
     case LEASE_EVENT_WATCHDOG_FAILED:
-        watchdog_failed(l);
+        watchdog_failed(l, now_us);
         break;
     case LEASE_EVENT_SERVE:
         result = serve(l, event, now_us);

@@ -2,7 +2,7 @@
  * What the keeper does about a lease: a state machine without I/O, clock or memory of its own (S3, S4).
  *
  *   DISARMED --ARM--> ARMED --not renewed by fence_at--> FENCING --not proven by deadline - R--> STARVING
- *      ^                |  DISARM, watchdog failed ------->  |                                      |
+ *      ^                |  DISARM ------------------------>  |                                      |
  *      +----------------+------------- proven dead ----------+--------------------------------------+
  *
  * The driver (the keeper, a test, the simulator) tells what happened with lease_step() and does what lease_decide()
@@ -35,6 +35,7 @@ struct lease {
     enum fence_rung rung;       /* the last one reached */
     bool watchdog_required;     /* setting: without a ticking watchdog nothing is armed */
     bool armed;                 /* a primary may be running under this lease; ends only with the proof of its death */
+    bool unfenced;              /* the required watchdog has failed under this lease: it ends, renewed or not */
     bool whole_node;            /* FENCING: everything dies, the agent too, not only the primary */
     uint64_t lease_id;          /* of the armed lease, else of the last one */
     uint64_t deadline_us;       /* the lease ends (S1); 0 while nothing is armed */
@@ -51,10 +52,12 @@ enum lease_event_type {
     LEASE_EVENT_TICK, /* nothing but the time has changed */
     LEASE_EVENT_ARM,
     LEASE_EVENT_RENEW,
-    LEASE_EVENT_DISARM,          /* give up: kill the primary and prove it, whatever is armed */
-    LEASE_EVENT_PROVEN_DEAD,     /* nothing is left of what lease_decide() named in `kill` */
-    LEASE_EVENT_WATCHDOG_FAILED, /* a pet was refused by the device */
+    LEASE_EVENT_DISARM,      /* give up: kill the primary and prove it, whatever is armed */
+    LEASE_EVENT_PROVEN_DEAD, /* nothing is left of what lease_decide() named in `kill` */
     LEASE_EVENT_SERVE,
+    LEASE_EVENT_WATCHDOG_FAILED, /* a pet was refused by the device; where it is required the lease is renewed no more,
+                                    and the agent has R / 2 to hand leadership over: half of what a device that counts
+                                    on leaves us, at least, and then everything is killed */
 };
 
 struct lease_event {

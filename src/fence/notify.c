@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <string.h>
 #include <unistd.h>
 #include "base/text.h"
 
@@ -47,6 +48,31 @@ int notify_open(struct notify *n, struct err *err)
 void notify_close(struct notify *n)
 {
     closep(&n->fd);
+}
+
+bool notify_send_fd(const struct notify *n, int fd, const char *text)
+{
+    struct sockaddr_un to = n->address;
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)text, .iov_len = strlen(text)};
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = {.bytes = {0}};
+    struct msghdr msg = {.msg_name = &to, .msg_namelen = n->address_len, .msg_iov = &iov, .msg_iovlen = 1};
+    struct cmsghdr *c;
+
+    if (n->fd < 0)
+        return false;
+    if (fd >= 0) {
+        msg.msg_control = control.bytes;
+        msg.msg_controllen = sizeof(control.bytes);
+        c = CMSG_FIRSTHDR(&msg);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+    }
+    return sendmsg(n->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
 }
 
 void notify_send(const struct notify *n, const char *fmt, ...)

@@ -3,6 +3,7 @@
  * The socket is opened at start and never waits; a message that does not fit is lost, and the next one says it again.
  */
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -18,6 +19,9 @@ struct notify {
 /* Reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID. Without a manager that is fine, too: 0. */
 int notify_open(struct notify *n, struct err *err);
 void notify_close(struct notify *n);
+
+/* With a descriptor, -1 for none. Returns whether it went out; without a manager it does not. */
+bool notify_send_fd(const struct notify *n, int fd, const char *text);
 
 /* Assignments separated by new-lines: "READY=1\nSTATUS=...". */
 void notify_send(const struct notify *n, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -1,8 +1,9 @@
 /*
  * What agent and keeper say to each other: fixed-size datagrams over a SOCK_SEQPACKET pair, one message one datagram.
  *
- * The agent asks, the keeper answers every request once, with the request's seq. The keeper never waits for the agent:
- * answers go out with MSG_DONTWAIT. Instants are microseconds of CLOCK_BOOTTIME, which both processes share.
+ * The agent asks, the keeper answers every request once, with the request's seq, which is not 0. What cannot wait to be
+ * asked for (the watchdog has failed) the keeper says as an answer to a STATUS with seq 0. The keeper never waits for
+ * the agent: answers go out with MSG_DONTWAIT. Instants are microseconds of CLOCK_BOOTTIME, which both processes share.
  */
 #pragma once
 #include <stdbool.h>
@@ -10,6 +11,8 @@
 #include "base/core.h"
 
 enum { KEEPER_PROTOCOL = 2, KEEPER_AGENT_FD = 3 /* the agent's end, inherited at this number */ };
+
+enum { KEEPER_IDENTITY_SIZE = 32 };
 
 enum keeper_op {
     /* The lease was just acquired or is current: be ready to fence at its end. ARMED is the permission of S2. */
@@ -106,14 +109,21 @@ struct keeper_answer {
     uint64_t last_pet_us;
     uint64_t fenced_at_us; /* when a fencing was last proven; 0 = never in this keeper's life */
     uint32_t postmaster_pid;
-    uint32_t agent_starts; /* how often the keeper has started an agent */
-    uint16_t serve;        /* enum keeper_serve, as it is in force */
-    uint16_t gate;         /* enum keeper_gate */
+    uint32_t agent_starts;        /* how often the keeper has started an agent */
+    uint64_t watchdog_reset_us;   /* R, from the last pet to the reset; 0 while it does not tick */
+    uint64_t longest_pet_gap_us;  /* between two pets, in this keeper's life */
+    uint32_t late_pets;           /* pets later than 3/5 of R */
+    uint32_t watchdog_error;      /* errno: why it is off or failed; 0 = nothing to say */
+    uint32_t watchdog_reset_last; /* 1 = the driver says that the last boot followed a reset by it */
+    uint32_t net_restarts;        /* how often the process that keeps addresses and gate had to be started again */
+    char watchdog_identity[KEEPER_IDENTITY_SIZE]; /* as the driver names itself; not terminated if it is full */
+    uint16_t serve;                               /* enum keeper_serve, as it is in force */
+    uint16_t gate;                                /* enum keeper_gate */
     uint16_t addresses, addresses_held;
     uint32_t address_conflicts; /* somebody else was heard to claim one of them, since the start */
-    uint32_t net_restarts;      /* how often the process that keeps addresses and gate had to be started again */
+    uint32_t reserved;
 };
-_Static_assert(sizeof(struct keeper_answer) == 88, "the layout is the protocol: no padding, no pointers");
+_Static_assert(sizeof(struct keeper_answer) == 152, "the layout is the protocol: no padding, no pointers");
 
 /*
  * What a request may carry; a field it does not have (-) must be 0, one it has (x) must not, else the

@@ -10,18 +10,38 @@
 #include "base/clock.h"
 #include "base/text.h"
 
-enum { AGENT_END_MS = 10000 };
+enum { AGENT_END_MS = 10000, KEEPER_END_MS = 3000 };
+
+/* Returns 0 or -errno, -EWOULDBLOCK after that long. */
+static int wait_for_lock(int fd, uint64_t ms)
+{
+    uint64_t until_us = clock_now_us() + ms * USEC_PER_MSEC;
+
+    while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK || clock_now_us() > until_us)
+            return -errno;
+        (void)poll(NULL, 0, 10);
+    }
+    return 0;
+}
 
 /* A slash in a name would name another directory. */
+bool rundir_instance_name(const struct keeper_settings *s, char *dst, size_t size)
+{
+    if (!text_print(dst, size, "%s-%s", s->scope, s->name))
+        return false;
+    for (char *c = dst; *c; c++)
+        if (*c == '/')
+            *c = '_';
+    return true;
+}
+
 static bool instance_path(char *dst, size_t size, const struct keeper_settings *s)
 {
     char instance[2 * SETTINGS_NAME_SIZE];
 
-    if (!text_print(instance, sizeof(instance), "%s-%s", s->scope, s->name))
+    if (!rundir_instance_name(s, instance, sizeof(instance)))
         return false;
-    for (char *c = instance; *c; c++)
-        if (*c == '/')
-            *c = '_';
     return text_print(dst, size, "%s/%s", s->run_dir, instance);
 }
 
@@ -53,11 +73,13 @@ int rundir_open(struct rundir *r, const struct keeper_settings *s, const struct 
         return code;
     }
     r->lock_fd = openat(r->dir_fd, "keeper.lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (r->lock_fd >= 0 && flock(r->lock_fd, LOCK_EX | LOCK_NB) == 0)
+    /* A child that a killed predecessor had just forked holds the lock until it closes what it has inherited. */
+    code = r->lock_fd < 0 ? -errno : wait_for_lock(r->lock_fd, KEEPER_END_MS);
+    if (code == 0)
         return 0;
-    code = errno == EWOULDBLOCK
+    code = code == -EWOULDBLOCK
                ? err_set(err, -EBUSY, "another pgtetherd runs this instance: it holds \"%s/keeper.lock\"", r->path)
-               : err_sys(err, -errno, "could not lock \"%s/keeper.lock\"", r->path);
+               : err_sys(err, code, "could not lock \"%s/keeper.lock\"", r->path);
     rundir_close(r);
     return code;
 }
@@ -103,18 +125,6 @@ static int read_pid(int fd, pid_t *ret)
     return 0;
 }
 
-static int wait_for_lock(int fd)
-{
-    uint64_t until_us = clock_now_us() + AGENT_END_MS * USEC_PER_MSEC;
-
-    while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        if (clock_now_us() > until_us)
-            return -ETIMEDOUT;
-        (void)poll(NULL, 0, 10);
-    }
-    return 0;
-}
-
 int rundir_remove_agent(const struct rundir *r, const char *program, pid_t *ret_pid, struct err *err)
 {
     CLEANUP(closep) int fd = openat(r->dir_fd, "agent.lock", O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -134,7 +144,7 @@ int rundir_remove_agent(const struct rundir *r, const char *program, pid_t *ret_
         return err_set(err, -EBUSY, "\"%s/agent.lock\" is locked but process %d is no agent", r->path, (int)pid);
     if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0)
         return err_sys(err, -errno, "could not kill process %d, the agent of an earlier pgtetherd", (int)pid);
-    if (wait_for_lock(fd) < 0)
+    if (wait_for_lock(fd, AGENT_END_MS) < 0)
         return err_set(err, -ETIMEDOUT, "process %d, the agent of an earlier pgtetherd, does not die", (int)pid);
     *ret_pid = pid;
     return 0;

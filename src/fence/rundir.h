@@ -19,6 +19,9 @@ struct rundir {
     int dir_fd, lock_fd;
 };
 
+/* "scope-name" as a file name. */
+bool rundir_instance_name(const struct keeper_settings *s, char *dst, size_t size);
+
 /* Makes the directory and takes the keeper's lock: -EBUSY if another keeper has it. All may wait for the disk. */
 int rundir_open(struct rundir *r, const struct keeper_settings *s, const struct spawn_user *user, struct err *err);
 void rundir_close(struct rundir *r);

@@ -37,6 +37,11 @@ static bool set_run_dir(struct keeper_settings *s, const char *value)
     return set_dir(s->run_dir, sizeof(s->run_dir), value);
 }
 
+static bool set_state_dir(struct keeper_settings *s, const char *value)
+{
+    return set_dir(s->state_dir, sizeof(s->state_dir), value);
+}
+
 static bool set_watchdog_mode(struct keeper_settings *s, const char *value)
 {
     return watchdog_mode_from_text(value, &s->watchdog.mode);
@@ -119,6 +124,7 @@ static const struct {
     {"watchdog_device", false, set_watchdog_device},
     {"watchdog_timeout_us", false, set_watchdog_timeout},
     {"watchdog_reset_us", false, set_watchdog_reset},
+    {"state_dir", false, set_state_dir},
     {"log_level", false, set_log_level},
     {"gate_mode", false, set_gate_mode},
     {"pg_port", false, set_pg_port},

@@ -16,6 +16,7 @@ struct keeper_settings {
     char name[SETTINGS_NAME_SIZE];
     char data_dir[SETTINGS_DIR_SIZE]; /* absolute */
     char run_dir[SETTINGS_DIR_SIZE];
+    char state_dir[SETTINGS_DIR_SIZE]; /* "" = none */
     struct watchdog_settings watchdog;
     enum log_level log_level;
     bool gate_wanted, gate_required;
@@ -27,9 +28,9 @@ struct keeper_settings {
 
 /*
  * Keys: scope, name, data_dir, run_dir, watchdog_mode, watchdog_device, watchdog_timeout_us, watchdog_reset_us,
- * log_level, gate_mode, pg_port, and vip, which may come several times. The first four must be there, the others have
- * defaults. Returns 0, or -EINVAL on anything unexpected, an unknown key too: keeper and agent are then of different
- * versions. `text` need not be terminated.
+ * state_dir, log_level, gate_mode, pg_port, and vip, which may come several times. The first four must be there, the
+ * others have defaults. Returns 0, or -EINVAL on anything unexpected, an unknown key too: keeper and agent are then of
+ * different versions. `text` need not be terminated.
  */
 int settings_parse(const char *text, size_t len, struct keeper_settings *ret, struct err *err);
 

@@ -164,6 +164,7 @@ static void set_environment(const struct spawn *s)
     for (size_t i = 0; i < ARRAY_LEN(ours); i++)
         (void)unsetenv(ours[i]);
     set_or_unset("PGTETHER_RUN_DIR", s->run_dir);
+    set_or_unset("PGTETHER_STATE_DIR", s->state_dir);
     set_or_unset("PGTETHER_CGROUP_PROCS", s->pg_procs);
 }
 

@@ -25,12 +25,13 @@ struct spawn_user {
 
 struct spawn {
     struct spawn_user user;
-    char agent[PATH_MAX]; /* program */
-    char net[PATH_MAX];   /* program of the kernel leases */
-    const char *config;   /* path of the configuration file */
-    const char *run_dir;  /* PGTETHER_RUN_DIR; NULL = not set */
-    const char *pg_procs; /* PGTETHER_CGROUP_PROCS; NULL = not set */
-    int agent_procs_fd;   /* cgroup.procs of the agent's group, -1 = none */
+    char agent[PATH_MAX];  /* program */
+    char net[PATH_MAX];    /* program of the kernel leases */
+    const char *config;    /* path of the configuration file */
+    const char *run_dir;   /* PGTETHER_RUN_DIR; NULL = not set */
+    const char *state_dir; /* PGTETHER_STATE_DIR; NULL = not set */
+    const char *pg_procs;  /* PGTETHER_CGROUP_PROCS; NULL = not set */
+    int agent_procs_fd;    /* cgroup.procs of the agent's group, -1 = none */
 };
 
 /* `name` NULL: "postgres" if we are root. Returns 0 or -errno. */

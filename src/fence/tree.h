@@ -42,7 +42,7 @@ struct tree {
  */
 struct tree_scope {
     pid_t keeper;
-    pid_t spared[3];      /* children of the keeper; 0 = none */
+    pid_t spared[4];      /* children of the keeper; 0 = none */
     pid_t postmaster;     /* 0 = not known */
     const char *data_dir; /* as the kernel prints it: absolute, without links */
     bool

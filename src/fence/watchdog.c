@@ -5,6 +5,8 @@
 #include "base/clock.h"
 #include "base/text.h"
 
+enum { PRETIMEOUT_S = 1, PRETIMEOUT_LEAST_S = 4 /* of the timeout */ };
+
 void watchdog_init(struct watchdog *w, const struct watchdog_settings *settings, const struct watchdog_ops *ops,
                    void *ctx)
 {
@@ -20,12 +22,28 @@ static int failed(struct watchdog *w, int code)
         w->status = KEEPER_WATCHDOG_OFF;
     else
         w->status = KEEPER_WATCHDOG_FAILED;
+    w->error = -code;
     return code;
+}
+
+/* Returns whether it answers as a watchdog does. */
+static bool ask_what_it_is(struct watchdog *w)
+{
+    struct watchdog_info info = {0};
+
+    if (w->ops->control(w->ctx, w->fd, WDIOC_GETSUPPORT, &info) < 0) {
+        (void)text_copy(w->identity, sizeof(w->identity), "unknown watchdog");
+        return false;
+    }
+    w->magic_close = info.options & WDIOF_MAGICCLOSE;
+    w->pretimeout = info.options & WDIOF_PRETIMEOUT;
+    /* The kernel does not promise a terminator. */
+    (void)text_print(w->identity, sizeof(w->identity), "%.*s", (int)sizeof(info.identity), (const char *)info.identity);
+    return true;
 }
 
 static int open_device(struct watchdog *w, struct err *err)
 {
-    struct watchdog_info info = {0};
     int fd;
 
     fd = w->ops->open(w->ctx, w->settings.device);
@@ -37,13 +55,7 @@ static int open_device(struct watchdog *w, struct err *err)
     if (fd < 0)
         return err_sys(err, fd, "could not open watchdog device \"%s\"", w->settings.device);
     w->fd = fd;
-    if (w->ops->control(w->ctx, fd, WDIOC_GETSUPPORT, &info) < 0) {
-        (void)text_copy(w->identity, sizeof(w->identity), "unknown watchdog");
-        return 0;
-    }
-    w->magic_close = info.options & WDIOF_MAGICCLOSE;
-    /* The kernel does not promise a terminator. */
-    (void)text_print(w->identity, sizeof(w->identity), "%.*s", (int)sizeof(info.identity), (const char *)info.identity);
+    (void)ask_what_it_is(w);
     return 0;
 }
 
@@ -79,8 +91,10 @@ int watchdog_probe(struct watchdog *w, bool may_open, bool *ret_was_reset, struc
     if (r == -ENOENT || r == -EACCES)
         return failed(w, err_sys(err, r, "could not find watchdog device \"%s\"", w->settings.device));
     w->nowayout = r != 0;
-    if (w->fd < 0)
+    if (w->fd < 0) {
         w->status = KEEPER_WATCHDOG_READY;
+        w->error = 0;
+    }
     if (w->nowayout || !may_open)
         return 0;
     r = open_device(w, err);
@@ -103,12 +117,25 @@ uint64_t watchdog_timeout_for(const struct watchdog *w, uint64_t rest_us)
     return (timeout_s > 5 ? 5 : timeout_s) * USEC_PER_SEC;
 }
 
+/*
+ * The kernel says so in its log, or panics, before the device resets the host: the only trace that a hang leaves.
+ * Before the timeout is read back, should a driver move that.
+ */
+static void set_pretimeout(struct watchdog *w, int timeout_s)
+{
+    int pretimeout_s = PRETIMEOUT_S;
+
+    if (w->pretimeout && timeout_s >= PRETIMEOUT_LEAST_S)
+        (void)w->ops->control(w->ctx, w->fd, WDIOC_SETPRETIMEOUT, &pretimeout_s);
+}
+
 static int set_timeout(struct watchdog *w, uint64_t timeout_us, struct err *err)
 {
     int asked_s = (int)(timeout_us / USEC_PER_SEC), granted_s, r;
 
     granted_s = asked_s;
     r = w->ops->control(w->ctx, w->fd, WDIOC_SETTIMEOUT, &granted_s);
+    set_pretimeout(w, granted_s);
     /* Some drivers write back what they chose, some only tell when asked, and some have one fixed timeout. */
     if (w->ops->control(w->ctx, w->fd, WDIOC_GETTIMEOUT, &granted_s) < 0 && r < 0)
         return err_sys(err, r, "could not set watchdog \"%s\" to %d s", w->settings.device, asked_s);
@@ -139,6 +166,22 @@ int watchdog_start(struct watchdog *w, uint64_t timeout_us, struct err *err)
     return 0;
 }
 
+int watchdog_adopt(struct watchdog *w, int fd, uint64_t timeout_us, struct err *err)
+{
+    int timeout_s = 0;
+
+    w->fd = fd;
+    if (!ask_what_it_is(w)) {
+        w->fd = -1;
+        return err_set(err, -ENOTTY, "the descriptor that the service manager has kept is no watchdog");
+    }
+    if (timeout_us == 0 && w->ops->control(w->ctx, fd, WDIOC_GETTIMEOUT, &timeout_s) == 0 && timeout_s > 0)
+        timeout_us = (uint64_t)timeout_s * USEC_PER_SEC;
+    w->timeout_us = timeout_us;
+    w->status = KEEPER_WATCHDOG_TICKING;
+    return 0;
+}
+
 int watchdog_pet(struct watchdog *w, struct err *err)
 {
     int r;
@@ -151,6 +194,7 @@ int watchdog_pet(struct watchdog *w, struct err *err)
     if (r < 0)
         return failed(w, err_sys(err, r, "could not pet watchdog \"%s\"", w->settings.device));
     w->last_pet_us = clock_now_us();
+    w->error = 0;
     w->status = KEEPER_WATCHDOG_TICKING;
     return 0;
 }
@@ -171,11 +215,26 @@ void watchdog_abandon(struct watchdog *w)
     w->fd = -1;
 }
 
+uint64_t watchdog_reset_for(const struct watchdog *w, uint64_t timeout_us)
+{
+    const struct watchdog_settings *s = &w->settings;
+    uint64_t reset_us = s->reset_us > timeout_us ? s->reset_us : timeout_us, more_us, scaled_us;
+
+    if (s->measured_timeout_us == 0 || s->measured_reset_us <= s->measured_timeout_us)
+        return reset_us;
+    /* What it took longer than it was set to may be a share of the timeout or a fixed time: the worse of both. */
+    more_us = s->measured_reset_us - s->measured_timeout_us;
+    scaled_us = (uint64_t)((double)more_us * (double)timeout_us / (double)s->measured_timeout_us) + 1;
+    if (scaled_us > more_us)
+        more_us = scaled_us;
+    return timeout_us + more_us > reset_us ? timeout_us + more_us : reset_us;
+}
+
 uint64_t watchdog_reset_us(const struct watchdog *w)
 {
     if (w->fd < 0)
         return 0;
-    return w->settings.reset_us > w->timeout_us ? w->settings.reset_us : w->timeout_us;
+    return watchdog_reset_for(w, w->timeout_us);
 }
 
 static const char *const mode_texts[] = {

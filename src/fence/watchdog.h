@@ -37,6 +37,7 @@ struct watchdog_settings {
     char device[WATCHDOG_PATH_SIZE];
     uint64_t timeout_us; /* 0: from the ttl, watchdog_timeout_for() */
     uint64_t reset_us;   /* measured real reset time; 0: what the driver says. The larger of both counts. */
+    uint64_t measured_timeout_us, measured_reset_us; /* by --really-reset; 0 = never */
 };
 
 struct watchdog {
@@ -48,6 +49,8 @@ struct watchdog {
     bool nowayout;    /* or unknown: stopping it would be a gamble with the host */
     bool magic_close; /* without it any close stops the device, also that of a crash */
     char identity[WATCHDOG_IDENTITY_SIZE];
+    bool pretimeout;      /* the driver can warn before it resets */
+    int error;            /* errno of the last failure, 0 while it works */
     uint64_t timeout_us;  /* what the driver granted; 0 while not ticking */
     uint64_t last_pet_us; /* read after the pet: the reset is not sooner than this + timeout */
 };
@@ -71,6 +74,12 @@ uint64_t watchdog_timeout_for(const struct watchdog *w, uint64_t rest_us);
  * and is stopped with watchdog_stop() by a caller who may do that (S4). With mode off -ENODEV.
  */
 int watchdog_start(struct watchdog *w, uint64_t timeout_us, struct err *err);
+/*
+ * Takes over a device that a predecessor has opened and left ticking; fd is ours from then on. Neither pets nor sets
+ * anything: whether that is allowed is another question. timeout_us is what it was set to, 0 = ask the driver.
+ * Returns 0, or -ENOTTY if fd is no watchdog: it then still belongs to the caller.
+ */
+int watchdog_adopt(struct watchdog *w, int fd, uint64_t timeout_us, struct err *err);
 int watchdog_pet(struct watchdog *w, struct err *err);
 
 /*
@@ -82,8 +91,17 @@ int watchdog_pet(struct watchdog *w, struct err *err);
 int watchdog_stop(struct watchdog *w, struct err *err);
 void watchdog_abandon(struct watchdog *w);
 
+/* R with a timeout of this length. */
+uint64_t watchdog_reset_for(const struct watchdog *w, uint64_t timeout_us);
 /* From the last pet to the reset (R); 0 while it does not tick. */
 uint64_t watchdog_reset_us(const struct watchdog *w);
+
+/*
+ * What would do when R and lease do not fit together (keeper_watchdog.c): the least ttl for this R; the longest timeout
+ * for this ttl, 0 = none.
+ */
+uint64_t watchdog_least_ttl_s(uint64_t reset_us);
+uint64_t watchdog_longest_timeout_s(uint64_t ttl_us);
 
 const char *watchdog_mode_text(enum watchdog_mode mode);
 bool watchdog_mode_from_text(const char *text, enum watchdog_mode *ret);

@@ -8,30 +8,18 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+#include "base/bootid.h"
 #include "base/text.h"
 
-static const char magic[8] = "pgtwill1";
-enum { BOOT_ID_SIZE = 37 };
+static const char magic[8] = "pgtwill2";
 
 /* A record whose two counters differ was being written when its writer died. */
 struct will_record {
     char magic[sizeof(magic)];
-    char boot_id[BOOT_ID_SIZE + 3];
+    char boot_id[BOOT_ID_SIZE];
     _Atomic uint64_t begun, done;
-    uint64_t armed, lease_id, deadline_us, reset_us;
+    uint64_t armed, lease_id, deadline_us, reset_us, timeout_us;
 };
-
-static int read_boot_id(char *dst, size_t size)
-{
-    CLEANUP(closep) int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, dst, size - 1);
-
-    if (n < 0)
-        return -errno;
-    dst[n] = '\0';
-    dst[strcspn(dst, "\n")] = '\0';
-    return 0;
-}
 
 static enum will_found read_record(const struct will_record *r, const char *boot_id, struct will *ret)
 {
@@ -45,8 +33,11 @@ static enum will_found read_record(const struct will_record *r, const char *boot
         return WILL_NONE;
     if (r->begun != r->done)
         return WILL_UNKNOWN;
-    *ret = (struct will){
-        .armed = r->armed, .lease_id = r->lease_id, .deadline_us = r->deadline_us, .reset_us = r->reset_us};
+    *ret = (struct will){.armed = r->armed,
+                         .lease_id = r->lease_id,
+                         .deadline_us = r->deadline_us,
+                         .reset_us = r->reset_us,
+                         .timeout_us = r->timeout_us};
     return WILL_VALID;
 }
 
@@ -113,7 +104,7 @@ int will_open(struct will_file *w, int dir_fd, const char *dir, enum will_found 
               struct err *err)
 {
     CLEANUP(closep) int fd = -1;
-    char boot_id[BOOT_ID_SIZE + 3] = "";
+    char boot_id[BOOT_ID_SIZE] = "";
     void *map;
 
     *w = (struct will_file){.dir_fd = -1};
@@ -122,7 +113,7 @@ int will_open(struct will_file *w, int dir_fd, const char *dir, enum will_found 
     fd = open_file(w, dir_fd, dir, err);
     if (fd < 0)
         return fd;
-    if (read_boot_id(boot_id, sizeof(boot_id)) < 0)
+    if (boot_id_read(boot_id, sizeof(boot_id)) < 0)
         return err_set(err, -EIO, "could not read the boot id");
     /* Populated now: in memory, but not yet there, it could still have to be fetched from swap. */
     map = mmap(NULL, sizeof(struct will_record), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
@@ -149,6 +140,7 @@ void will_write(struct will_file *w, const struct will *will)
     r->lease_id = will->lease_id;
     r->deadline_us = will->deadline_us;
     r->reset_us = will->reset_us;
+    r->timeout_us = will->timeout_us;
     memcpy(r->magic, magic, sizeof(magic));
     atomic_thread_fence(memory_order_seq_cst);
     r->done++;

@@ -11,7 +11,9 @@
 #include "base/core.h"
 
 struct will {
-    uint64_t lease_id, deadline_us, reset_us; /* reset_us: R of the watchdog that was left ticking, 0 = none */
+    uint64_t lease_id, deadline_us;
+    uint64_t reset_us;   /* R of the watchdog that was left ticking, 0 = none */
+    uint64_t timeout_us; /* what it was set to; R may be longer, and holds for this timeout only */
     bool armed;
 };
 

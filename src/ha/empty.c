@@ -27,6 +27,8 @@ static struct ha_decision decide_bootstrap(const struct ha_view *v)
         return ha_say(HA_NOTHING, "waiting for a leader: the tag nofailover forbids this node to bootstrap");
     if (v->config_refused)
         return ha_say(HA_NOTHING, "not bootstrapping: the configuration in the store cannot be used");
+    if (v->fence_guard)
+        return ha_say(HA_NOTHING, "not bootstrapping: this host was reset three times within an hour");
     if (v->keeper.watchdog_unusable)
         return ha_say(HA_NOTHING, "not bootstrapping: the watchdog is required and cannot be used");
     if (ha_disk_is_unfit(v))

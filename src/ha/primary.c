@@ -19,6 +19,10 @@ struct ha_decision ha_decide_primary(const struct ha_view *v)
     if (!v->keeper.armed)
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
                            "PostgreSQL runs as a primary, but the keeper is not armed: stopping it");
+    /* Before the rule about time: the keeper will not wait for the end of the lease. */
+    if (v->keeper.watchdog_unusable)
+        return ha_say_stop(HA_DEMOTE, HA_SWIFT, true,
+                           "the watchdog is required and has failed: handing leadership over");
     if (v->now_us >= ha_demote_at_us(v))
         return ha_say_stop(HA_DEMOTE, HA_SWIFT, false,
                            "the lease was not renewed in time: demoting before it runs out");

@@ -26,6 +26,9 @@ static bool we_are_barred(const struct ha_view *v, struct ha_decision *ret)
     } else if (v->config_refused) {
         *ret = ha_say(HA_NOTHING, "no leader; the configuration in the store cannot be used here, so this node would "
                                   "lead by rules that are not the cluster's");
+    } else if (v->fence_guard) {
+        *ret = ha_say(HA_NOTHING, "no leader; this host was reset three times within an hour and stays out of the "
+                                  "election: pgtetherctl clear-fence-guard lets it in again");
     } else if (v->keeper.watchdog_unusable) {
         *ret = ha_say(HA_NOTHING, "no leader; the watchdog is required and cannot be used here");
     } else if (ha_disk_is_unfit(v)) {

@@ -11,7 +11,7 @@
 #include "model/pgstate.h"
 #include "model/tags.h"
 
-enum { URL_SIZE = 256, HOST_SIZE = 128 };
+enum { URL_SIZE = 256, HOST_SIZE = 128, FENCE_NOTE_SIZE = 320 };
 
 struct member {
     char name[MEMBER_NAME_SIZE];
@@ -32,8 +32,10 @@ struct member {
     bool pause;
     bool pending_restart;
     bool checkpoint_pending; /* checkpoint_after_promote:false was published */
-    uint64_t session;        /* the lease the key hangs on; 0 = none */
-    char *data;              /* the JSON text as stored, owned; NULL in simulation */
+    int64_t fence_at_s;      /* pgtether's own: when its host was last reset under a lease; 0 = not lately */
+    char fence_note[FENCE_NOTE_SIZE];
+    uint64_t session; /* the lease the key hangs on; 0 = none */
+    char *data;       /* the JSON text as stored, owned; NULL in simulation */
 };
 
 struct leader_key {

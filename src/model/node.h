@@ -57,6 +57,19 @@ struct node_status {
     const struct storage_track *storage_data, *storage_wal; /* NULL = not probed */
     bool storage_fences;                                    /* a failed disk costs the leader key */
     uint64_t keeper_deadline_us, keeper_fence_at_us, watchdog_timeout_us;
+    char watchdog_identity[40];     /* as the driver names itself, "" = not known */
+    const char *watchdog_mode;      /* "off", "automatic", "required" */
+    char watchdog_why[96];          /* why it is off or failed, "" = it is not */
+    uint64_t watchdog_reset_us;     /* R, 0 while it does not tick */
+    uint64_t watchdog_last_pet_us;  /* 0 = never */
+    uint64_t watchdog_resets_at_us; /* if nobody pets it any more; 0 = it does not tick */
+    uint64_t watchdog_longest_gap_us;
+    unsigned watchdog_late_pets;
+
+    const char *fence_report_json; /* of the last reset under a lease, NULL = none */
+    unsigned fence_reports;        /* how many are kept */
+    int64_t last_fence_s;          /* Unix time, 0 = never */
+    bool fence_guard;              /* reset again and again: no candidate */
 };
 
 static inline bool node_is_leader(const struct node_status *n, uint64_t now_us)

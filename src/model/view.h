@@ -91,6 +91,7 @@ struct ha_view {
     bool copy_incomplete;      /* a copy into our data directory was begun and never finished */
     bool rewind_incomplete;    /* the same with pg_rewind: what is there cannot be started */
     bool config_refused;  /* the store's configuration cannot be used, and none was ever accepted: do not compete */
+    bool fence_guard;     /* this host was reset again and again: do not compete until an operator says so */
     bool rewind_possible; /* data checksums or wal_log_hints, programs there */
 
     const struct cluster *cluster; /* NULL: the store could not be read */

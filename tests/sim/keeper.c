@@ -50,7 +50,8 @@ static enum keeper_result step(struct world *w, struct node *n, const struct lea
     k->will = (struct will_model){.armed = k->lease.armed,
                                   .lease_id = k->lease.lease_id,
                                   .deadline_us = k->lease.deadline_us,
-                                  .reset_us = k->lease.reset_us};
+                                  .reset_us = k->lease.reset_us,
+                                  .timeout_us = k->watchdog.timeout_us};
     tell_kernel(w, n);
     if (k->lease.state != old || k->lease.whole_node != old_whole_node) {
         k->next_round_us = 0;
@@ -316,7 +317,7 @@ static void take_over(struct world *w, struct node *n)
     if (will.armed) {
         lease_resume(&k->lease, will.lease_id, will.deadline_us, will.reset_us, now_us);
         if (will.reset_us && lease_decide(&k->lease, now_us).may_pet) {
-            if (watchdog_start(&k->watchdog, watchdog_timeout_for(&k->watchdog, 4 * will.reset_us), NULL) < 0)
+            if (watchdog_start(&k->watchdog, will.timeout_us, NULL) < 0)
                 (void)step(w, n, &failed);
             else if (watchdog_reset_us(&k->watchdog) > k->lease.reset_us)
                 lease_resume(&k->lease, will.lease_id, will.deadline_us, watchdog_reset_us(&k->watchdog), now_us);

@@ -287,7 +287,7 @@ struct agent {
 
 struct will_model {
     bool armed;
-    uint64_t lease_id, deadline_us, reset_us;
+    uint64_t lease_id, deadline_us, reset_us, timeout_us;
 };
 
 struct keeper {

@@ -160,6 +160,8 @@ static void pass_answer_on(struct pollfd *p)
     struct keeper_answer answer;
     int r = keeper_recv_answer(KEEPER_AGENT_FD, &answer, NULL);
 
+    if (r == 0 && answer.seq == 0)
+        return; /* unasked: the test asks when it wants to know */
     if (r == 0) {
         report(FAKE_ANSWER, (uint32_t)getpid(), &answer);
     } else if (r != -EAGAIN) {

@@ -5,9 +5,12 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 #include "base/clock.h"
 #include "fake_watchdog.h"
 #include "fence/keeper.h"
+
+static int device_fd; /* O_PATH: opened before the keeper begins, so that it opens nothing on a disk later */
 
 static int fake_open(void *ctx, const char *path)
 {
@@ -21,7 +24,7 @@ static int fake_open(void *ctx, const char *path)
     w->last_pet_us = clock_now_us();
     if (w->timeout_s == 0)
         w->timeout_s = 60;
-    return 1000; /* not a real descriptor: a stray system call on it fails */
+    return dup(device_fd); /* can be passed on, but a stray system call on it fails */
 }
 
 static int fake_control(void *ctx, int fd, unsigned long request, void *arg)
@@ -67,7 +70,11 @@ static int fake_close(void *ctx, int fd)
 {
     struct fake_watchdog *w = ctx;
 
-    (void)fd;
+    (void)close(fd);
+    if (w->in_store) {
+        w->closed_while_stored++;
+        return 0;
+    }
     w->is_open = 0;
     if (w->magic && !w->nowayout) {
         w->ticks = 0;
@@ -104,7 +111,8 @@ int main(int argc, char *argv[])
         return 99;
     options.user = *argv[2] ? argv[2] : NULL;
     closep(&fd);
+    device_fd = open("/dev/null", O_PATH | O_CLOEXEC);
     /* A dead process holds nothing open; the countdown goes on. */
-    ((struct fake_watchdog *)map)->is_open = 0;
+    ((struct fake_watchdog *)map)->is_open = ((struct fake_watchdog *)map)->in_store;
     return keeper_main(&options, &ops, map);
 }

@@ -21,7 +21,7 @@
 #include "base/text.h"
 #include "fence/cgroup.h"
 
-enum { PATIENCE_MS = 10000 };
+enum { PATIENCE_MS = 20000 };
 
 static int listen_at(const char *path, int type)
 {
@@ -70,7 +70,7 @@ int node_setup(void **state)
     (void)text_print(path, sizeof(path), "%s.watchdog", n->run_dir);
     n->watchdog = map_watchdog(path);
     (void)setenv("FAKE_WATCHDOG", path, 1);
-    n->agent_fd = -1;
+    n->agent_fd = n->store_fd = -1;
     n->settings = "watchdog_mode=off\n";
     *state = n;
     return 0;
@@ -159,6 +159,7 @@ int node_teardown(void **state)
     closep(&n->agent_fd);
     closep(&n->listen_fd);
     closep(&n->notify_fd);
+    closep(&n->store_fd);
     (void)munmap(n->watchdog, sizeof(*n->watchdog));
     (void)text_print(command, sizeof(command), "rm -rf '%s' '%s' '%s.watchdog'", n->dir, n->run_dir, n->run_dir);
     if (system(command) != 0)
@@ -185,8 +186,8 @@ static void write_config(const struct node *n, char *path, size_t size)
     (void)text_print(path, size, "%s/config", n->dir);
     f = fopen(path, "w");
     assert_non_null(f);
-    (void)fprintf(f, "scope=%s\nname=node1\ndata_dir=%s\nrun_dir=%s\nlog_level=debug\n%s", n->dir + 5, n->data_dir,
-                  n->run_dir, n->settings);
+    (void)fprintf(f, "scope=%s\nname=node1\ndata_dir=%s\nrun_dir=%s\nstate_dir=%s/state\nlog_level=debug\n%s",
+                  n->dir + 5, n->data_dir, n->run_dir, n->dir, n->settings);
     (void)fclose(f);
 }
 
@@ -204,6 +205,20 @@ static void open_to_user(const struct node *n, char *agent, size_t size)
     assert_int_equal(chmod(path, 0777), 0);
     assert_int_equal(chmod(n->dir, 0755), 0);
     assert_int_equal(chown(n->data_dir, pw->pw_uid, pw->pw_gid), 0);
+}
+
+/* In the child: as a service manager passes on what it has kept. */
+static void pass_stored(const struct node *n)
+{
+    char pid[16];
+
+    if (n->store_fd < 0 || n->wrapper[0])
+        return;
+    (void)text_print(pid, sizeof(pid), "%d", (int)getpid());
+    (void)setenv("LISTEN_PID", pid, 1);
+    (void)setenv("LISTEN_FDS", "1", 1);
+    (void)setenv("LISTEN_FDNAMES", "watchdog", 1);
+    (void)dup2(n->store_fd, 3);
 }
 
 void node_start_keeper(struct node *n)
@@ -234,6 +249,7 @@ void node_start_keeper(struct node *n)
         int fd = open(n->log, O_WRONLY | O_CREAT | O_APPEND, 0600);
 
         (void)dup2(fd, STDERR_FILENO);
+        pass_stored(n);
         (void)execvp(argv[0], (char *const *)(uintptr_t)argv);
         _exit(98);
     }
@@ -281,6 +297,7 @@ int node_wait_for_exit(struct node *n)
     while (waitpid(n->keeper, &status, WNOHANG) == 0) {
         if (clock_now_us() > until_us)
             fail_msg("the keeper does not end");
+        node_read_notify(n);
         (void)poll(NULL, 0, 5);
     }
     n->keeper = 0;
@@ -300,15 +317,69 @@ bool node_log_says(const struct node *n, const char *text)
     return found;
 }
 
+void node_wait_for_log(struct node *n, const char *text)
+{
+    uint64_t until_us = clock_now_us() + PATIENCE_MS * USEC_PER_MSEC;
+
+    while (!node_log_says(n, text)) {
+        if (clock_now_us() > until_us)
+            fail_msg("the keeper does not say \"%s\"", text);
+        (void)poll(NULL, 0, 2);
+    }
+}
+
+static void serve_store(struct node *n, const char *message, int fd)
+{
+    if (text_starts_with(message, "FDSTORE=1\n") && strstr(message, "FDNAME=watchdog")) {
+        closep(&n->store_fd);
+        n->store_fd = fd;
+        n->watchdog->in_store = 1;
+        return;
+    }
+    if (text_starts_with(message, "FDSTOREREMOVE=1\n")) {
+        n->watchdog->in_store = 0;
+        closep(&n->store_fd);
+    }
+    closep(&fd); /* that of a barrier, too: so its sender learns that it was read */
+}
+
+/* Returns whether there was one. */
+static bool read_message(struct node *n, char *message, size_t size)
+{
+    struct iovec iov = {.iov_base = message, .iov_len = size - 1};
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct msghdr msg = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)};
+    ssize_t len = recvmsg(n->notify_fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    int fd = -1;
+
+    if (len < 0)
+        return false;
+    message[len] = '\0';
+    if (CMSG_FIRSTHDR(&msg))
+        memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(fd));
+    serve_store(n, message, fd);
+    return true;
+}
+
+void node_read_notify(struct node *n)
+{
+    char message[1024];
+
+    while (read_message(n, message, sizeof(message)))
+        ;
+}
+
 void node_wait_for_notify(struct node *n, const char *text)
 {
     char message[1024];
-    ssize_t len;
 
     do {
         wait_readable(n->notify_fd, text);
-        len = recv(n->notify_fd, message, sizeof(message) - 1, 0);
-        message[len < 0 ? 0 : len] = '\0';
+        assert_true(read_message(n, message, sizeof(message)));
     } while (!strstr(message, text));
 }
 
@@ -377,6 +448,7 @@ void node_wait_until(bool (*condition)(struct node *n), struct node *n, const ch
     while (!condition(n)) {
         if (clock_now_us() > until_us)
             fail_msg("waited in vain until %s", what);
+        node_read_notify(n);
         (void)poll(NULL, 0, 2);
     }
 }

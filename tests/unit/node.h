@@ -12,6 +12,7 @@ struct node {
     const char *user;       /* the agent's, if we are root and it shall be another one */
     const char *wrapper[8]; /* a command to run the keeper under */
     int listen_fd, notify_fd, agent_fd;
+    int store_fd; /* what the keeper has put into the store of its service manager; -1 = nothing */
     pid_t keeper, agent;
     uint32_t seq;
     struct fake_watchdog *watchdog;
@@ -26,11 +27,17 @@ void node_start_keeper(struct node *n); /* does not wait */
 void node_wait_for_agent(struct node *n);
 int node_wait_for_exit(struct node *n); /* of the keeper: its exit status, 128 + signal */
 bool node_log_says(const struct node *n, const char *text);
-/* Waits until a message of the keeper to the service manager contains the text. */
+void node_wait_for_log(struct node *n, const char *text); /* its way through the pump takes a moment */
+/*
+ * The tests are the service manager, whenever they wait for something: store_fd is passed on to the next keeper.
+ * Waits until a message of the keeper to the service manager contains the text.
+ */
 void node_wait_for_notify(struct node *n, const char *text);
 
+void node_read_notify(struct node *n);
+
 void node_order(struct node *n, const struct fake_order *order);
-struct fake_report node_report(struct node *n); /* the next one; fails after 10 s */
+struct fake_report node_report(struct node *n); /* the next one; fails after 20 s */
 struct keeper_answer node_answer(struct node *n);
 struct keeper_answer node_ask(struct node *n, enum keeper_op op, uint64_t lease_id, uint64_t deadline_us, pid_t pid);
 pid_t node_start_postgres(struct node *n); /* and registers it */

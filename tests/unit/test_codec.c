@@ -95,6 +95,28 @@ static void test_codec_print_member_gives_the_reference_bytes(void **state)
         "\"replay_lsn\":67381648,\"receive_lsn\":67381648,\"replication_state\":\"streaming\",\"timeline\":1}");
 }
 
+static void test_codec_member_carries_a_fence_report_of_our_own(void **state)
+{
+    struct member_report r = {.conn_url = "c",
+                              .api_url = "a",
+                              .version = "4.1.4",
+                              .fence_at_s = 1700000000,
+                              .fence_note = "host reset at \"x\""};
+    char *text = codec_print_member(&r);
+    struct member m;
+
+    (void)state;
+    assert_non_null(text);
+    assert_int_equal(codec_parse_member("n1", text, &m), 0);
+    assert_true(m.fence_at_s == 1700000000);
+    assert_string_equal(m.fence_note, "host reset at \"x\"");
+    free(m.data);
+    free(text);
+    assert_int_equal(codec_parse_member("n1", "{\"pgtether_fence_at\":\"soon\",\"pgtether_fence\":7}", &m), 0);
+    assert_true(m.fence_at_s == 0 && m.fence_note[0] == '\0');
+    free(m.data);
+}
+
 static void test_codec_print_member_keeps_the_order_of_all_fields(void **state)
 {
     struct member_report r = {.conn_url = "c",
@@ -561,6 +583,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_codec_base_path_collapses_slashes_like_the_reference),
         cmocka_unit_test(test_codec_print_member_gives_the_reference_bytes),
+        cmocka_unit_test(test_codec_member_carries_a_fence_report_of_our_own),
         cmocka_unit_test(test_codec_print_member_keeps_the_order_of_all_fields),
         cmocka_unit_test(test_codec_print_escapes_like_python),
         cmocka_unit_test(test_codec_print_of_cluster_keys_gives_the_reference_bytes),

@@ -218,6 +218,11 @@ static void test_primary_without_what_it_needs_is_demoted(void **state)
     leader();
     s.v.pg.hung = true;
     CHECK("hung", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+    leader();
+    s.v.keeper.watchdog_unusable = true;
+    CHECK("watchdog failed", HA_DEMOTE, .release = 1, .urgency = HA_SWIFT);
+    s.v.now_us = 116 * S;
+    CHECK("watchdog failed, and little time left", HA_DEMOTE, .release = 1, .urgency = HA_SWIFT);
 }
 
 static void test_adopted_primary_of_an_interrupted_bootstrap_is_given_up(void **state)
@@ -502,6 +507,9 @@ static void test_empty_node_bootstraps_copies_or_waits(void **state)
     s.v.keeper.watchdog_unusable = true;
     CHECK("watchdog required", HA_NOTHING);
     virgin();
+    s.v.fence_guard = true;
+    CHECK("reset again and again", HA_NOTHING);
+    virgin();
     s.v.config_refused = true;
     CHECK("configuration refused", HA_NOTHING);
     virgin();
@@ -754,6 +762,9 @@ static void test_race_is_entered_only_by_those_who_may(void **state)
     candidate();
     s.v.keeper.watchdog_unusable = true;
     CHECK("watchdog required", HA_NOTHING);
+    candidate();
+    s.v.fence_guard = true;
+    CHECK("reset again and again", HA_NOTHING);
     candidate();
     s.v.config_refused = true;
     CHECK("configuration refused", HA_NOTHING);

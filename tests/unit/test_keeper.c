@@ -5,6 +5,7 @@
 #include <cmocka.h>
 #include <inttypes.h>
 #include <linux/capability.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -338,6 +339,34 @@ static void test_keeper_fences_a_stopped_agent_between_the_fence_point_and_the_d
     n->passed = true;
 }
 
+static bool rung_is_recorded(struct node *n)
+{
+    char path[160], text[512] = "";
+    FILE *f;
+
+    (void)text_print(path, sizeof(path), "%s/state/%s-node1/last-rung", n->dir, n->dir + 5);
+    f = fopen(path, "r");
+    if (!f)
+        return false;
+    text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+    (void)fclose(f);
+    return strstr(text, "\nrung=kill\nreason=the lease was not renewed in time\n") && strstr(text, "\nboot_id=") &&
+           strstr(text, "\nat_s=");
+}
+
+static void test_keeper_has_a_fencing_recorded_where_a_reset_does_not_reach(void **state)
+{
+    struct node *n = *state;
+
+    node_start(n);
+    (void)arm(n, clock_now_us() + 1500 * MS);
+    (void)node_start_postgres(n);
+    assert_false(rung_is_recorded(n));
+    node_wait_until(rung_is_recorded, n, "the rung is recorded");
+    node_wait_for_agent(n);
+    n->passed = true;
+}
+
 static void test_keeper_does_not_fence_as_long_as_the_lease_is_renewed(void **state)
 {
     struct node *n = *state;
@@ -562,6 +591,11 @@ static void assert_petted_thrice_a_second(const struct node *n, uint32_t pets, u
     assert_in_range(pets, passed_ms < 500 ? 0 : passed_ms / 500, passed_ms / 333 + 2);
 }
 
+static bool watchdog_is_stopped(struct node *n)
+{
+    return n->watchdog->ticks == 0;
+}
+
 static void test_keeper_pets_the_watchdog_while_armed_and_stops_it_with_the_proof(void **state)
 {
     struct node *n = *state;
@@ -588,8 +622,9 @@ static void test_keeper_pets_the_watchdog_while_armed_and_stops_it_with_the_proo
     assert_petted_thrice_a_second(n, n->watchdog->pets - pets, began_us);
     a = node_ask(n, KEEPER_DISARM, 0, 0, 0);
     assert_int_equal(a.state, KEEPER_DISARMED);
-    (void)status(n);
-    assert_int_equal(n->watchdog->ticks, 0);
+    node_wait_until(watchdog_is_stopped, n, "the watchdog is stopped");
+    assert_int_equal(n->watchdog->closed_while_stored, 0);
+    assert_int_equal(n->store_fd, -1);
     assert_int_equal(status(n).watchdog, KEEPER_WATCHDOG_READY);
     n->passed = true;
 }
@@ -603,9 +638,13 @@ static void test_keeper_reckons_with_the_timeout_that_the_driver_grants(void **s
     n->watchdog->least_s = 4;
     node_start(n);
     now_us = clock_now_us();
-    assert_int_equal(node_ask(n, KEEPER_ARM, LEASE, now_us + 4500 * MS, 0).result, KEEPER_REFUSED_LATE);
+    assert_int_equal(node_ask(n, KEEPER_ARM, LEASE, now_us + 4000 * MS, 0).result, KEEPER_REFUSED_LATE);
     (void)status(n);
-    assert_int_equal(n->watchdog->ticks, 0); /* it was started for nothing, and stopped */
+    assert_int_equal(n->watchdog->ticks, 0);       /* it was started for nothing, and stopped */
+    assert_false(node_log_says(n, "has no room")); /* a renewed lease may do */
+    assert_int_equal(node_ask(n, KEEPER_ARM, LEASE, now_us + 4010 * MS, 0).result, KEEPER_REFUSED_LATE);
+    node_wait_for_log(n, "resets this host only 4.0 s after the last pet, which has no room in the ");
+    node_wait_for_log(n, "HINT: Set ttl to 7 s at least, or watchdog.timeout to 2 s at most");
     assert_true(arm(n, now_us + 9000 * MS).fence_at_us < now_us + 5000 * MS);
     n->passed = true;
 }
@@ -641,6 +680,69 @@ static void test_keeper_fences_when_the_required_watchdog_fails(void **state)
     n->passed = true;
 }
 
+static bool pet_has_failed(struct node *n)
+{
+    return status(n).watchdog == KEEPER_WATCHDOG_FAILED;
+}
+
+static void test_keeper_lets_the_agent_hand_over_when_the_required_watchdog_fails(void **state)
+{
+    struct node *n = *state;
+    uint64_t failed_us;
+
+    n->settings = "watchdog_mode=required\nwatchdog_timeout_us=4000000\n";
+    node_start(n);
+    (void)arm(n, clock_now_us() + 20000 * MS);
+    (void)node_start_postgres(n);
+    n->watchdog->pets_fail = 1;
+    node_wait_until(pet_has_failed, n, "a pet has failed");
+    failed_us = clock_now_us();
+    assert_int_equal(node_ask(n, KEEPER_RENEW, LEASE, failed_us + 30000 * MS, 0).result, KEEPER_REFUSED_WATCHDOG);
+    assert_in_range(status(n).fence_at_us, failed_us, failed_us + 2000 * MS);
+    assert_int_equal(node_count_postgres(n), 4); /* the agent has its time */
+    while (node_ask(n, KEEPER_DISARM, 0, 0, 0).state == KEEPER_FENCING)
+        ;
+    assert_int_equal(status(n).rung, FENCE_RUNG_DISARM);
+    assert_int_equal(status(n).agent_starts, 1);
+    n->watchdog->pets_fail = 0;
+    node_wait_until(watchdog_is_stopped, n, "the watchdog is stopped");
+    n->passed = true;
+}
+
+static bool watchdog_is_ready(struct node *n)
+{
+    (void)poll(NULL, 0, 100);
+    return status(n).watchdog == KEEPER_WATCHDOG_READY;
+}
+
+static void test_keeper_looks_again_for_a_watchdog_that_did_not_work(void **state)
+{
+    struct node *n = *state;
+
+    n->settings = "watchdog_mode=required\n";
+    n->watchdog->opens_fail = 1;
+    node_start(n);
+    assert_int_equal(status(n).watchdog, KEEPER_WATCHDOG_FAILED);
+    n->watchdog->opens_fail = 0;
+    node_wait_until(watchdog_is_ready, n, "the watchdog is ready");
+    node_wait_for_log(n, "can be used now");
+    assert_int_equal(n->watchdog->ticks, 0);
+    n->passed = true;
+}
+
+static void test_keeper_is_loud_about_a_primary_without_a_watchdog(void **state)
+{
+    struct node *n = *state;
+
+    n->settings = "watchdog_mode=automatic\n";
+    n->watchdog->absent = 1;
+    node_start(n);
+    (void)arm(n, clock_now_us() + 20000 * MS);
+    (void)status(n);
+    node_wait_for_log(n, "this primary is not fenced by hardware");
+    n->passed = true;
+}
+
 static void test_keeper_goes_on_when_the_automatic_watchdog_fails(void **state)
 {
     struct node *n = *state;
@@ -655,6 +757,50 @@ static void test_keeper_goes_on_when_the_automatic_watchdog_fails(void **state)
         ;
     assert_int_equal(node_count_postgres(n), 4);
     assert_int_equal(status(n).watchdog, KEEPER_WATCHDOG_FAILED);
+    n->passed = true;
+}
+
+static void test_keeper_arms_without_a_watchdog_that_has_no_room_where_it_is_not_required(void **state)
+{
+    struct node *n = *state;
+    struct keeper_answer a;
+
+    n->settings = "watchdog_mode=automatic\n";
+    n->watchdog->least_s = 30;
+    node_start(n);
+    assert_int_equal(node_ask(n, KEEPER_ARM, LEASE, clock_now_us() + 10000 * MS, 0).result, KEEPER_REFUSED_LATE);
+    a = arm(n, clock_now_us() + 10000 * MS);
+    assert_int_equal(a.watchdog, KEEPER_WATCHDOG_READY);
+    assert_true(a.watchdog_reset_us == 0);
+    assert_int_equal(n->watchdog->ticks, 0);
+    (void)status(n);
+    node_wait_for_log(n, "it is not used");
+    node_wait_for_log(n, "this primary is not fenced by hardware");
+    n->passed = true;
+}
+
+static bool pet_was_late(struct node *n)
+{
+    return status(n).late_pets > 0;
+}
+
+static void test_keeper_counts_pets_that_came_late(void **state)
+{
+    struct node *n = *state;
+    struct keeper_answer a;
+
+    n->settings = "watchdog_mode=required\nwatchdog_timeout_us=2000000\n";
+    node_start(n);
+    a = arm(n, clock_now_us() + 30000 * MS);
+    assert_true(a.late_pets == 0 && a.watchdog_reset_us == 2 * USEC_PER_SEC);
+    assert_string_equal(a.watchdog_identity, "fake");
+    (void)kill(n->keeper, SIGSTOP);
+    (void)usleep(1500000); /* how late it is cannot be waited for: this is the lateness */
+    (void)kill(n->keeper, SIGCONT);
+    node_wait_until(pet_was_late, n, "a pet was late");
+    a = status(n);
+    assert_in_range(a.longest_pet_gap_us, 1500 * MS, 20000 * MS);
+    node_wait_for_log(n, "the watchdog was petted");
     n->passed = true;
 }
 
@@ -723,6 +869,28 @@ static void test_successor_pets_the_watchdog_that_was_left_ticking(void **state)
     n->passed = true;
 }
 
+static void test_successor_sets_the_watchdog_to_what_its_reset_time_was_measured_for(void **state)
+{
+    struct node *n = *state;
+    uint64_t deadline_us;
+
+    /* 2 s for this lease, which really take 4: a quarter of the lease anew would be 4 s, which nobody has measured. */
+    n->settings = "watchdog_mode=required\nwatchdog_reset_us=4000000\n";
+    node_start(n);
+    deadline_us = clock_now_us() + 8500 * MS;
+    (void)arm(n, deadline_us);
+    (void)node_start_postgres(n);
+    assert_int_equal(n->watchdog->timeout_s, 2);
+    kill_keeper(n);
+    node_start(n);
+    assert_int_equal(status(n).watchdog, KEEPER_WATCHDOG_TICKING);
+    assert_int_equal(n->watchdog->timeout_s, 2);
+    node_watch_closely(true);
+    node_wait_until(no_postgres, n, "PostgreSQL is dead");
+    assert_true(clock_now_us() <= deadline_us - 4000 * MS);
+    n->passed = true;
+}
+
 static void test_successor_pets_a_watchdog_that_could_not_be_stopped(void **state)
 {
     struct node *n = *state;
@@ -746,6 +914,107 @@ static void test_successor_pets_a_watchdog_that_could_not_be_stopped(void **stat
     pets = n->watchdog->pets;
     (void)usleep(900000);
     assert_petted_thrice_a_second(n, n->watchdog->pets - pets, began_us);
+    n->passed = true;
+}
+
+/* --- the store of the service manager ------------------------------------------------------------------------------
+ */
+
+static bool watchdog_is_stored(struct node *n)
+{
+    return n->store_fd >= 0;
+}
+
+static void test_successor_takes_the_watchdog_over_from_the_store(void **state)
+{
+    struct node *n = *state;
+    struct keeper_answer a;
+    uint32_t opens, pets;
+
+    n->settings = "watchdog_mode=required\nwatchdog_timeout_us=2000000\n";
+    node_start(n);
+    (void)arm(n, clock_now_us() + 20000 * MS);
+    (void)node_start_postgres(n);
+    node_wait_until(watchdog_is_stored, n, "the watchdog is in the store");
+    opens = n->watchdog->opens;
+    kill_keeper(n);
+    pets = n->watchdog->pets;
+    node_start(n); /* a second open would be refused: the store holds it */
+    assert_int_equal(status(n).state, KEEPER_ARMED);
+    assert_int_equal(status(n).watchdog, KEEPER_WATCHDOG_TICKING);
+    assert_int_equal(n->watchdog->opens, opens);
+    assert_int_equal(n->watchdog->stops, 1); /* the first keeper's look at start */
+    assert_true(n->watchdog->pets > pets);
+    do
+        a = node_ask(n, KEEPER_DISARM, 0, 0, 0);
+    while (a.state == KEEPER_FENCING);
+    node_wait_until(watchdog_is_stopped, n, "the watchdog is stopped");
+    assert_int_equal(n->watchdog->closed_while_stored, 0);
+    assert_int_equal(n->store_fd, -1);
+    (void)arm(n, clock_now_us() + 20000 * MS); /* and it can be opened again */
+    n->passed = true;
+}
+
+static void test_successor_stops_a_stored_watchdog_that_ticks_for_nobody(void **state)
+{
+    struct node *n = *state;
+    char path[256];
+
+    n->settings = "watchdog_mode=required\nwatchdog_timeout_us=2000000\n";
+    node_start(n);
+    (void)arm(n, clock_now_us() + 20000 * MS);
+    node_wait_until(watchdog_is_stored, n, "the watchdog is in the store");
+    kill_keeper(n);
+    (void)text_print(path, sizeof(path), "%s/%s-node1/keeper.state", n->run_dir, n->dir + 5);
+    assert_int_equal(unlink(path), 0);
+    node_start(n);
+    assert_int_equal(status(n).state, KEEPER_DISARMED);
+    node_wait_until(watchdog_is_stopped, n, "the watchdog is stopped");
+    assert_int_equal(n->watchdog->closed_while_stored, 0);
+    n->passed = true;
+}
+
+static void test_keeper_pets_on_until_the_service_manager_has_let_go(void **state)
+{
+    struct node *n = *state;
+    uint64_t began_us;
+    uint32_t pets;
+
+    n->settings = "watchdog_mode=required\nwatchdog_timeout_us=1000000\n";
+    node_start(n);
+    (void)arm(n, clock_now_us() + 20000 * MS);
+    node_wait_until(watchdog_is_stored, n, "the watchdog is in the store");
+    assert_int_equal(node_ask(n, KEEPER_DISARM, 0, 0, 0).state, KEEPER_DISARMED);
+    began_us = clock_now_us();
+    pets = n->watchdog->pets;
+    (void)usleep(900000); /* a manager that does not read */
+    assert_petted_thrice_a_second(n, n->watchdog->pets - pets, began_us);
+    assert_int_equal(n->watchdog->ticks, 1);
+    /* Armed again meanwhile: it is put back, and stays open. */
+    (void)arm(n, clock_now_us() + 20000 * MS);
+    began_us = clock_now_us();
+    while (clock_now_us() < began_us + 300 * MS)
+        node_read_notify(n);
+    assert_true(n->store_fd >= 0);
+    assert_int_equal(n->watchdog->ticks, 1);
+    n->passed = true;
+}
+
+static void test_keeper_that_ends_takes_the_watchdog_out_of_the_store(void **state)
+{
+    struct node *n = *state;
+
+    n->settings = "watchdog_mode=required\nwatchdog_timeout_us=2000000\n";
+    node_start(n);
+    (void)arm(n, clock_now_us() + 20000 * MS);
+    node_wait_until(watchdog_is_stored, n, "the watchdog is in the store");
+    (void)kill(n->keeper, SIGTERM);
+    assert_int_equal(node_report(n).event, FAKE_SIGNAL);
+    node_exit_agent(n, 0);
+    assert_int_equal(node_wait_for_exit(n), 0);
+    assert_int_equal(n->store_fd, -1);
+    assert_int_equal(n->watchdog->ticks, 0);
+    assert_int_equal(n->watchdog->closed_while_stored, 0);
     n->passed = true;
 }
 
@@ -808,7 +1077,7 @@ static void test_keeper_stops_petting_when_death_cannot_be_proven_in_time(void *
     a = status(n);
     assert_int_equal(a.state, KEEPER_DISARMED);
     assert_int_equal(a.rung, FENCE_RUNG_STARVE);
-    assert_int_equal(n->watchdog->ticks, 0);
+    node_wait_until(watchdog_is_stopped, n, "the watchdog is stopped");
     (void)rmdir(group);
     n->passed = true;
 }
@@ -830,6 +1099,7 @@ int main(void)
         NODE_TEST(test_keeper_without_privileges_restarts_kills_and_tidies_up),
         NODE_TEST(test_keeper_without_privileges_and_cgroups_finds_and_kills_by_process_tree),
         NODE_TEST(test_keeper_fences_a_stopped_agent_between_the_fence_point_and_the_deadline),
+        NODE_TEST(test_keeper_has_a_fencing_recorded_where_a_reset_does_not_reach),
         NODE_TEST(test_keeper_does_not_fence_as_long_as_the_lease_is_renewed),
         NODE_TEST(test_keeper_starts_a_killed_agent_again_and_keeps_the_lease),
         NODE_TEST(test_keeper_disarms_only_with_postgres_dead_and_spares_the_agent),
@@ -844,11 +1114,21 @@ int main(void)
         NODE_TEST(test_keeper_reckons_with_the_timeout_that_the_driver_grants),
         NODE_TEST(test_keeper_arms_nothing_without_the_required_watchdog),
         NODE_TEST(test_keeper_fences_when_the_required_watchdog_fails),
+        NODE_TEST(test_keeper_lets_the_agent_hand_over_when_the_required_watchdog_fails),
+        NODE_TEST(test_keeper_looks_again_for_a_watchdog_that_did_not_work),
+        NODE_TEST(test_keeper_is_loud_about_a_primary_without_a_watchdog),
         NODE_TEST(test_keeper_goes_on_when_the_automatic_watchdog_fails),
+        NODE_TEST(test_keeper_arms_without_a_watchdog_that_has_no_room_where_it_is_not_required),
+        NODE_TEST(test_keeper_counts_pets_that_came_late),
         NODE_TEST(test_keeper_takes_back_what_it_can_of_a_pet_that_came_too_late),
         NODE_TEST(test_keeper_pets_a_watchdog_on_that_nothing_can_stop),
         NODE_TEST(test_successor_pets_the_watchdog_that_was_left_ticking),
+        NODE_TEST(test_successor_sets_the_watchdog_to_what_its_reset_time_was_measured_for),
         NODE_TEST(test_successor_pets_a_watchdog_that_could_not_be_stopped),
+        NODE_TEST(test_successor_takes_the_watchdog_over_from_the_store),
+        NODE_TEST(test_successor_stops_a_stored_watchdog_that_ticks_for_nobody),
+        NODE_TEST(test_keeper_pets_on_until_the_service_manager_has_let_go),
+        NODE_TEST(test_keeper_that_ends_takes_the_watchdog_out_of_the_store),
         NODE_TEST(test_keeper_stops_petting_when_death_cannot_be_proven_in_time),
     };
 

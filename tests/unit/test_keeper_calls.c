@@ -16,7 +16,8 @@
 
 enum { LEASE = 77 };
 
-/* poll is the loop's own rest; wait4 is checked for WNOHANG, openat for its path. */
+/* dup is what the pretended watchdog does when it is opened. poll is the loop's own rest; wait4 is checked for WNOHANG,
+ * openat for its path. */
 static const char *const allowed[] = {
     "poll",          "timerfd_settime", "read",
     "write",         "recvmsg",         "sendmsg",
@@ -28,7 +29,7 @@ static const char *const allowed[] = {
     "pwrite",        "rt_sigprocmask",  "timerfd_settime64",
     "clock_gettime", "set_robust_list", "restart_syscall",
     "ppoll",         "pread",           "fork",
-    "waitid",
+    "waitid",        "pipe2",           "dup",
 };
 
 static bool is_allowed(const char *line)

@@ -14,7 +14,7 @@ static struct fixture {
     sd_event *loop;
     struct keeper_link *link;
     int agent_fd, keeper_fd;
-    unsigned n_gone;
+    unsigned n_gone, n_news;
     unsigned n_first, n_second, n_null;
 } f;
 
@@ -105,6 +105,28 @@ static void test_last_answer_when_unasked_then_it_is_still_the_newest_state(void
     assert_int_equal(keeper_link_last(f.link)->state, KEEPER_FENCING);
 }
 
+static void on_news(void *userdata)
+{
+    (void)userdata;
+    f.n_news++;
+}
+
+static void test_news_when_the_keeper_has_some_then_they_are_told_and_answer_no_question(void **state)
+{
+    (void)state;
+    say(0, KEEPER_ARMED); /* nobody listens yet */
+    assert_int_equal(keeper_link_last(f.link)->state, KEEPER_ARMED);
+    keeper_link_on_news(f.link, on_news);
+    assert_int_equal(ask(&f.n_first), 0);
+    say(0, KEEPER_FENCING);
+    assert_int_equal(f.n_news, 1);
+    assert_int_equal(f.n_first, 0);
+    assert_int_equal(keeper_link_last(f.link)->state, KEEPER_FENCING);
+    say(read_request(), KEEPER_DISARMED);
+    assert_int_equal(f.n_news, 1);
+    assert_int_equal(f.n_first, 1);
+}
+
 static void test_questions_when_the_keeper_goes_then_all_are_answered_with_nothing(void **state)
 {
     (void)state;
@@ -149,6 +171,8 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_last_answer_when_unasked_then_it_is_still_the_newest_state, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(test_news_when_the_keeper_has_some_then_they_are_told_and_answer_no_question,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_questions_when_the_keeper_goes_then_all_are_answered_with_nothing, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_questions_when_the_keeper_is_silent_then_their_number_is_limited, set_up,

@@ -178,7 +178,7 @@ static void test_tree_spares_the_agent_but_not_the_postmaster_it_started(void **
         else if (f->pids[i] != agent && getsid(f->pids[i]) == getsid(agent))
             copy = f->pids[i];
     }
-    assert_int_equal(scan((struct tree_scope){.spared = {agent, 0}, .postmaster = postmaster}), 2);
+    assert_int_equal(scan((struct tree_scope){.spared = {agent, 0, 0}, .postmaster = postmaster}), 2);
     assert_false(tree_has(&killer.tree, agent));
     assert_false(tree_has(&killer.tree, copy));
     assert_true(tree_has(&killer.tree, postmaster));

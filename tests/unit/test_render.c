@@ -172,6 +172,39 @@ static void test_status_when_the_lease_has_ended_says_nothing_of_the_primary(voi
                 "\"4.1.4\", \"scope\": \"demo\", \"name\": \"node0\"}}");
 }
 
+static void test_status_tells_of_watchdog_and_fence_report_behind_the_fields_of_the_reference(void **state)
+{
+    struct node_status n = primary;
+    char *text, *metrics;
+
+    (void)state;
+    n.watchdog_mode = "required";
+    (void)text_copy(n.watchdog_identity, sizeof(n.watchdog_identity), "i6300ESB timer");
+    n.watchdog_resets_at_us = NOW + 2500000;
+    n.watchdog_reset_us = 6000000;
+    n.watchdog_last_pet_us = 0;
+    n.watchdog_late_pets = 3;
+    n.fence_report_json = "{\"at\": 7, \"rung\": \"kill\"}";
+    n.fence_reports = 2;
+    n.last_fence_s = 7;
+    n.fence_guard = true;
+    text = render_status(&n, NOW);
+    assert_non_null(strstr(text,
+                           "\"watchdog\": {\"mode\": \"required\", \"state\": \"petting\", \"driver\": \"i6300ESB "
+                           "timer\", \"timeout\": 5.0, \"reset_time\": 6.0, \"seconds_left\": 2.5, "
+                           "\"last_pet_ago\": 0.001, \"late_pets\": 3}, \"fence_report\": {\"at\": 7, \"rung\": "
+                           "\"kill\"}, \"fence_guard\": true}"));
+    free(text);
+    metrics = render_metrics(&n, NOW);
+    assert_non_null(strstr(metrics, "\npgtether_fence_reports_total{scope=\"demo\",name=\"node0\"} 2\n"));
+    assert_non_null(strstr(metrics, "\npgtether_last_fence_timestamp_seconds{scope=\"demo\",name=\"node0\"} 7\n"));
+    assert_non_null(strstr(metrics, "\npgtether_fence_guard{scope=\"demo\",name=\"node0\"} 1\n"));
+    assert_non_null(strstr(metrics, "\npgtether_watchdog_seconds_left{scope=\"demo\",name=\"node0\"} 2.500000\n"));
+    assert_non_null(strstr(metrics, "driver=\"i6300ESB timer\"} 1\n"));
+    assert_non_null(strstr(metrics, "\npgtether_watchdog_late_pets_total{scope=\"demo\",name=\"node0\"} 3\n"));
+    free(metrics);
+}
+
 static void test_status_has_the_optional_fields_in_the_reference_order(void **state)
 {
     struct node_status n = replica;
@@ -492,6 +525,7 @@ int main(void)
         cmocka_unit_test(test_status_of_a_primary_is_the_reference_sample),
         cmocka_unit_test(test_status_of_a_replica_is_the_reference_sample),
         cmocka_unit_test(test_status_when_the_lease_has_ended_says_nothing_of_the_primary),
+        cmocka_unit_test(test_status_tells_of_watchdog_and_fence_report_behind_the_fields_of_the_reference),
         cmocka_unit_test(test_status_has_the_optional_fields_in_the_reference_order),
         cmocka_unit_test(test_cluster_is_the_reference_sample),
         cmocka_unit_test(test_cluster_when_a_member_has_no_positions_says_unknown),

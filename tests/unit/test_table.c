@@ -270,6 +270,24 @@ static void test_members_with_something_special_get_columns_and_notes(void **sta
                          "                      to: node1\n");
 }
 
+static void test_members_fence_report_is_noted_for_a_day_and_cannot_command_a_terminal(void **state)
+{
+    struct member members[] = {
+        NODE("node0", PG_ROLE_PRIMARY, .fence_at_s = 1000, .fence_note = "host reset\033[2J"),
+        NODE("node1", PG_ROLE_REPLICA, .fence_at_s = 0, .fence_note = "never"),
+    };
+    struct cluster c = cluster_of(members, 2);
+    struct members_view v = {.cluster = &c, .cluster_name = "demo", .now_s = 1000 + 86399};
+    struct textbuf out = {0};
+
+    (void)state;
+    members_notes(&out, &v);
+    assert_printed(&out, " Fence report of node0: host reset?[2J\n");
+    v.now_s++;
+    members_notes(&out, &v);
+    assert_null(out.data);
+}
+
 static void test_members_reason_for_programs_is_never_hidden(void **state)
 {
     static char data[] = "{\"pending_restart_reason\":{\"shared_preload_libraries\":{\"old_value\":\"\","
@@ -366,6 +384,7 @@ int main(void)
         cmocka_unit_test(test_members_as_tsv_and_yaml_have_all_columns),
         cmocka_unit_test(test_members_lag_is_in_megabytes_rounded_halves_to_even),
         cmocka_unit_test(test_members_of_older_versions_show_their_one_position),
+        cmocka_unit_test(test_members_fence_report_is_noted_for_a_day_and_cannot_command_a_terminal),
         cmocka_unit_test(test_members_with_something_special_get_columns_and_notes),
         cmocka_unit_test(test_members_reason_for_programs_is_never_hidden),
         cmocka_unit_test(test_members_when_extended_have_all_columns),

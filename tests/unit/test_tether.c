@@ -8,11 +8,16 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "agent/parts.h"
 #include "base/clock.h"
+#include "base/text.h"
+#include "io/file.h"
 
 #define S UINT64_C(1000000)
 enum { OLD = 71, NEW = 72 };
@@ -271,6 +276,96 @@ static void test_arming_when_the_keeper_arms_then_it_is_permitted(void **state)
     assert_int_equal(f.n_armed, 1);
 }
 
+static char record_dir[64];
+
+/* Also SIGCHLD, as the agent's main program has it. */
+static int set_up_record(void **state)
+{
+    sigset_t signals;
+
+    (void)sigemptyset(&signals);
+    (void)sigaddset(&signals, SIGCHLD);
+    (void)sigprocmask(SIG_BLOCK, &signals, NULL);
+    (void)text_copy(record_dir, sizeof(record_dir), "/tmp/fence.XXXXXX");
+    if (!mkdtemp(record_dir))
+        return -1;
+    (void)setenv("PGTETHER_STATE_DIR", record_dir, 1);
+    return set_up(state);
+}
+
+static int tear_down_record(void **state)
+{
+    char command[128];
+    int r = tear_down(state);
+
+    fence_record_done(&f.a);
+    (void)unsetenv("PGTETHER_STATE_DIR");
+    (void)text_print(command, sizeof(command), "rm -rf '%s'", record_dir);
+    return r < 0 ? r : system(command);
+}
+
+static bool record_says(const char *text)
+{
+    CLEANUP(freep) char *found = NULL;
+    char path[96];
+
+    (void)text_print(path, sizeof(path), "%s/armed", record_dir);
+    return file_read(path, 4096, &found, NULL, NULL) == 0 && strstr(found, text);
+}
+
+static bool keeper_was_asked(void)
+{
+    struct pollfd p = {.fd = f.keeper_fd, .events = POLLIN};
+
+    return poll(&p, 1, 0) > 0;
+}
+
+static void test_arming_when_the_lease_is_recorded_then_the_keeper_is_asked_and_the_end_is_recorded(void **state)
+{
+    (void)state;
+    begin_arming();
+    assert_false(keeper_was_asked()); /* however fast the child is, its end is news for the loop */
+    while (!keeper_was_asked())
+        assert_true(sd_event_run(f.a.loop, 10000) >= 0);
+    assert_true(record_says("\nstate=armed\n"));
+    keeper_says(KEEPER_OK, KEEPER_ARMED, NEW, clock_now_us() + 20 * S);
+    assert_int_equal(f.n_armed, 1);
+    assert_true(record_says("\nstate=armed\n"));
+    assert_true(record_says("\nlease=0000000000000048\n"));
+
+    fence_record_end(&f.a);
+    fence_record_finish(&f.a); /* the process ends: not before that is written */
+    assert_true(record_says("\nstate=ended\n"));
+}
+
+static void test_arming_when_the_disk_hangs_then_the_record_is_not_waited_for(void **state)
+{
+    uint64_t began_us = clock_now_us();
+
+    (void)state;
+    begin_arming();
+    assert_true(f.a.record.pid > 0);
+    (void)kill(f.a.record.pid, SIGSTOP);
+    keeper_says(KEEPER_OK, KEEPER_ARMED, NEW, clock_now_us() + 20 * S);
+    assert_int_equal(f.n_armed, 1);
+    assert_in_range(clock_now_us() - began_us, 900000, 5 * S);
+    assert_false(record_says("armed"));
+    (void)kill(f.a.record.pid, SIGKILL);
+}
+
+static void test_arming_when_the_operation_ends_before_the_record_then_the_keeper_is_not_asked(void **state)
+{
+    (void)state;
+    begin_arming();
+    assert_true(f.a.record.pid > 0);
+    (void)kill(f.a.record.pid, SIGSTOP);
+    op_end(&f.a);
+    (void)kill(f.a.record.pid, SIGCONT);
+    while (f.a.record.child)
+        assert_true(sd_event_run(f.a.loop, 10000) >= 0);
+    assert_false(keeper_was_asked());
+}
+
 static void test_arming_when_the_answer_is_older_than_the_fence_point_then_it_permits_nothing(void **state)
 {
     (void)state;
@@ -330,6 +425,14 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_acquired_key_when_another_operation_wants_it_then_one_question_is_enough,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_arming_when_the_keeper_arms_then_it_is_permitted, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_arming_when_the_lease_is_recorded_then_the_keeper_is_asked_and_the_end_is_recorded, set_up_record,
+            tear_down_record),
+        cmocka_unit_test_setup_teardown(test_arming_when_the_disk_hangs_then_the_record_is_not_waited_for,
+                                        set_up_record, tear_down_record),
+        cmocka_unit_test_setup_teardown(
+            test_arming_when_the_operation_ends_before_the_record_then_the_keeper_is_not_asked, set_up_record,
+            tear_down_record),
         cmocka_unit_test_setup_teardown(
             test_arming_when_the_answer_is_older_than_the_fence_point_then_it_permits_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_arming_when_another_lease_is_armed_then_it_permits_nothing, set_up,

@@ -17,6 +17,7 @@ struct device {
     int opens, closes, magics, pets, writes;
     int timeout_s, least_s;
     int open_result, support_result, set_result, get_result, pet_result, write_result, nowayout, boot_status;
+    int pretimeout_s, pretimeout_result;
     uint32_t options;
     bool magic_last;
     bool forgets_to_write_back;
@@ -60,6 +61,9 @@ static int dev_control(void *ctx, int fd, unsigned long request, void *arg)
         if (d->get_result == 0)
             *(int *)arg = d->timeout_s;
         return d->get_result;
+    case WDIOC_SETPRETIMEOUT:
+        d->pretimeout_s = *(int *)arg;
+        return d->pretimeout_result;
     case WDIOC_KEEPALIVE:
         d->pets += d->pet_result == 0;
         return d->pet_result;
@@ -98,7 +102,7 @@ static int dev_nowayout(void *ctx, const char *path)
 }
 
 static const struct watchdog_ops ops = {dev_open, dev_control, dev_write, dev_close, dev_nowayout};
-static const struct watchdog_settings required = {WATCHDOG_MODE_REQUIRED, "/dev/pretended", 0, 0};
+static const struct watchdog_settings required = {.mode = WATCHDOG_MODE_REQUIRED, .device = "/dev/pretended"};
 
 static struct watchdog with_device(struct device *d, const struct watchdog_settings *s)
 {
@@ -220,6 +224,57 @@ static void test_watchdog_measured_reset_time_counts_only_if_it_is_longer(void *
     assert_true(watchdog_reset_us(&w) == 9 * USEC_PER_SEC);
     w.settings.reset_us = 3 * USEC_PER_SEC;
     assert_true(watchdog_reset_us(&w) == 5 * USEC_PER_SEC);
+}
+
+static void test_watchdog_pretimeout_is_set_where_it_is_offered_and_never_fatal(void **state)
+{
+    static const struct {
+        uint32_t options;
+        uint64_t timeout_s;
+        int result, want_s;
+    } rows[] = {{WDIOF_PRETIMEOUT, 4, 0, 1}, {WDIOF_PRETIMEOUT, 3, 0, 0}, {0, 4, 0, 0}, {WDIOF_PRETIMEOUT, 5, -EIO, 1}};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct device d = {.options = rows[i].options, .pretimeout_result = rows[i].result};
+        struct watchdog w = with_device(&d, &required);
+
+        assert_int_equal(watchdog_start(&w, rows[i].timeout_s * USEC_PER_SEC, NULL), 0);
+        assert_int_equal(d.pretimeout_s, rows[i].want_s);
+        assert_true(watchdog_reset_us(&w) == rows[i].timeout_s * USEC_PER_SEC);
+    }
+}
+
+static void test_watchdog_says_what_would_do(void **state)
+{
+    (void)state;
+    assert_true(watchdog_least_ttl_s(4 * USEC_PER_SEC) == 7);
+    assert_true(watchdog_least_ttl_s(60 * USEC_PER_SEC) == 65);
+    assert_true(watchdog_longest_timeout_s(30 * USEC_PER_SEC) == 25);
+    assert_true(watchdog_longest_timeout_s(5 * USEC_PER_SEC) == 3);
+    assert_true(watchdog_longest_timeout_s(2 * USEC_PER_SEC) == 0);
+    assert_true(watchdog_longest_timeout_s(0) == 0);
+}
+
+static void test_watchdog_measured_by_a_reset_counts_for_other_timeouts_too(void **state)
+{
+    struct watchdog_settings s = required;
+    struct device d = {0};
+    struct watchdog w;
+
+    (void)state;
+    s.measured_timeout_us = 4 * USEC_PER_SEC;
+    s.measured_reset_us = 7 * USEC_PER_SEC;
+    w = with_device(&d, &s);
+    assert_true(watchdog_reset_for(&w, 4 * USEC_PER_SEC) >= 7 * USEC_PER_SEC);
+    assert_true(watchdog_reset_for(&w, 4 * USEC_PER_SEC) <= 7 * USEC_PER_SEC + 1);
+    assert_true(watchdog_reset_for(&w, 2 * USEC_PER_SEC) == 5 * USEC_PER_SEC);  /* a fixed time more */
+    assert_true(watchdog_reset_for(&w, 8 * USEC_PER_SEC) >= 14 * USEC_PER_SEC); /* a share more */
+    w.settings.reset_us = 20 * USEC_PER_SEC;
+    assert_true(watchdog_reset_for(&w, 4 * USEC_PER_SEC) == 20 * USEC_PER_SEC);
+    w.settings.reset_us = 0;
+    w.settings.measured_reset_us = 3 * USEC_PER_SEC; /* sooner than it was set to: not believed */
+    assert_true(watchdog_reset_for(&w, 4 * USEC_PER_SEC) == 4 * USEC_PER_SEC);
 }
 
 static void test_watchdog_that_cannot_be_started_is_stopped_by_nobody_but_the_caller(void **state)
@@ -388,6 +443,9 @@ int main(void)
         cmocka_unit_test(test_watchdog_reckons_with_what_the_driver_grants),
         cmocka_unit_test(test_watchdog_with_a_fixed_timeout_is_used_with_that),
         cmocka_unit_test(test_watchdog_measured_reset_time_counts_only_if_it_is_longer),
+        cmocka_unit_test(test_watchdog_pretimeout_is_set_where_it_is_offered_and_never_fatal),
+        cmocka_unit_test(test_watchdog_says_what_would_do),
+        cmocka_unit_test(test_watchdog_measured_by_a_reset_counts_for_other_timeouts_too),
         cmocka_unit_test(test_watchdog_that_cannot_be_started_is_stopped_by_nobody_but_the_caller),
         cmocka_unit_test(test_watchdog_is_petted_the_older_way_if_the_driver_knows_no_other),
         cmocka_unit_test(test_watchdog_failed_pet_is_told_and_can_recover),

@@ -10,7 +10,8 @@
 #include "base/text.h"
 #include "fence/will.h"
 
-static const struct will armed = {.armed = true, .lease_id = 7, .deadline_us = 123456789, .reset_us = 5000000};
+static const struct will armed = {
+    .armed = true, .lease_id = 7, .deadline_us = 123456789, .reset_us = 5000000, .timeout_us = 4000000};
 
 struct place {
     char dir[64];
@@ -54,7 +55,7 @@ static void check_inheritance(const char *where)
     will_write(&w, &armed);
     will_close(&w, false);
     assert_int_equal(open_will(&w, &p, &got), WILL_VALID);
-    assert_memory_equal(&got.lease_id, &armed.lease_id, 3 * sizeof(uint64_t));
+    assert_memory_equal(&got.lease_id, &armed.lease_id, 4 * sizeof(uint64_t));
     assert_true(got.armed);
     will_write(&w, &(struct will){0});
     will_close(&w, false);

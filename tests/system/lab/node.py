@@ -145,6 +145,7 @@ namespace = "/service/";
 name = "{self.name}";
 restapi: {{ listen = "{self.address}:{REST_PORT}"; connect_address = "{self.address}:{REST_PORT}"; }};
 etcd3: {{ hosts = [ {hosts} ]; }};
+state_dir = "{self.dir}/state";
 watchdog: {{ mode = "off"; }};
 bootstrap: {{
     dcs: {dynamic};
