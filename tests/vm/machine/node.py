@@ -1,7 +1,10 @@
 """The machine as a node of the lab: what the lab asks of a node, answered through qemu and the hand in the guest."""
 
+import json
+import os
 import pwd
 import shlex
+import shutil
 
 from lab import etcd
 from lab.node import PG_PORT, REST_PORT, Host, Paths, PgtetherNode
@@ -82,10 +85,6 @@ class VmNode(PgtetherNode):
         """PostgreSQL, agent, keeper. The hand, systemd and the kernel go on."""
         self.guest.run(f"pkill -{int(sig)} -x 'postgres|pgtether-agent|pgtetherd'")
 
-    def freeze(self, *names):
-        """SIGSTOP to all of these at once; returns when they have stopped: the earliest time from which they did nothing."""
-        return self.strike(f"pkill -STOP -x {shlex.quote('|'.join(names))}")
-
     def strike(self, command, timeout=60):
         """Runs it in the machine and returns when it was sure to have been done (CLOCK_BOOTTIME of this host)."""
         self.guest.check(command, timeout)
@@ -121,7 +120,12 @@ class VmNode(PgtetherNode):
     # -- afterwards --------------------------------------------------------------------------------------------------
 
     def save_logs(self, where):
-        super().save_logs(where)
+        os.makedirs(where, exist_ok=True)
+        for name in ("journal.log", "console.log", "qemu.log", "pgtether.conf"):
+            if os.path.exists(f"{self.dir}/{name}"):
+                shutil.copy(f"{self.dir}/{name}", f"{where}/{self.name}-{name}")
+        with open(f"{where}/{self.name}-qmp.json", "w") as f:
+            json.dump(self.machine.qmp.events if self.machine and self.machine.qmp else [], f, indent=1)
         try:
             text = self.guest.run("systemctl status --no-pager -l pgtether@lab; ps axfo pid,stat,wchan:20,args;"
                                   " cat /var/log/postgresql/*.log; dmesg | tail -50", timeout=20)[1]
