@@ -1,6 +1,7 @@
 """A cluster whose third node is a machine. It is shared by the tests, and built anew when one left it broken."""
 
 import os
+import signal
 import sys
 
 import pytest
@@ -15,6 +16,10 @@ from machine.cluster import VmCluster  # noqa: E402
 from machine.trial import Trial  # noqa: E402
 
 TIMING = {8: Timing(ttl=8, loop_wait=2, retry_timeout=2), 30: Timing(ttl=30, loop_wait=10, retry_timeout=10)}
+
+
+# A terminated run takes its machine with it.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def pytest_generate_tests(metafunc):
