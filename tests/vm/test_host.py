@@ -19,6 +19,7 @@ def test_frozen_disk_and_stopped_agent_resets_the_machine(trial):
     trial.finish(reset=True)
 
 
+@pytest.mark.long
 def test_frozen_disk_and_no_store_resets_the_machine(trial):
     """The agent demotes in time, but PostgreSQL does not stop."""
     freeze(trial)
@@ -29,6 +30,7 @@ def test_frozen_disk_and_no_store_resets_the_machine(trial):
     trial.finish(reset=True)
 
 
+@pytest.mark.long
 def test_kernel_panic(trial):
     trial.strike_fatal("echo c >/proc/sysrq-trigger")
     assert trial.wait_reset(trial.reset_time_s) <= trial.reset_time_s + 2
@@ -36,6 +38,7 @@ def test_kernel_panic(trial):
     trial.finish(reset=True)
 
 
+@pytest.mark.long
 def test_reset_button(trial):
     """A power failure: no watchdog has to do with it."""
     trial.strike_outside(trial.machine.press_reset)
@@ -44,6 +47,7 @@ def test_reset_button(trial):
     assert not trial.machine.watchdog_resets(trial.begin_us)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", ["+1 hour", "-1 hour"])
 def test_clock_is_stepped(trial, step):
     trial.strike(f"date -s '{step}'")
@@ -69,6 +73,7 @@ def test_systemctl_restart_loses_nothing(trial):
     assert outcome.lost == 0
 
 
+@pytest.mark.long
 def test_systemctl_reload_disturbs_nobody(trial):
     trial.strike("systemctl reload pgtether@lab")
     trial.hold(trial.ttl)

@@ -1,5 +1,6 @@
 """The leader is cut off from the store, from its peers, from both. Clients still reach it."""
 
+import pytest
 from lab import sysproc
 from lab.node import CONT, STOP
 
@@ -12,6 +13,7 @@ def test_cut_off_from_the_store_only(trial):
     trial.finish(reset=False)
 
 
+@pytest.mark.long
 def test_cut_off_from_its_peers_only_goes_on_leading(trial):
     trial.strike_outside(trial.vm.cut_peers)
     trial.hold(2 * trial.ttl)
@@ -29,6 +31,7 @@ def test_cut_off_from_store_and_peers(trial):
     trial.finish(reset=False)
 
 
+@pytest.mark.long
 def test_store_down_for_everybody(trial):
     pids = [h.etcd_pid() for h in trial.cluster.store]
     trial.strike_outside(lambda: [sysproc.send(pid, STOP) for pid in pids])

@@ -29,6 +29,7 @@ def test_kill_of_the_keeper_leaves_postgresql_running(trial):
     assert trial.vm.postmaster_pid() == trial.postmaster
 
 
+@pytest.mark.long
 def test_stop_of_the_keeper_resets_the_machine(trial):
     trial.strike(f"kill -STOP {trial.keeper}")
     assert trial.wait_reset(trial.reset_time_s) <= trial.reset_time_s + 2
@@ -36,6 +37,7 @@ def test_stop_of_the_keeper_resets_the_machine(trial):
     trial.finish(reset=True)
 
 
+@pytest.mark.long
 def test_kill_of_keeper_and_agent_leaves_postgresql_running(trial):
     trial.strike(f"kill -KILL {trial.keeper} {trial.agent}")
     trial.cluster.wait(lambda: trial.vm.agent_pid() not in (None, trial.agent), 30, "systemd starts another keeper")
@@ -45,6 +47,7 @@ def test_kill_of_keeper_and_agent_leaves_postgresql_running(trial):
     assert trial.vm.postmaster_pid() == trial.postmaster
 
 
+@pytest.mark.long
 def test_kill_of_keeper_and_agent_that_nobody_restarts_resets_the_machine(trial):
     trial.guest.check("mkdir -p /run/systemd/system/pgtether@lab.service.d &&"
                       " printf '[Service]\\nRestart=no\\n' >/run/systemd/system/pgtether@lab.service.d/no-restart.conf &&"
@@ -62,6 +65,7 @@ def test_stop_of_keeper_and_agent_resets_the_machine_in_time(trial):
     trial.finish(reset=True)
 
 
+@pytest.mark.long
 def test_stop_of_everything_resets_the_machine_in_time(trial):
     trial.strike("pkill -STOP -x 'postgres|pgtether-agent|pgtetherd'")
     assert trial.wait_reset(trial.reset_time_s) <= trial.reset_time_s + 2
