@@ -103,7 +103,10 @@ class Trial:
         return bool(self.machine.resets(self.begin_us))
 
     def last_ack_us(self):
-        return max((a.acked_us for a in self.watch.acks() if a.node == self.vm.name), default=0)
+        """Of the reign that was struck; the machine may have been elected again since."""
+        mine = [a for a in self.watch.acks() if a.node == self.vm.name]
+        timeline = min((a.timeline for a in mine), default=0)
+        return max((a.acked_us for a in mine if a.timeline == timeline), default=0)
 
     # -- judging -----------------------------------------------------------------------------------------------------
 
@@ -118,13 +121,12 @@ class Trial:
         self.wait_writes()
         self._ended.set()
         self._store_watch.join()
-        last_us = self.last_ack_us()  # before a later reign of the machine could count
         outcome = self.watch.outcome()
         print(f"{outcome.line()}; {self.story()}")
         assert outcome.window_ms == 0, "two nodes acknowledged writes at the same time"
         assert self.was_reset() == reset, "the machine was reset" if self.was_reset() else "the machine was not reset"
-        if self.lost_key_us and outcome.leader_after != self.vm.name:
-            assert last_us <= self.lost_key_us, "a write was acknowledged after the lease had ended"
+        if self.lost_key_us:
+            assert self.last_ack_us() <= self.lost_key_us, "a write was acknowledged after the lease had ended"
             for us in self.machine.watchdog_resets(self.begin_us):
                 assert us <= self.lost_key_us, "the reset came after the lease had ended"
         return outcome
