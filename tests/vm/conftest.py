@@ -19,7 +19,7 @@ TIMING = {8: Timing(ttl=8, loop_wait=2, retry_timeout=2), 30: Timing(ttl=30, loo
 
 
 # A terminated run takes its machine with it.
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", 143))
 
 
 def pytest_generate_tests(metafunc):

@@ -17,6 +17,7 @@ class Guest:
         self._ids = itertools.count(1)
         self._waiting = {}  # id: None or (status, output)
         self._changed = threading.Condition()
+        self._closed = False
         self.boot_id = None
         self.boots = 0  # how many boots have come so far that this hand is there
         threading.Thread(target=self._read, daemon=True).start()
@@ -33,6 +34,10 @@ class Guest:
                     self._changed.notify_all()
         except (OSError, ValueError):
             pass
+        with self._changed:  # qemu has ended
+            self._closed = True
+            self._waiting.clear()
+            self._changed.notify_all()
 
     def _hello(self, boot_id):
         if boot_id != self.boot_id:
@@ -44,6 +49,8 @@ class Guest:
         """Sends the command and does not wait."""
         number = str(next(self._ids))
         with self._changed:
+            if self._closed:
+                raise GuestGone("the machine is switched off")
             self._waiting[number] = None
             self._socket.sendall(f"{number} {command.encode().hex()}\n".encode())
         return number
@@ -69,7 +76,7 @@ class Guest:
 
     def wait_boot(self, boots, timeout):
         with self._changed:
-            if not self._changed.wait_for(lambda: self.boots >= boots, timeout):
+            if not self._changed.wait_for(lambda: self.boots >= boots or self._closed, timeout) or self._closed:
                 raise GuestGone(f"the machine has not come up within {timeout} s")
 
     def close(self):
