@@ -261,7 +261,7 @@ bool cgroups_populated(const struct cgroups *c, enum cgroup_which which)
         return false;
     n = pread(c->groups[which].events_fd, text, sizeof(text) - 1, 0);
     if (n < 0)
-        return true;
+        return errno != ENODEV; /* somebody has removed the group, which the kernel allows only when it is empty */
     text[n] = '\0';
     return !strstr(text, "populated 0");
 }

@@ -41,7 +41,10 @@ void cgroups_close(struct cgroups *c);
 /* SIGKILL to every process of the group and those below it. Returns 0 or -errno. */
 int cgroups_kill(struct cgroups *c, enum cgroup_which which, struct err *err);
 
-/* Is a process left in the group or below it, a zombie not counted? What cannot be read counts as yes. */
+/*
+ * Is a process left in the group or below it, a zombie not counted? What cannot be read counts as yes, but a group that
+ * was removed under us has no process and gets none.
+ */
 bool cgroups_populated(const struct cgroups *c, enum cgroup_which which);
 
 /*

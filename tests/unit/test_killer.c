@@ -344,6 +344,21 @@ static void test_killer_reaches_by_control_group_whom_no_tree_shows(void **state
     assert_false(cgroups_populated(&killer.cgroups, CGROUP_NODE));
 }
 
+static void test_killer_proves_death_when_somebody_removed_the_groups(void **state)
+{
+    const struct cgroup *groups = killer.cgroups.groups;
+
+    (void)state;
+    if (!open_groups())
+        skip();
+    assert_int_equal(unlinkat(groups[CGROUP_NODE].dir_fd, "agent", AT_REMOVEDIR), 0);
+    assert_int_equal(unlinkat(groups[CGROUP_NODE].dir_fd, "pg", AT_REMOVEDIR), 0);
+    assert_int_equal(rmdir(killer.cgroups.path), 0);
+    for (int i = 0; i < CGROUP_COUNT; i++)
+        assert_false(cgroups_populated(&killer.cgroups, (enum cgroup_which)i));
+    assert_true(killer_round(&killer, LEASE_KILL_NODE).proven);
+}
+
 static void test_killer_kills_members_one_by_one_where_the_kernel_has_no_cgroup_kill(void **state)
 {
     struct family *f = *state;
@@ -430,6 +445,7 @@ int main(void)
         FAMILY_TEST(test_tree_kills_nobody_who_got_the_pid_of_another),
         FAMILY_TEST(test_killer_proves_the_death_of_processes_that_fork_all_the_time),
         FAMILY_TEST(test_killer_reaches_by_control_group_whom_no_tree_shows),
+        FAMILY_TEST(test_killer_proves_death_when_somebody_removed_the_groups),
         FAMILY_TEST(test_killer_kills_members_one_by_one_where_the_kernel_has_no_cgroup_kill),
         FAMILY_TEST(test_killer_removes_its_groups_at_the_end),
         FAMILY_TEST(test_killer_proves_nothing_when_the_process_table_cannot_be_read),

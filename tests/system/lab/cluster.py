@@ -55,9 +55,21 @@ class Cluster:
         self.dcs_settings = state.get("dcs_settings", {})
         self.extra_config = state.get("extra_config", "")
         self.programs = Programs(state.get("programs"))
-        self.net = net.Network(self.id)
+        self.net = self._make_network()
         self.children = []
-        self.nodes = [AGENTS[self.agent](self, i + 1) for i in range(state["size"])]
+        self.nodes = self._make_nodes()
+        self.store = self._make_store()
+        self.hosts = self.nodes + [h for h in self.store if h not in self.nodes]
+
+    def _make_network(self):
+        return net.Network(self.id)
+
+    def _make_nodes(self):
+        return [AGENTS[self.agent](self, i + 1) for i in range(self.state["size"])]
+
+    def _make_store(self):
+        """Where the members of etcd run."""
+        return self.nodes
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -76,10 +88,11 @@ class Cluster:
         try:
             shutil.rmtree(cluster.dir, ignore_errors=True)
             os.makedirs(cluster.dir, mode=0o755)
-            cluster.net.create([n.name for n in cluster.nodes])
-            for n in cluster.nodes:
-                n.prepare()
-                n.start_etcd()
+            cluster.net.create([h.name for h in cluster.hosts])
+            for h in cluster.hosts:
+                h.prepare()
+            for h in cluster.store:
+                h.start_etcd()
             write_patronictl_config(cluster)
             cluster.wait(lambda: cluster.keys() is not None, 30, "the store answers")
             for n in cluster.nodes:
@@ -107,11 +120,8 @@ class Cluster:
         self._save()
 
     def destroy(self):
-        for n in self.nodes:
-            if n.namespace in net.namespaces():
-                n.kill_all()
-        if self.net.client in net.namespaces():
-            sysproc.kill_namespace(net.path(self.net.client))
+        for ns in self.net.namespaces():
+            sysproc.kill_namespace(net.path(ns))
         for child in self.children:
             child.wait()
         self.net.destroy()
@@ -133,13 +143,8 @@ class Cluster:
     def save_logs(self, where):
         """Copies what explains a failure: logs, configurations, the store's keys."""
         os.makedirs(where, exist_ok=True)
-        for n in self.nodes:
-            for entry in os.scandir(n.dir):
-                if entry.is_file() and not entry.name.endswith("pgpass"):
-                    shutil.copy(entry.path, f"{where}/{n.name}-{entry.name}")
-            logs = f"{n.data_dir}/log"
-            if os.path.isdir(logs):
-                shutil.copytree(logs, f"{where}/{n.name}-pglog", dirs_exist_ok=True)
+        for h in self.hosts:
+            h.save_logs(where)
         with open(f"{where}/store.json", "w") as f:
             json.dump(self.keys(), f, indent=1)
 
@@ -157,7 +162,7 @@ class Cluster:
 
     def keys(self):
         """What the store holds about the cluster: {"leader": "n1", "members/n1": "{…}", …}; None without a quorum."""
-        return etcd.read_prefix(self.net.client, [n.address for n in self.nodes], f"/service/{self.scope}/")
+        return etcd.read_prefix(self.net.client, [h.address for h in self.store], f"/service/{self.scope}/")
 
     def leader(self):
         """Who holds the leader key, None if nobody does."""

@@ -4,7 +4,7 @@ import dataclasses
 import time
 from typing import Callable
 
-from . import etcd, net, sysproc
+from . import net, sysproc
 from .node import CONT, KILL, STOP
 from .sysproc import now_us
 from .watch import Outcome, Watch
@@ -25,7 +25,7 @@ class Fault:
 
 def _agent(sig):
     def act(_, victim):
-        sysproc.send(victim.agent_pid(), sig)
+        victim.send(victim.agent_pid(), sig)
     return act
 
 
@@ -33,7 +33,7 @@ def _both(sig):
     def act(_, victim):
         for pid in (victim.keeper_pid(), victim.agent_pid()):
             if pid:
-                sysproc.send(pid, sig)
+                victim.send(pid, sig)
     return act
 
 
@@ -44,36 +44,32 @@ def _revive(_, victim):
 
 
 def _kill_postmaster(_, victim):
-    sysproc.send(victim.postmaster_pid(), KILL)
+    victim.send(victim.postmaster_pid(), KILL)
 
 
-def _peers(cluster, victim):
-    return [n.address for n in cluster.nodes if n is not victim]
+def _cut_off(_, victim):
+    victim.cut_off()
 
 
-def _cut_off(cluster, victim):
-    cluster.net.cut_from(victim.name, _peers(cluster, victim))
+def _cut_store(_, victim):
+    victim.cut_store()
 
 
-def _cut_store(cluster, victim):
-    cluster.net.cut_ports(victim.name, [etcd.CLIENT_PORT])
-
-
-def _heal_net(cluster, victim):
-    cluster.net.heal(victim.name)
+def _heal_net(_, victim):
+    victim.heal()
 
 
 def _store_signal(sig):
     def act(cluster, _):
-        for n in cluster.nodes:
-            if n.etcd_pid():
-                sysproc.send(n.etcd_pid(), sig)
+        for h in cluster.store:
+            if h.etcd_pid():
+                sysproc.send(h.etcd_pid(), sig)
     return act
 
 
 def _store_restart(cluster, _):
-    for n in cluster.nodes:
-        n.start_etcd()
+    for h in cluster.store:
+        h.start_etcd()
 
 
 def _two_ttl(t):
@@ -91,7 +87,7 @@ ALL = [
     Fault("agent-kill", "kill -9 of the agent of {}", _agent(KILL), _revive, _two_ttl, process_fault=True),
     Fault("agent-stop", "SIGSTOP of the agent of {}, SIGCONT after two ttl", _agent(STOP), _agent(CONT), _two_ttl,
           process_fault=True),
-    Fault("keeper-kill", "kill -9 of the keeper of {}", lambda c, v: sysproc.send(v.keeper_pid(), KILL), _revive,
+    Fault("keeper-kill", "kill -9 of the keeper of {}", lambda c, v: v.send(v.keeper_pid(), KILL), _revive,
           _past_ttl, process_fault=True, keeper=True),
     Fault("both-kill", "kill -9 of keeper and agent of {}", _both(KILL), _revive, _two_ttl, keeper=True,
           limit="no watchdog in the lab: nobody is left to stop PostgreSQL"),

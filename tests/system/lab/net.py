@@ -46,6 +46,7 @@ def _setns(fd):
 
 class Network:
     def __init__(self, lab_id):
+        self.id = lab_id
         self.prefix = f"lab-{lab_id}"
         self.subnet = f"10.77.{lab_id}"
         self.switch = f"{self.prefix}-sw"
@@ -77,28 +78,40 @@ class Network:
             run("ip", "link", "set", "eth0", "up")
 
     def destroy(self):
-        for ns in namespaces():
-            if ns.startswith(self.prefix + "-"):
-                run("ip", "netns", "del", ns, check=False)
+        for ns in self.namespaces():
+            run("ip", "netns", "del", ns, check=False)
 
-    def cut_from(self, node, addresses):
-        """Nothing passes between the node and these addresses, in both directions; everyone else still reaches it."""
+    def namespaces(self):
+        return [ns for ns in namespaces() if ns.startswith(self.prefix + "-")]
+
+    def cut_from(self, node, addresses, but_ports=()):
+        """Nothing passes between the node and these addresses, in both directions; everyone else still reaches it.
+
+        What they have to do with these ports of the node still passes.
+        """
         them = ", ".join(addresses)
-        self._filter(node, f"ip daddr {{ {them} }} drop", f"ip saddr {{ {them} }} drop")
+        ports = ", ".join(map(str, but_ports))
+        spare_out, spare_in = (f"tcp sport != {{ {ports} }}", f"tcp dport != {{ {ports} }}") if ports else ("", "")
+        self._filter(node, [f"out ip daddr {{ {them} }} {spare_out} drop", f"in ip saddr {{ {them} }} {spare_in} drop"])
 
     def cut_ports(self, node, ports):
         """The node cannot talk to these ports of anybody, itself included; others still reach its own."""
-        self._filter(node, f"tcp dport {{ {', '.join(map(str, ports))} }} drop", None)
+        self._filter(node, [f"out tcp dport {{ {', '.join(map(str, ports))} }} drop"])
 
-    def _filter(self, node, out_rule, in_rule):
-        rules = "add table inet lab\ndelete table inet lab\nadd table inet lab\n"
-        rules += "add chain inet lab out { type filter hook output priority 0; }\n"
-        rules += f"add rule inet lab out {out_rule}\n"
-        if in_rule:
-            rules += "add chain inet lab in { type filter hook input priority 0; }\n"
-            rules += f"add rule inet lab in {in_rule}\n"
+    def refuse(self, node, address, ports):
+        """Nothing passes between that address and these ports of the node; all else does."""
+        ports = ", ".join(map(str, ports))
+        self._filter(node, [f"in ip saddr {address} tcp dport {{ {ports} }} drop",
+                            f"out ip daddr {address} tcp sport {{ {ports} }} drop"])
+
+    def _filter(self, node, rules):
+        """Each rule begins with its chain: in or out."""
+        text = "add table inet lab\ndelete table inet lab\nadd table inet lab\n"
+        for chain, hook in (("in", "input"), ("out", "output")):
+            text += f"add chain inet lab {chain} {{ type filter hook {hook} priority 0; }}\n"
+        text += "".join(f"add rule inet lab {rule}\n" for rule in rules)
         with inside(self.namespace(node)):
-            run("nft", "-f", "-", text=rules)
+            run("nft", "-f", "-", text=text)
 
     def heal(self, node):
         with inside(self.namespace(node)):

@@ -4,6 +4,7 @@ Agents are pluggable: PgtetherNode runs this project, PatroniNode the reference,
 fault can be shown on both and a detector that never fires can be told from a cluster that never fails.
 """
 
+import dataclasses
 import json
 import os
 import pwd
@@ -21,18 +22,21 @@ PARAMETERS = {"shared_buffers": "16MB", "max_connections": "60", "min_wal_size":
               "wal_keep_size": "128MB", "wal_log_hints": "on", "log_line_prefix": "%m [%p] %q%a "}
 
 
-class Node:
-    agent_comm = ""
+class Host:
+    """An address of the lab, with a directory and maybe a member of the store."""
 
-    def __init__(self, cluster, number):
+    def __init__(self, cluster, number, name=None):
         self.cluster, self.number = cluster, number
-        self.name = f"n{number}"
+        self.name = name or f"n{number}"
         self.address = cluster.net.address(number)
         self.namespace = cluster.net.namespace(self.name)
         self.dir = f"{cluster.dir}/{self.name}"
-        self.data_dir = f"{self.dir}/data"
 
-    # -- what runs ---------------------------------------------------------------------------------------------------
+    def prepare(self):
+        """The directory belongs to postgres: nothing of it is root's business."""
+        postgres = pwd.getpwnam("postgres")
+        os.makedirs(self.dir, mode=0o755, exist_ok=True)
+        os.chown(self.dir, postgres.pw_uid, postgres.pw_gid)
 
     def processes(self):
         return sysproc.in_namespace(net.path(self.namespace))
@@ -42,6 +46,43 @@ class Node:
 
     def etcd_pid(self):
         return next((p.pid for p in self.named("etcd")), None)
+
+    def start_etcd(self):
+        if not self.etcd_pid():
+            etcd.start(self, self.cluster.store, self.dir)
+
+    def kill_all(self):
+        """What a power cut does to the processes; the kernel and its disks live on."""
+        sysproc.kill_namespace(net.path(self.namespace))
+
+    def signal_all(self, sig):
+        for p in self.processes():
+            sysproc.send(p.pid, sig)
+
+    def save_logs(self, where):
+        for entry in os.scandir(self.dir):
+            if entry.is_file() and not entry.name.endswith("pgpass"):
+                shutil.copy(entry.path, f"{where}/{self.name}-{entry.name}")
+
+
+@dataclasses.dataclass
+class Paths:
+    """Of a node, as its own processes see them."""
+
+    data: str
+    run: str
+    log: str
+    pgpass: str
+    sockets: str
+
+
+class Node(Host):
+    def __init__(self, cluster, number):
+        super().__init__(cluster, number)
+        self.data_dir = f"{self.dir}/data"
+        self.paths = Paths(self.data_dir, f"{self.dir}/run", f"{self.dir}/postgresql.log", f"{self.dir}/pgpass", self.dir)
+
+    # -- what runs ---------------------------------------------------------------------------------------------------
 
     def postmaster_pid(self):
         try:
@@ -64,17 +105,12 @@ class Node:
     # -- starting and stopping ---------------------------------------------------------------------------------------
 
     def prepare(self):
-        """Writes what the agent needs. The node's directory belongs to postgres: nothing of it is root's business."""
+        """Writes what the agent needs."""
+        super().prepare()
         postgres = pwd.getpwnam("postgres")
-        os.makedirs(self.dir, exist_ok=True)
-        for directory in (self.dir, f"{self.dir}/run"):
-            os.makedirs(directory, mode=0o755, exist_ok=True)
-            os.chown(directory, postgres.pw_uid, postgres.pw_gid)
+        os.makedirs(f"{self.dir}/run", mode=0o755, exist_ok=True)
+        os.chown(f"{self.dir}/run", postgres.pw_uid, postgres.pw_gid)
         self.write_config(postgres)
-
-    def start_etcd(self):
-        if not self.etcd_pid():
-            etcd.start(self, self.cluster.nodes, self.dir)
 
     def start_agent(self):
         """Starts keeper and agent (or the reference's daemon). Output goes to agent.log, which only grows."""
@@ -84,17 +120,33 @@ class Node:
         self.cluster.children.append(process)
 
     def start(self):
-        self.start_etcd()
+        if self in self.cluster.store:
+            self.start_etcd()
         if not self.agent_pid():
             self.start_agent()
 
-    def kill_all(self):
-        """What a power cut does to the processes; the kernel and its disks live on."""
-        sysproc.kill_namespace(net.path(self.namespace))
+    # -- breaking it -------------------------------------------------------------------------------------------------
 
-    def signal_all(self, sig):
-        for p in self.processes():
-            sysproc.send(p.pid, sig)
+    def send(self, pid, sig):
+        return sysproc.send(pid, sig)
+
+    def cut_off(self):
+        """From the store and its peers; clients still reach it."""
+        self.cluster.net.cut_from(self.name, [h.address for h in self.cluster.hosts if h is not self])
+
+    def cut_store(self):
+        self.cluster.net.cut_ports(self.name, [etcd.CLIENT_PORT])
+
+    def heal(self):
+        self.cluster.net.heal(self.name)
+
+    # -- its files ---------------------------------------------------------------------------------------------------
+
+    def save_logs(self, where):
+        super().save_logs(where)
+        logs = f"{self.data_dir}/log"
+        if os.path.isdir(logs):
+            shutil.copytree(logs, f"{where}/{self.name}-pglog", dirs_exist_ok=True)
 
     def environment(self):
         return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8",
@@ -135,18 +187,21 @@ class PgtetherNode(Node):
                 "--agent", programs["pgtether-agent"]]
 
     def write_config(self, owner):
-        hosts = ", ".join(f'"{n.address}:{etcd.CLIENT_PORT}"' for n in self.cluster.nodes)
+        self.write_file("pgtether.conf", self.config_text(), owner)
+
+    def config_text(self, watchdog="off"):
+        hosts = ", ".join(f'"{n.address}:{etcd.CLIENT_PORT}"' for n in self.cluster.store)
         users = "\n".join(f'        {kind}: {{ username = "{USER[kind]}"; password = "{PASSWORD[kind]}"; }};'
                           for kind in USER)
         dynamic = _libconfig(self.dynamic())
-        self.write_file("pgtether.conf", f'''# Written by the lab.
+        return f'''# Written by the lab.
 scope = "{self.cluster.scope}";
 namespace = "/service/";
 name = "{self.name}";
 restapi: {{ listen = "{self.address}:{REST_PORT}"; connect_address = "{self.address}:{REST_PORT}"; }};
 etcd3: {{ hosts = [ {hosts} ]; }};
 state_dir = "{self.dir}/state";
-watchdog: {{ mode = "off"; }};
+watchdog: {{ mode = "{watchdog}"; }};
 bootstrap: {{
     dcs: {dynamic};
     initdb = ( "data-checksums", {{ encoding = "UTF8"; }}, {{ locale = "C.UTF-8"; }} );
@@ -154,19 +209,19 @@ bootstrap: {{
 postgresql: {{
     listen = "{self.address}:{PG_PORT}";
     connect_address = "{self.address}:{PG_PORT}";
-    data_dir = "{self.data_dir}";
+    data_dir = "{self.paths.data}";
     bin_dir = "{PG_BIN}";
-    run_dir = "{self.dir}/run";
-    log_file = "{self.dir}/postgresql.log";
-    pgpass = "{self.dir}/pgpass";
+    run_dir = "{self.paths.run}";
+    log_file = "{self.paths.log}";
+    pgpass = "{self.paths.pgpass}";
     authentication: {{
 {users}
     }};
-    parameters: {{ unix_socket_directories = "{self.dir}"; }};
+    parameters: {{ unix_socket_directories = "{self.paths.sockets}"; }};
     pg_hba = [ {", ".join(json.dumps(line) for line in self.hba())} ];
 }};
 {self.cluster.extra_config}
-''', owner)
+'''
 
 
 def _libconfig(value):
@@ -195,7 +250,7 @@ class PatroniNode(Node):
         config = {
             "scope": self.cluster.scope, "namespace": "/service/", "name": self.name, "log": {"level": "INFO"},
             "restapi": {"listen": f"{self.address}:{REST_PORT}", "connect_address": f"{self.address}:{REST_PORT}"},
-            "etcd3": {"hosts": [f"{n.address}:{etcd.CLIENT_PORT}" for n in self.cluster.nodes]},
+            "etcd3": {"hosts": [f"{n.address}:{etcd.CLIENT_PORT}" for n in self.cluster.store]},
             "watchdog": {"mode": "off"},
             "bootstrap": {"dcs": dcs,
                           "initdb": ["data-checksums", {"encoding": "UTF8"}, {"locale": "C.UTF-8"}]},
@@ -212,7 +267,7 @@ def write_patronictl_config(cluster):
     path = f"{cluster.dir}/patronictl.yml"
     with open(path, "w") as f:
         json.dump({"scope": cluster.scope, "namespace": "/service/",
-                   "etcd3": {"hosts": [f"{n.address}:{etcd.CLIENT_PORT}" for n in cluster.nodes]}}, f)
+                   "etcd3": {"hosts": [f"{n.address}:{etcd.CLIENT_PORT}" for n in cluster.store]}}, f)
     return path
 
 

@@ -95,7 +95,8 @@ class Deaths:
                 self.fds.append(os.pidfd_open(pid))
             except OSError:
                 pass
-        threading.Thread(target=self._wait, daemon=True).start()
+        if self.fds:
+            threading.Thread(target=self._wait, daemon=True).start()
 
     def _wait(self):
         poll = select.poll()
