@@ -29,6 +29,7 @@ struct entry {
 int tree_open(struct tree *t, struct err *err)
 {
     t->count = t->in_scope = 0;
+    t->is_root = geteuid() == 0;
     t->proc_fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return t->proc_fd < 0 ? err_sys(err, -errno, "could not open \"/proc\"") : 0;
 }
@@ -98,7 +99,8 @@ static bool is_dead(const struct stat_line *s)
     return (s->state == 'Z' || s->state == 'X') && s->threads <= 1;
 }
 
-static bool works_in(int proc_fd, const char *pid, const char *dir)
+/* Returns 0 or 1, or -errno if that cannot be read although the process exists. */
+static int works_in(int proc_fd, const char *pid, const char *dir)
 {
     static const char deleted[] = " (deleted)";
     char path[32], cwd[4096 + sizeof(deleted)];
@@ -106,10 +108,12 @@ static bool works_in(int proc_fd, const char *pid, const char *dir)
     ssize_t n;
 
     if (!text_print(path, sizeof(path), "%s/cwd", pid))
-        return false;
+        return 0;
     n = readlinkat(proc_fd, path, cwd, sizeof(cwd));
-    if (n < 0 || (size_t)n < dir_len || memcmp(cwd, dir, dir_len) != 0)
-        return false;
+    if (n < 0)
+        return errno == EACCES ? -errno : 0;
+    if ((size_t)n < dir_len || memcmp(cwd, dir, dir_len) != 0)
+        return 0;
     n -= (ssize_t)dir_len;
     return n == 0 || (n == sizeof(deleted) - 1 && memcmp(cwd + dir_len, deleted, sizeof(deleted) - 1) == 0);
 }
@@ -158,8 +162,14 @@ static int add_process(struct tree *t, const struct tree_scope *scope, const cha
     if (is_spared(scope, p->pid))
         return 0;
     p->in_scope = p->pid == scope->postmaster || p->parent == scope->keeper;
-    if (!p->in_scope && (stat.tty == 0 || stat.named_postgres))
-        p->in_scope = works_in(t->proc_fd, name, scope->data_dir);
+    if (!p->in_scope && (stat.tty == 0 || stat.named_postgres)) {
+        int works = works_in(t->proc_fd, name, scope->data_dir);
+
+        /* Root without CAP_SYS_PTRACE: it may be ours, so nothing is proven. What another user runs is not ours. */
+        if (works < 0 && t->is_root && stat.named_postgres)
+            return works;
+        p->in_scope = works == 1;
+    }
     if (p->in_scope && scope->kill_on_sight)
         (void)kill_process(t, p);
     return 0;

@@ -26,6 +26,7 @@ struct tree_process {
 
 struct tree {
     int proc_fd;
+    bool is_root;
     size_t count;
     size_t in_scope;                                   /* of the last scan */
     struct tree_process processes[TREE_PROCESSES_MAX]; /* ascending pids */

@@ -38,7 +38,7 @@ def main():
         try:
             cluster.wait_whole()
             print(HEAD, flush=True)
-            for name in args.faults or [f.name for f in faults.ALL if not f.limit]:
+            for name in args.faults or [f.name for f in faults.ALL]:
                 fault = faults.BY_NAME[name]
                 if not faults.can_run(cluster, fault):
                     print(f"{name:22} needs a keeper")

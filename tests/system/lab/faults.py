@@ -20,7 +20,6 @@ class Fault:
     process_fault: bool = False  # nothing acknowledged may be lost
     keeper: bool = False  # needs a keeper
     busy: bool = False  # with a long statement running on the victim
-    limit: str = ""  # why this one cannot be without a window; "" = it must be
 
 
 def _agent(sig):
@@ -89,17 +88,15 @@ ALL = [
           process_fault=True),
     Fault("keeper-kill", "kill -9 of the keeper of {}", lambda c, v: v.send(v.keeper_pid(), KILL), _revive,
           _past_ttl, process_fault=True, keeper=True),
-    Fault("both-kill", "kill -9 of keeper and agent of {}", _both(KILL), _revive, _two_ttl, keeper=True,
-          limit="no watchdog in the lab: nobody is left to stop PostgreSQL"),
+    Fault("both-kill", "kill -9 of keeper and agent of {}", _both(KILL), _revive, _two_ttl, keeper=True),
     Fault("both-stop", "SIGSTOP of keeper and agent of {}, SIGCONT after two ttl", _both(STOP), _both(CONT), _two_ttl,
-          keeper=True, limit="no watchdog in the lab: nobody is left to stop PostgreSQL"),
+          keeper=True),
     Fault("cut-off", "{} cut off from the store and its peers, clients still reach it", _cut_off, _heal_net, _two_ttl),
     Fault("cut-store", "{} cut off from the store only", _cut_store, _heal_net, _two_ttl),
     Fault("host-kill", "everything on the host of {} killed", lambda c, v: v.kill_all(), lambda c, v: v.start(),
           _two_ttl),
     Fault("host-stop", "SIGSTOP of everything on the host of {}, SIGCONT after two ttl",
-          lambda c, v: v.signal_all(STOP), lambda c, v: v.signal_all(CONT), _two_ttl,
-          limit="no watchdog in the lab: backends thaw as fast as the keeper"),
+          lambda c, v: v.signal_all(STOP), lambda c, v: v.signal_all(CONT), _two_ttl),
     Fault("store-stop", "SIGSTOP of the whole store, SIGCONT after two ttl", _store_signal(STOP), _store_signal(CONT),
           _two_ttl, process_fault=True),
     Fault("store-kill", "kill -9 of the whole store, back after two ttl", _store_signal(KILL), _store_restart,

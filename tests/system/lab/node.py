@@ -74,13 +74,15 @@ class Paths:
     log: str
     pgpass: str
     sockets: str
+    state: str
 
 
 class Node(Host):
     def __init__(self, cluster, number):
         super().__init__(cluster, number)
         self.data_dir = f"{self.dir}/data"
-        self.paths = Paths(self.data_dir, f"{self.dir}/run", f"{self.dir}/postgresql.log", f"{self.dir}/pgpass", self.dir)
+        self.paths = Paths(self.data_dir, f"{self.dir}/run", f"{self.dir}/postgresql.log", f"{self.dir}/pgpass", self.dir,
+                           f"{self.dir}/state")
 
     # -- what runs ---------------------------------------------------------------------------------------------------
 
@@ -200,7 +202,7 @@ namespace = "/service/";
 name = "{self.name}";
 restapi: {{ listen = "{self.address}:{REST_PORT}"; connect_address = "{self.address}:{REST_PORT}"; }};
 etcd3: {{ hosts = [ {hosts} ]; }};
-state_dir = "{self.dir}/state";
+state_dir = "{self.paths.state}";
 watchdog: {{ mode = "{watchdog}"; }};
 bootstrap: {{
     dcs: {dynamic};

@@ -22,7 +22,7 @@ class VmNode(PgtetherNode):
     def __init__(self, cluster, number):
         super().__init__(cluster, number)
         self.paths = Paths("/data/pg/data", "/run/pgtether", "/var/log/postgresql/pgtether.log",
-                           "/var/lib/postgresql/pgpass-lab", "/run/postgresql")
+                           "/var/lib/postgresql/pgpass-lab", "/run/postgresql", "/var/lib/pgtether")
         self.machine = None
 
     @property
