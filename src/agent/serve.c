@@ -64,6 +64,9 @@ void serve_update(struct agent *a)
 
     if (!keeper_link_connected(a->link) || now_us < a->serve.again_at_us || (a->serve.busy && whom))
         return;
+    /* An agent that has just begun knows nothing yet: what the keeper was told before holds until it ends by itself. */
+    if (whom == KEEPER_SERVE_NONE && !a->serve.told && a->op.kind != OP_DEMOTE && a->op.kind != OP_REWIND)
+        return;
     if (whom == KEEPER_SERVE_STANDBY) {
         until_us = a->pg.answered_at_us + half_ttl_us;
         if (until_us <= now_us)

@@ -65,7 +65,10 @@ static void record(struct keeper *k)
                               .lease_id = k->lease.lease_id,
                               .deadline_us = k->lease.deadline_us,
                               .reset_us = watchdog_reset_us(&k->watchdog),
-                              .timeout_us = k->watchdog.timeout_us};
+                              .timeout_us = k->watchdog.timeout_us,
+                              .serve = k->lease.serve,
+                              .serve_until_us = k->lease.serve_until_us,
+                              .promised_until_us = k->lease.promised_until_us};
 
     will_write(&k->will, &will);
 }

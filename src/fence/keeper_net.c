@@ -225,13 +225,13 @@ void keeper_net_act(struct keeper *k)
     log_error("pgtether-net does not answer: addresses and port gate end with the lease they were last given");
 }
 
-void keeper_net_end(struct keeper *k, bool stay)
+void keeper_net_end(struct keeper *k)
 {
     const struct lease_reach nothing = {0};
 
     if (k->net.pid == 0)
         return;
-    if (stay || send_order(k, &nothing, NET_END) < 0)
+    if (send_order(k, &nothing, NET_END) < 0)
         closep(&k->net.fd);
     for (int ms = 0; ms < END_MS; ms += 5) {
         if (waitpid(k->net.pid, NULL, WNOHANG) == k->net.pid)

@@ -105,7 +105,7 @@ void keeper_net_read(struct keeper *k);
 void keeper_net_exited(struct keeper *k, int wait_status);
 void keeper_net_act(struct keeper *k);
 uint64_t keeper_net_next_us(const struct keeper *k);
-void keeper_net_end(struct keeper *k, bool stay); /* stay: a successor goes on with the addresses and the gate */
+void keeper_net_end(struct keeper *k); /* also when PostgreSQL stays: without us nobody would open its port again */
 /* It has confirmed that addresses and gate are closed, or the kernel must have done it by itself by now. */
 bool keeper_net_is_shut(const struct keeper *k);
 enum keeper_gate keeper_net_gate(const struct keeper *k);

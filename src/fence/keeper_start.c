@@ -324,10 +324,12 @@ static void take_over(struct keeper *k)
     if (will_open(&k->will, k->rundir.dir_fd, k->rundir.path, &found, &will, &err) < 0)
         log_warning("%s", err.msg);
     adopt_stored_watchdog(k, &will);
-    if (found == WILL_VALID && will.armed) {
-        resume_lease(k, &will);
-    } else if (found == WILL_VALID) {
-        (void)resume_watchdog(k, &will); /* one that nothing can stop; any other is stopped at once */
+    if (found == WILL_VALID) {
+        if (will.armed)
+            resume_lease(k, &will);
+        else
+            (void)resume_watchdog(k, &will); /* one that nothing can stop; any other is stopped at once */
+        lease_resume_serve(&k->lease, will.serve, will.serve_until_us, will.promised_until_us);
     } else if (found == WILL_UNKNOWN && killer_primary_lives(&k->killer)) {
         log_warning("PostgreSQL runs, and nothing is known about its lease: killing it");
         (void)keeper_step(k, &disarm);
@@ -437,7 +439,7 @@ void keeper_end(struct keeper *k)
     if (ticks)
         log_error("the watchdog cannot be stopped: it resets this host unless pgtether is started again in time");
     watchdog_abandon(&k->watchdog);
-    keeper_net_end(k, k->spare_postgres);
+    keeper_net_end(k);
     cgroups_close(&k->killer.cgroups);
     if (k->spawn.user.change)
         (void)setfsuid(k->spawn.user.uid); /* whose directory it is: the privilege to write there was given up */

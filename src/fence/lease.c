@@ -57,6 +57,17 @@ void lease_resume(struct lease *l, uint64_t lease_id, uint64_t deadline_us, uint
     begin_armed(l, lease_id, deadline_us, now_us);
 }
 
+void lease_resume_serve(struct lease *l, uint64_t whom, uint64_t serve_until_us, uint64_t promised_until_us)
+{
+    bool is_standby = whom == KEEPER_SERVE_STANDBY || whom == KEEPER_SERVE_REPLICA_ADDRESS;
+
+    promise(l, promised_until_us);
+    if (l->state == KEEPER_ARMED ? whom != KEEPER_SERVE_PRIMARY : !is_standby || serve_until_us > promised_until_us)
+        return;
+    l->serve = (enum keeper_serve)whom;
+    l->serve_until_us = serve_until_us;
+}
+
 /* Does the deadline leave room for the whole ladder? R is compared, never added: it comes from a setting. */
 static enum keeper_result room_result(uint64_t deadline_us, uint64_t reset_us, uint64_t now_us)
 {

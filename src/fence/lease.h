@@ -102,6 +102,12 @@ void lease_init(struct lease *l, bool watchdog_required);
 void lease_resume(struct lease *l, uint64_t lease_id, uint64_t deadline_us, uint64_t reset_us, uint64_t now_us);
 
 /*
+ * The same for what clients find here; after lease_resume() if there is a lease, and only then as a primary. What a
+ * damaged record says beyond that is nothing.
+ */
+void lease_resume_serve(struct lease *l, uint64_t serve, uint64_t serve_until_us, uint64_t promised_until_us);
+
+/*
  * What ARM would be answered, changing nothing: the driver asks before it opens a watchdog, since opening starts it,
  * with the R it hopes for. Then it opens and steps with the R it got.
  */

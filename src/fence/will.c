@@ -11,7 +11,7 @@
 #include "base/bootid.h"
 #include "base/text.h"
 
-static const char magic[8] = "pgtwill2";
+static const char magic[8] = "pgtwill3";
 
 /* A record whose two counters differ was being written when its writer died. */
 struct will_record {
@@ -19,6 +19,7 @@ struct will_record {
     char boot_id[BOOT_ID_SIZE];
     _Atomic uint64_t begun, done;
     uint64_t armed, lease_id, deadline_us, reset_us, timeout_us;
+    uint64_t serve, serve_until_us, promised_until_us;
 };
 
 static enum will_found read_record(const struct will_record *r, const char *boot_id, struct will *ret)
@@ -37,7 +38,10 @@ static enum will_found read_record(const struct will_record *r, const char *boot
                          .lease_id = r->lease_id,
                          .deadline_us = r->deadline_us,
                          .reset_us = r->reset_us,
-                         .timeout_us = r->timeout_us};
+                         .timeout_us = r->timeout_us,
+                         .serve = r->serve,
+                         .serve_until_us = r->serve_until_us,
+                         .promised_until_us = r->promised_until_us};
     return WILL_VALID;
 }
 
@@ -141,6 +145,9 @@ void will_write(struct will_file *w, const struct will *will)
     r->deadline_us = will->deadline_us;
     r->reset_us = will->reset_us;
     r->timeout_us = will->timeout_us;
+    r->serve = will->serve;
+    r->serve_until_us = will->serve_until_us;
+    r->promised_until_us = will->promised_until_us;
     memcpy(r->magic, magic, sizeof(magic));
     atomic_thread_fence(memory_order_seq_cst);
     r->done++;

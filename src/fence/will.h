@@ -14,6 +14,8 @@ struct will {
     uint64_t lease_id, deadline_us;
     uint64_t reset_us;   /* R of the watchdog that was left ticking, 0 = none */
     uint64_t timeout_us; /* what it was set to; R may be longer, and holds for this timeout only */
+    /* What the kernel was told that clients find here, struct lease: a successor goes on with it. */
+    uint64_t serve, serve_until_us, promised_until_us;
     bool armed;
 };
 

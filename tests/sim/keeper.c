@@ -51,7 +51,10 @@ static enum keeper_result step(struct world *w, struct node *n, const struct lea
                                   .lease_id = k->lease.lease_id,
                                   .deadline_us = k->lease.deadline_us,
                                   .reset_us = k->lease.reset_us,
-                                  .timeout_us = k->watchdog.timeout_us};
+                                  .timeout_us = k->watchdog.timeout_us,
+                                  .serve = k->lease.serve,
+                                  .serve_until_us = k->lease.serve_until_us,
+                                  .promised_until_us = k->lease.promised_until_us};
     tell_kernel(w, n);
     if (k->lease.state != old || k->lease.whole_node != old_whole_node) {
         k->next_round_us = 0;
@@ -323,6 +326,7 @@ static void take_over(struct world *w, struct node *n)
                 lease_resume(&k->lease, will.lease_id, will.deadline_us, watchdog_reset_us(&k->watchdog), now_us);
         }
     }
+    lease_resume_serve(&k->lease, will.serve, will.serve_until_us, will.promised_until_us);
     if (k->watchdog.fd < 0)
         (void)watchdog_probe(&k->watchdog, k->lease.state == KEEPER_DISARMED, &was_reset, NULL);
 }

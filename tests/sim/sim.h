@@ -286,6 +286,7 @@ struct agent {
 };
 
 struct will_model {
+    uint64_t serve, serve_until_us, promised_until_us;
     bool armed;
     uint64_t lease_id, deadline_us, reset_us, timeout_us;
 };

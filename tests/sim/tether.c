@@ -190,6 +190,8 @@ void serve_update(struct world *w, struct node *n)
 
     if (!a->connected || (a->serve.busy && whom))
         return;
+    if (whom == KEEPER_SERVE_NONE && !a->serve.told && a->op.kind != OP_DEMOTE && a->op.kind != OP_REWIND)
+        return;
     if (whom == KEEPER_SERVE_STANDBY)
         until_us = a->pg.answered_at_us + half_ttl_us;
     if (whom == KEEPER_SERVE_STANDBY && until_us <= now_us)

@@ -337,6 +337,38 @@ static void test_lease_resumed_by_a_successor_keeps_the_ladder_however_late(void
     assert_int_equal(l.state, KEEPER_STARVING);
 }
 
+static void test_lease_resumed_goes_on_with_what_clients_find_here(void **state)
+{
+    struct lease_event arm = {
+        .type = LEASE_EVENT_ARM, .lease_id = 8, .deadline_us = 109 * 1000 * MS, .reset_us = R5 * MS};
+    struct lease l;
+
+    (void)state;
+    lease_init(&l, false);
+    lease_resume(&l, 7, END * MS, R5 * MS, T0 * MS);
+    lease_resume_serve(&l, KEEPER_SERVE_PRIMARY, 0, END * MS);
+    assert_true(lease_reach(&l).primary_until_us == END * MS);
+
+    lease_init(&l, false);
+    lease_resume_serve(&l, KEEPER_SERVE_REPLICA_ADDRESS, 110000 * MS, 110000 * MS);
+    assert_true(lease_reach(&l).replica_until_us == 110000 * MS);
+    assert_int_equal(lease_step(&l, &arm, T0 * MS), KEEPER_REFUSED_LATE); /* promised beyond that lease */
+    lease_init(&l, false);
+    lease_resume_serve(&l, KEEPER_SERVE_STANDBY, 110000 * MS, 110000 * MS);
+    assert_true(lease_reach(&l).gate_until_us == 110000 * MS);
+
+    /* Records that no keeper has written. */
+    lease_init(&l, false);
+    lease_resume(&l, 7, END * MS, R5 * MS, T0 * MS);
+    lease_resume_serve(&l, KEEPER_SERVE_STANDBY, 110000 * MS, 110000 * MS);
+    assert_int_equal(l.serve, KEEPER_SERVE_NONE);
+    lease_init(&l, false);
+    lease_resume_serve(&l, KEEPER_SERVE_PRIMARY, 0, END * MS);
+    lease_resume_serve(&l, KEEPER_SERVE_STANDBY, 110000 * MS, 109999 * MS);
+    lease_resume_serve(&l, 99, 110000 * MS, 110000 * MS);
+    assert_int_equal(l.serve, KEEPER_SERVE_NONE);
+}
+
 /* Values that no code writes, as damaged memory might hold them: time goes on, and the watchdog is not stopped. */
 static void test_lease_with_a_damaged_value_still_ends_in_time(void **state)
 {
@@ -425,6 +457,7 @@ int main(void)
         cmocka_unit_test(test_lease_decide_forbids_a_late_pet_even_before_the_tick),
         cmocka_unit_test(test_lease_arm_result_changes_nothing),
         cmocka_unit_test(test_lease_resumed_by_a_successor_keeps_the_ladder_however_late),
+        cmocka_unit_test(test_lease_resumed_goes_on_with_what_clients_find_here),
         cmocka_unit_test(test_lease_with_a_damaged_value_still_ends_in_time),
         cmocka_unit_test(test_lease_never_lets_a_primary_outlive_its_deadline),
     };

@@ -10,8 +10,14 @@
 #include "base/text.h"
 #include "fence/will.h"
 
-static const struct will armed = {
-    .armed = true, .lease_id = 7, .deadline_us = 123456789, .reset_us = 5000000, .timeout_us = 4000000};
+static const struct will armed = {.armed = true,
+                                  .lease_id = 7,
+                                  .deadline_us = 123456789,
+                                  .reset_us = 5000000,
+                                  .timeout_us = 4000000,
+                                  .serve = 3,
+                                  .serve_until_us = 11,
+                                  .promised_until_us = 12};
 
 struct place {
     char dir[64];
@@ -55,7 +61,7 @@ static void check_inheritance(const char *where)
     will_write(&w, &armed);
     will_close(&w, false);
     assert_int_equal(open_will(&w, &p, &got), WILL_VALID);
-    assert_memory_equal(&got.lease_id, &armed.lease_id, 4 * sizeof(uint64_t));
+    assert_memory_equal(&got.lease_id, &armed.lease_id, 7 * sizeof(uint64_t));
     assert_true(got.armed);
     will_write(&w, &(struct will){0});
     will_close(&w, false);
