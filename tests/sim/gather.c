@@ -37,8 +37,9 @@ static void fill_member(struct member *m, int id, const struct stored_member *fr
 static void fill_cluster(struct agent *a, const struct stored *s)
 {
     struct cluster *c = &a->cluster;
-    (void)snprintf(a->initialize, sizeof(a->initialize), s->initialize_empty ? "" : "%llu",
-                   (unsigned long long)s->sysid);
+    a->initialize[0] = '\0';
+    if (!s->initialize_empty)
+        (void)snprintf(a->initialize, sizeof(a->initialize), "%llu", (unsigned long long)s->sysid);
     c->revision = s->revision;
     c->initialize = (struct text_key){s->initialize_exists, a->initialize, s->initialize_revision};
     c->leader.exists = s->leader != NOBODY;
