@@ -272,8 +272,15 @@ static void test_keeper_without_privileges_restarts_kills_and_tidies_up(void **s
 
 static void hide_cgroups(struct node *n)
 {
-    static const char *const words[] = {"unshare", "--mount", "sh", "-c",
-                                        "umount --all --lazy --types cgroup2,cgroup; exec \"$0\" \"$@\""};
+    /* In a chroot the root is no mount point, so only /sys is made private: the control groups are below it. */
+    static const char *const words[] = {
+        "unshare",
+        "--mount",
+        "--propagation",
+        "unchanged",
+        "sh",
+        "-c",
+        "mount --make-rprivate /sys && umount --all --lazy --types cgroup2,cgroup; exec \"$0\" \"$@\""};
 
     memcpy(n->wrapper, words, sizeof(words));
 }
