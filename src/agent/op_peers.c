@@ -30,6 +30,7 @@ void peer_read(struct peer *p, const char *body, size_t len)
     const json_t *tags = json_object_get(root, "tags");
     const json_t *priority = json_object_get(tags, "failover_priority");
     const char *role = json_string_value(json_object_get(root, "role"));
+    const char *state = json_string_value(json_object_get(root, "state"));
     uint64_t received, replayed;
 
     if (!json_is_object(root) || !role)
@@ -41,6 +42,7 @@ void peer_read(struct peer *p, const char *body, size_t len)
     p->answered = true;
     p->is_primary = number(xlog, "location") > 0 || pg_role_from_text(role) == PG_ROLE_PRIMARY;
     p->lsn = received > replayed ? received : replayed;
+    p->is_starting = p->lsn == 0 && pg_state_from_text(state ? state : "") == PG_STATE_STARTING;
     p->timeline = (uint32_t)number(root, "timeline");
     p->nofailover = json_is_true(json_object_get(tags, "nofailover"));
     p->failover_priority = json_is_integer(priority) ? (int)json_integer_value(priority) : 1;

@@ -9,7 +9,7 @@
  * The settling time: when the leader key vanishes every member looks at its own position anew, and WAL receivers of a
  * dead leader hand on their last bytes. Asked sooner, a peer would answer with less than it has.
  */
-enum { RACE_RETRY_US = 500000, RACE_SETTLE_US = 100000 };
+enum { RACE_RETRY_US = 500000, RACE_SETTLE_US = 100000, RACE_STARTING_MAX_US = 5000000 };
 
 /* The first rule about this node itself that keeps it out of the election; false if there is none. */
 static bool we_are_barred(const struct ha_view *v, struct ha_decision *ret)
@@ -77,6 +77,22 @@ static bool peer_goes_first(const struct ha_view *v, const struct peer *p, struc
     return false;
 }
 
+/*
+ * A leader that was fenced comes back as a standby, and has what nobody else may have. It is given the time of a start,
+ * half a ttl at most: it might never come up.
+ */
+static bool peer_is_awaited(const struct ha_view *v, const struct peer *p, struct ha_decision *ret)
+{
+    uint64_t wait_us = v->policy.ttl_us / 2;
+
+    if (wait_us > RACE_STARTING_MAX_US)
+        wait_us = RACE_STARTING_MAX_US;
+    if (!p->is_starting || p->nofailover || p->watchdog_failed || v->now_us - v->memory.leaderless_since_us >= wait_us)
+        return false;
+    *ret = ha_say(HA_NOTHING, "no leader; waiting for \"%s\", which is starting, to know its position", p->name);
+    return true;
+}
+
 struct ha_decision ha_decide_race(const struct ha_view *v)
 {
     struct ha_decision d;
@@ -93,7 +109,7 @@ struct ha_decision ha_decide_race(const struct ha_view *v)
     if (v->peers_asked_at_us < v->cluster->read_sent_at_us)
         return ha_say(HA_ASK_PEERS, "no leader: asking the other members for their positions");
     for (size_t i = 0; i < v->n_peers; i++) {
-        if (peer_goes_first(v, &v->peers[i], &d)) {
+        if (peer_goes_first(v, &v->peers[i], &d) || peer_is_awaited(v, &v->peers[i], &d)) {
             /* It may fail to take the key; look again sooner than at the next loop_wait. */
             d.wake_at_us = v->now_us + RACE_RETRY_US;
             return d;

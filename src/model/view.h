@@ -52,9 +52,10 @@ enum op_kind {
 /* What a peer said of itself when asked over its REST API in the leader race. */
 struct peer {
     char name[MEMBER_NAME_SIZE];
-    bool answered;   /* false: not reachable, or nonsense */
-    bool is_primary; /* its PostgreSQL runs out of recovery */
-    uint64_t lsn;    /* max(received, replayed) */
+    bool answered;    /* false: not reachable, or nonsense */
+    bool is_primary;  /* its PostgreSQL runs out of recovery */
+    bool is_starting; /* its PostgreSQL is being started, and does not know its position yet */
+    uint64_t lsn;     /* max(received, replayed) */
     uint32_t timeline;
     bool nofailover;
     int failover_priority;

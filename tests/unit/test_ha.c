@@ -822,6 +822,29 @@ static void test_race_is_left_to_a_better_peer(void **state)
     CHECK("what was replayed counts too", HA_ACQUIRE);
 }
 
+static void test_race_waits_for_a_peer_that_is_starting(void **state)
+{
+    (void)state;
+    candidate();
+    s.peers[0].lsn = 0;
+    s.peers[0].is_starting = true;
+    s.v.memory.leaderless_since_us = s.v.now_us - 4999 * S / 1000;
+    CHECK("starting", HA_NOTHING);
+    s.v.memory.leaderless_since_us = s.v.now_us - 5 * S;
+    CHECK("it has had its time", HA_ACQUIRE);
+    s.v.policy.ttl_us = 5 * S;
+    s.v.memory.leaderless_since_us = s.v.now_us - 2499 * S / 1000;
+    CHECK("half a short ttl", HA_NOTHING);
+    s.v.memory.leaderless_since_us = s.v.now_us - 2500 * S / 1000;
+    CHECK("half a short ttl is over", HA_ACQUIRE);
+    s.v.memory.leaderless_since_us = s.v.now_us - S;
+    s.peers[0].nofailover = true;
+    CHECK("starting, but would not lead", HA_ACQUIRE);
+    s.peers[0].nofailover = false;
+    s.peers[0].watchdog_failed = true;
+    CHECK("starting, but could not lead", HA_ACQUIRE);
+}
+
 /* The disk gave no answer since 60 s, or gives errors. */
 static void disk_fails(bool silent)
 {
@@ -943,6 +966,7 @@ int main(void)
         cmocka_unit_test(test_elected_node_promotes_only_on_a_fresh_view_of_its_own_key),
         cmocka_unit_test(test_race_is_entered_only_by_those_who_may),
         cmocka_unit_test(test_race_is_left_to_a_better_peer),
+        cmocka_unit_test(test_race_waits_for_a_peer_that_is_starting),
         cmocka_unit_test(test_primary_on_a_failed_disk_gives_the_key_up),
         cmocka_unit_test(test_node_with_a_failed_disk_does_not_compete),
         cmocka_unit_test(test_intervals_follow_the_ttl),

@@ -43,6 +43,12 @@ static const struct {
     {"a failed watchdog",
      "{\"role\":\"replica\",\"watchdog_failed\":true}",
      {.answered = true, .failover_priority = 1, .watchdog_failed = true}},
+    {"one that is being started",
+     "{\"state\":\"starting\",\"role\":\"replica\"}",
+     {.answered = true, .is_starting = true, .failover_priority = 1}},
+    {"one that is being started, and knows its position already",
+     "{\"state\":\"starting\",\"role\":\"replica\",\"xlog\":{\"replayed_location\":7}}",
+     {.answered = true, .lsn = 7, .failover_priority = 1}},
     {"nothing running", "{\"state\":\"stopped\",\"role\":\"replica\"}", {.answered = true, .failover_priority = 1}},
     {"a position below zero, or no number",
      "{\"role\":\"replica\",\"xlog\":{\"received_location\":-1,\"replayed_location\":\"8\"}}",
@@ -63,8 +69,9 @@ static void test_peer_is_read_as_the_table_says(void **state)
 
         peer_read(&got, rows[i].body, strlen(rows[i].body));
         if (got.answered != want->answered || got.is_primary != want->is_primary || got.lsn != want->lsn ||
-            got.timeline != want->timeline || got.nofailover != want->nofailover ||
-            got.failover_priority != want->failover_priority || got.watchdog_failed != want->watchdog_failed)
+            got.is_starting != want->is_starting || got.timeline != want->timeline ||
+            got.nofailover != want->nofailover || got.failover_priority != want->failover_priority ||
+            got.watchdog_failed != want->watchdog_failed)
             fail_msg("%s: read wrongly", rows[i].name);
     }
 }
