@@ -73,6 +73,10 @@ static struct ha_decision decide_rejoin(const struct ha_view *v, const struct me
 
     if (v->rewind_incomplete || divergence_is(v, DIVERGENCE_FOUND, leader))
         return decide_diverged(v, leader);
+    /* How far its WAL goes shows when it has run; the comparison of a standby that does not stream comes then. */
+    if (v->memory.is_new_copy)
+        return ha_say_target(HA_START_STANDBY, leader->name, "starting the new copy as a standby of \"%s\"",
+                             leader->name);
     if (can_repair && !divergence_is(v, DIVERGENCE_NONE, leader)) {
         if (v->now_us < v->memory.retry_check_at_us)
             return ha_say(HA_NOTHING, "waiting until the leader \"%s\" can say whether this node diverged",

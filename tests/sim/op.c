@@ -240,6 +240,7 @@ static void start_answered(struct world *w, struct node *n)
         return;
     }
     a->memory.failed_starts = 0;
+    a->memory.is_new_copy = false;
     a->memory.retry_start_at_us = 0;
     a->memory.crashed = false;
     a->memory.crashed_at_us = 0;

@@ -33,6 +33,7 @@ static void set_aside(struct world *w, struct node *n)
     TRACE(w, n->id, "the data directory is set aside");
     a->bootstrap_incomplete = a->copy_incomplete = a->rewind_incomplete = false;
     a->memory.divergence = DIVERGENCE_UNKNOWN;
+    a->memory.is_new_copy = false;
     a->memory.rewind_failed = false;
     op_end(w, n);
     a->control = (struct local_pg){0};
@@ -103,8 +104,8 @@ static void cloned(struct world *w, struct node *n, const struct node *from)
         n->pg.dir_there = true;
         become_copy(n, from);
         TRACE(w, n->id, "is a copy of %s now", node_name(from->id));
-        a->memory.divergence = DIVERGENCE_NONE;
-        (void)snprintf(a->memory.divergence_from, sizeof(a->memory.divergence_from), "%s", a->cluster.leader.name);
+        a->memory.divergence = DIVERGENCE_UNKNOWN;
+        a->memory.is_new_copy = true;
         a->memory.rewind_failed = false;
     } else {
         a->memory.retry_clone_at_us = local_us(w, n) + CLONE_AGAIN_US;

@@ -427,6 +427,11 @@ static void test_stopped_node_comes_back_as_a_standby(void **state)
     s.v.policy.remove_data_directory_on_diverged_timelines = true;
     CHECK("a new copy could", HA_CHECK_REWIND, "n2");
     down();
+    s.v.memory.is_new_copy = true;
+    CHECK("a copy that never ran", HA_START_STANDBY, "n2");
+    s.v.rewind_incomplete = true;
+    CHECK("a copy that never ran, and a rewind of it", HA_REWIND, "n2");
+    down();
     set_leader(NULL, 0);
     CHECK("no leader", HA_START_STANDBY, "");
     down();
