@@ -135,6 +135,7 @@ struct stored_member {
     uint32_t timeline;
     bool streaming;
     uint64_t expires_us; /* the store's clock */
+    uint32_t agent;      /* each agent of a node has a lease of its own for this key */
 };
 
 struct stored {
@@ -142,7 +143,9 @@ struct stored {
     int leader; /* NOBODY, or the node whose name it holds */
     uint64_t leader_session, leader_revision;
     bool initialize_exists;
-    bool initialize_empty; /* on the lease of initialize_owner's member key */
+    bool initialize_empty; /* until then, on the lease that its maker's agent has for the member key */
+    uint64_t initialize_expires_us;
+    uint32_t initialize_agent;
     int initialize_owner;
     uint64_t sysid; /* else this */
     uint64_t initialize_revision;
