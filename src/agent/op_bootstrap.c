@@ -36,6 +36,7 @@ static void on_given_up(void *userdata, struct dcs_answer *answer)
 {
     struct agent *a = userdata;
 
+    a->memory.mark_may_be_ours = answer->outcome == DCS_UNKNOWN;
     if (a->op.kind != OP_BOOTSTRAP || a->op.stage != STAGE_GIVE_UP)
         return;
     if (answer->outcome != DCS_DONE)
@@ -214,6 +215,7 @@ static void on_race(void *userdata, struct dcs_answer *answer)
     struct agent *a = userdata;
     struct err err = {0};
 
+    a->memory.mark_may_be_ours = answer->outcome != DCS_REFUSED;
     if (a->op.kind != OP_BOOTSTRAP || a->op.stage != STAGE_RACE)
         return;
     if (answer->outcome != DCS_DONE) {
@@ -251,6 +253,7 @@ static void on_mark_removed(void *userdata, struct dcs_answer *answer)
     if (a->op.kind != OP_SET_ASIDE || a->op.stage != STAGE_UNMARK)
         return;
     if (answer->outcome == DCS_DONE) {
+        a->memory.mark_may_be_ours = false;
         op_set_aside(a, &d);
         return;
     }

@@ -78,6 +78,7 @@ struct memory {
     bool rewind_failed; /* pg_rewind said no; only a new copy helps */
     uint64_t retry_check_at_us;
     uint64_t retry_clone_at_us;
+    bool mark_may_be_ours; /* we wrote the mark of a bootstrap, or do not know whether; it may be there still */
 };
 
 struct ha_view {

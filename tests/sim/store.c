@@ -247,6 +247,11 @@ static enum outcome initialize(struct world *w, struct call *c)
     const struct stored_member *m = &d->members[c->node];
 
     if (!c->sysid && !c->delete) {
+        if (d->initialize_exists && d->initialize_empty && d->initialize_owner == c->node &&
+            d->initialize_agent == c->agent_gen) {
+            c->revision = d->initialize_revision;
+            return OUTCOME_DONE; /* by an earlier request whose answer was lost */
+        }
         if (d->initialize_exists)
             return OUTCOME_REFUSED;
         if (m->expires_us <= store_now_us(w) || m->agent != c->agent_gen)

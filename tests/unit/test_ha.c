@@ -523,6 +523,14 @@ static void test_empty_node_bootstraps_copies_or_waits(void **state)
     CHECK("somebody else bootstraps", HA_NOTHING);
     set_leader("n2", 5);
     CHECK("and holds the leader key already", HA_NOTHING);
+    set_leader(NULL, 0);
+    s.v.memory.mark_may_be_ours = true;
+    CHECK("perhaps it is us", HA_BOOTSTRAP);
+    s.v.cluster_is_fresh = false;
+    CHECK("perhaps it was us, in an old view of the store", HA_READ_STORE);
+    s.v.cluster_is_fresh = true;
+    s.c.initialize.text = (char *)SYSID_TEXT;
+    CHECK("it was us, or somebody else, and is over", HA_NOTHING);
     empty();
     CHECK("cluster known, no leader", HA_NOTHING);
     set_leader("n2", 5);
