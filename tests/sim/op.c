@@ -194,6 +194,7 @@ static void start(struct world *w, struct node *n, bool standby)
     a->server_up = true;
     a->pg_started_at_us = local_us(w, n);
     a->was_standby_started = standby;
+    gather_forget_pg(n);
     op_timer(w, n, PROBE_AGAIN_US);
 }
 

@@ -165,6 +165,7 @@ void op_bootstrap_armed(struct world *w, struct node *n, bool armed)
     a->server_up = true;
     a->pg_started_at_us = local_us(w, n);
     a->was_standby_started = false;
+    gather_forget_pg(n);
     n->pg.follows = a->follows = NOBODY;
     op_timer(w, n, PROBE_AGAIN_US);
 }
