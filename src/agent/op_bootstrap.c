@@ -25,7 +25,7 @@ enum {
     STAGE_PUBLISH_SYSID,
     STAGE_UNMARK,
 };
-enum { PROBE_AGAIN_US = 100000, AGAIN_AFTER_US = 10000000 };
+enum { PROBE_AGAIN_US = 100000, RACE_AGAIN_US = 1000000, AGAIN_AFTER_US = 10000000 };
 
 static uint64_t dcs_deadline_us(const struct agent *a)
 {
@@ -220,6 +220,9 @@ static void on_race(void *userdata, struct dcs_answer *answer)
         return;
     if (answer->outcome != DCS_DONE) {
         log_info("did not get the initialize key: %s", answer->err.msg);
+        /* Without a member key it fails at once: not again as fast as the store answers. */
+        if (answer->outcome == DCS_UNKNOWN)
+            a->memory.no_race_until_us = clock_now_us() + RACE_AGAIN_US;
         op_end(a);
         gather_store(a);
         return;

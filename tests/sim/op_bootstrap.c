@@ -13,7 +13,7 @@ enum {
     STAGE_PUBLISH,
     STAGE_UNMARK
 };
-enum { PROBE_AGAIN_US = 100000, AGAIN_AFTER_US = 10000000 };
+enum { PROBE_AGAIN_US = 100000, RACE_AGAIN_US = 1000000, AGAIN_AFTER_US = 10000000 };
 
 static struct call *initialize(struct world *w, struct node *n, bool sysid, bool delete, uint64_t revision)
 {
@@ -52,6 +52,8 @@ void op_bootstrap_failed(struct world *w, struct node *n)
 static void race_answered(struct world *w, struct node *n, const struct call *c)
 {
     if (c->outcome != OUTCOME_DONE) {
+        if (c->outcome == OUTCOME_UNKNOWN)
+            n->agent.memory.no_race_until_us = local_us(w, n) + RACE_AGAIN_US;
         op_end(w, n);
         gather_store(w, n);
         return;
