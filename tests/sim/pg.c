@@ -67,6 +67,14 @@ bool pg_streams(const struct world *w, const struct node *n)
            !w->cut[n->id][from->id] && !w->cut[from->id][n->id] && pg_is_behind(w, n->pg.way, n->pg.lsn, &from->pg);
 }
 
+/* The timeline that this position is on, of those that lead to `way`. */
+static uint16_t way_at(const struct world *w, uint16_t way, uint64_t lsn)
+{
+    while (way != 0 && lsn < w->timelines[way].switch_lsn)
+        way = w->timelines[way].parent;
+    return way;
+}
+
 void pg_flow(struct world *w)
 {
     for (int i = 0; i < NODES; i++) {
@@ -89,8 +97,7 @@ void pg_flow(struct world *w)
         lag_bytes = (uint64_t)(n->id * 3);
         if (from->lsn > n->pg.lsn + lag_bytes)
             n->pg.lsn = from->lsn - lag_bytes;
-        if (n->pg.lsn >= w->timelines[from->way].switch_lsn)
-            n->pg.way = from->way;
+        n->pg.way = way_at(w, from->way, n->pg.lsn);
     }
 }
 
