@@ -14,7 +14,8 @@ static struct node *source(struct world *w, struct node *n)
     int from = node_of_name(n->agent.op.target);
     struct node *s = from == NOBODY ? NULL : &w->nodes[from];
 
-    if (!s || !s->up || s->pg.phase != PG_PRIMARY || w->cut[n->id][from] || w->cut[from][n->id])
+    if (!s || !s->up || s->pg.phase != PG_PRIMARY || !pg_gate_is_open(w, s) || w->cut[n->id][from] ||
+        w->cut[from][n->id])
         return NULL;
     return s->pg.hung_until_us > w->now_us ? NULL : s;
 }

@@ -17,15 +17,14 @@ bool pg_can_commit(const struct node *n)
     return n->up && (n->pg.phase == PG_PRIMARY || n->pg.orphan);
 }
 
-/* What leaves the port: to clients, and to standbys. */
-static bool gate_is_open(const struct world *w, const struct node *n)
+bool pg_gate_is_open(const struct world *w, const struct node *n)
 {
     return !w->gate || n->gate_until_us > local_us(w, n);
 }
 
 bool pg_can_acknowledge(const struct world *w, const struct node *n)
 {
-    return pg_can_commit(n) && gate_is_open(w, n);
+    return pg_can_commit(n) && pg_gate_is_open(w, n);
 }
 
 uint64_t pg_sysid(const struct world *w, const struct node *n)
@@ -63,8 +62,9 @@ bool pg_streams(const struct world *w, const struct node *n)
     if (!n->up || n->pg.phase != PG_STANDBY || n->pg.follows == NOBODY || n->pg.hung_until_us > w->now_us)
         return false;
     from = &w->nodes[n->pg.follows];
-    return from->up && from->pg.phase == PG_PRIMARY && gate_is_open(w, from) && from->pg.hung_until_us <= w->now_us &&
-           !w->cut[n->id][from->id] && !w->cut[from->id][n->id] && pg_is_behind(w, n->pg.way, n->pg.lsn, &from->pg);
+    return from->up && from->pg.phase == PG_PRIMARY && pg_gate_is_open(w, from) &&
+           from->pg.hung_until_us <= w->now_us && !w->cut[n->id][from->id] && !w->cut[from->id][n->id] &&
+           pg_is_behind(w, n->pg.way, n->pg.lsn, &from->pg);
 }
 
 /* The timeline that this position is on, of those that lead to `way`. */

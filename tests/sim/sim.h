@@ -399,6 +399,7 @@ void pg_flow(struct world *w);       /* brings all positions up to now */
 bool pg_alive(const struct node *n); /* any process is left */
 bool pg_can_commit(const struct node *n);
 uint64_t pg_sysid(const struct world *w, const struct node *n);       /* each initdb gives another */
+bool pg_gate_is_open(const struct world *w, const struct node *n);    /* PostgreSQL's port: for clients and standbys */
 bool pg_can_acknowledge(const struct world *w, const struct node *n); /* and a client hears of it */
 bool pg_streams(const struct world *w, const struct node *n);
 bool pg_is_behind(const struct world *w, uint16_t way, uint64_t lsn, const struct pg *leader); /* no divergence */
