@@ -6,7 +6,8 @@
 #include "sim.h"
 
 enum { CLONE_AGAIN_US = 5000000, CHECK_AGAIN_US = 1000000, PEER_TIMEOUT_MAX_US = 2000000 };
-enum { STAGE_STOP = 1, STAGE_RUN };
+enum { STAGE_STOP = 1, STAGE_STOP_AT_ONCE, STAGE_PROVE, STAGE_RUN };
+enum { STOP_BUDGET_US = 30000000, STOP_AT_ONCE_BUDGET_US = 5000000 };
 
 /* The node to copy from, rewind to or compare with; NULL if it cannot be reached as a running server. */
 static struct node *source(struct world *w, struct node *n)
@@ -41,7 +42,7 @@ static void set_aside(struct world *w, struct node *n)
     gather_control(w, n);
 }
 
-static void run_rewind(struct world *w, struct node *n)
+void op_rewind_proven(struct world *w, struct node *n)
 {
     n->agent.op.stage = STAGE_RUN;
     n->pg.rewind_note = true;
@@ -52,10 +53,28 @@ static void run_rewind(struct world *w, struct node *n)
     op_in(w, n, rng_between(&w->rng, RNG_PG, 200 * MS, 3 * SEC), rng_chance(&w->rng, RNG_PG, 30));
 }
 
+static void prove(struct world *w, struct node *n)
+{
+    n->agent.op.stage = STAGE_PROVE;
+    op_prove_dead(w, n);
+}
+
+void op_rewind_timer(struct world *w, struct node *n)
+{
+    if (n->agent.op.stage == STAGE_STOP) {
+        n->agent.op.stage = STAGE_STOP_AT_ONCE;
+        pg_stop(w, n, false);
+        op_timer(w, n, STOP_AT_ONCE_BUDGET_US);
+        return;
+    }
+    pg_kill(w, n);
+    prove(w, n);
+}
+
 void op_rewind_server_exited(struct world *w, struct node *n)
 {
-    if (n->agent.op.stage == STAGE_STOP)
-        run_rewind(w, n);
+    if (n->agent.op.stage < STAGE_PROVE)
+        prove(w, n);
 }
 
 void op_fill(struct world *w, struct node *n, const struct ha_decision *d)
@@ -74,11 +93,13 @@ void op_fill(struct world *w, struct node *n, const struct ha_decision *d)
         op_in(w, n, rng_between(&w->rng, RNG_PG, 10 * MS, 200 * MS), 0);
     } else if (d->action == HA_REWIND) {
         op_begin(w, n, OP_REWIND, d);
+        if (!n->agent.server_up) {
+            prove(w, n);
+            return;
+        }
         n->agent.op.stage = STAGE_STOP;
-        if (n->agent.server_up)
-            pg_stop(w, n, true);
-        else
-            run_rewind(w, n);
+        pg_stop(w, n, true);
+        op_timer(w, n, STOP_BUDGET_US);
     } else {
         op_begin(w, n, OP_SET_ASIDE, d);
         set_aside(w, n);

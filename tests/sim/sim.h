@@ -469,6 +469,8 @@ void op_peer_answered(struct world *w, struct node *n, const struct event *e);
 void op_fill(struct world *w, struct node *n, const struct ha_decision *d); /* clone, compare, rewind, set aside */
 void op_fill_done(struct world *w, struct node *n, bool good);
 void op_rewind_server_exited(struct world *w, struct node *n);
+void op_rewind_timer(struct world *w, struct node *n);
+void op_rewind_proven(struct world *w, struct node *n);
 void op_abandon_bootstrap(struct world *w, struct node *n, const struct ha_decision *d);
 
 /* faults.c */
