@@ -168,6 +168,8 @@ static void rewound(struct world *w, struct node *n, const struct node *from, bo
         a->rewind_incomplete = n->pg.half_rewound = n->pg.rewind_note = false;
     } else if (good && !n->pg.half_rewound) {
         a->memory.retry_check_at_us = local_us(w, n) + CHECK_AGAIN_US;
+        if (!a->rewind_incomplete)
+            n->pg.rewind_note = false;
     } else {
         a->memory.rewind_failed = true;
     }
