@@ -97,6 +97,10 @@ static struct ha_decision decide_unfinished(const struct ha_view *v)
         return ha_say(HA_READ_STORE, "an earlier bootstrap of this node may have finished: reading the store again");
     if (ha_stored_sysid(v) && !v->pg.control_known)
         return ha_say(HA_NOTHING, "an earlier bootstrap of this node may have finished: reading the control file");
+    /* A backend of its postmaster may still work in the directory. */
+    if (v->lease.held || v->keeper.armed || !v->keeper.dead_proven)
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
+                           "an earlier bootstrap of this node never finished: proving that no process of it is left");
     return ha_say(HA_ABANDON_BOOTSTRAP, "an earlier bootstrap of this node never finished: setting it aside");
 }
 

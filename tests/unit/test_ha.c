@@ -399,6 +399,12 @@ static void test_crashed_leader_is_started_again_or_hands_over(void **state)
     CHECK("not known yet whose identifier the store has", HA_NOTHING);
     s.v.pg.control_known = true;
     s.v.pg.sysid = SYSID + 1;
+    CHECK("half-made cluster, under a lease", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+    s.v.lease.held = false;
+    CHECK("half-made cluster, still armed", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+    s.v.keeper.armed = false;
+    CHECK("half-made cluster, not proven dead", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+    s.v.keeper.dead_proven = true;
     CHECK("another node has made the cluster meanwhile", HA_ABANDON_BOOTSTRAP);
     s.c.initialize.text = (char *)"";
     CHECK("half-made cluster", HA_ABANDON_BOOTSTRAP);
