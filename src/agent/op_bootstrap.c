@@ -25,7 +25,7 @@ enum {
     STAGE_PUBLISH_SYSID,
     STAGE_UNMARK,
 };
-enum { PROBE_AGAIN_US = 100000, AGAIN_AFTER_US = 10000000 };
+enum { PROBE_AGAIN_US = 100000, RACE_AGAIN_US = 1000000, AGAIN_AFTER_US = 10000000 };
 
 static uint64_t dcs_deadline_us(const struct agent *a)
 {
@@ -36,6 +36,7 @@ static void on_given_up(void *userdata, struct dcs_answer *answer)
 {
     struct agent *a = userdata;
 
+    a->memory.mark_may_be_ours = answer->outcome == DCS_UNKNOWN;
     if (a->op.kind != OP_BOOTSTRAP || a->op.stage != STAGE_GIVE_UP)
         return;
     if (answer->outcome != DCS_DONE)
@@ -214,10 +215,14 @@ static void on_race(void *userdata, struct dcs_answer *answer)
     struct agent *a = userdata;
     struct err err = {0};
 
+    a->memory.mark_may_be_ours = answer->outcome != DCS_REFUSED;
     if (a->op.kind != OP_BOOTSTRAP || a->op.stage != STAGE_RACE)
         return;
     if (answer->outcome != DCS_DONE) {
         log_info("did not get the initialize key: %s", answer->err.msg);
+        /* Without a member key it fails at once: not again as fast as the store answers. */
+        if (answer->outcome == DCS_UNKNOWN)
+            a->memory.no_race_until_us = clock_now_us() + RACE_AGAIN_US;
         op_end(a);
         gather_store(a);
         return;
@@ -251,6 +256,7 @@ static void on_mark_removed(void *userdata, struct dcs_answer *answer)
     if (a->op.kind != OP_SET_ASIDE || a->op.stage != STAGE_UNMARK)
         return;
     if (answer->outcome == DCS_DONE) {
+        a->memory.mark_may_be_ours = false;
         op_set_aside(a, &d);
         return;
     }

@@ -60,9 +60,14 @@ static void proven(struct agent *a)
     demoted(a);
 }
 
+/*
+ * Backends outlive a killed postmaster. The keeper kills them before it proves anything, but it may stand still, and
+ * without a watchdog nobody else would end them before the lease does.
+ */
 static void prove(struct agent *a)
 {
     a->op.stage = STAGE_PROVE;
+    pg_server_kill(a->server);
     op_prove_dead(a, proven);
 }
 
@@ -109,7 +114,6 @@ static int on_stop_budget(sd_event_source *source, uint64_t planned_us, void *us
         return 0;
     }
     log_warning("PostgreSQL did not stop: killing its processes");
-    pg_server_kill(a->server);
     prove(a);
     return 0;
 }
@@ -128,9 +132,6 @@ void op_demote(struct agent *a, const struct ha_decision *d)
     op_begin(a, OP_DEMOTE, d);
     serve_update(a); /* the addresses go first */
     if (!pg_server_pid(a->server)) {
-        /* What is left of a dead postmaster is the keeper's to kill, and ours when there is no keeper. */
-        if (!keeper_link_connected(a->link))
-            pg_server_kill(a->server);
         prove(a);
         return;
     }

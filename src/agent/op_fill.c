@@ -27,9 +27,9 @@ static void on_cloned(void *userdata, int outcome, const struct err *err)
         agent_wake_at(a, a->memory.retry_clone_at_us);
     } else {
         log_info("the replica is created");
-        /* A copy of the leader cannot have gone another way. */
-        a->memory.divergence = DIVERGENCE_NONE;
-        (void)text_copy(a->memory.divergence_from, sizeof(a->memory.divergence_from), a->cluster->leader.name);
+        /* Of whom it is a copy does not say that it is on the leader's way: another may lead by now. */
+        a->memory.divergence = DIVERGENCE_UNKNOWN;
+        a->memory.is_new_copy = true;
         a->memory.rewind_failed = false;
     }
     /* What was known of the directory is void: it must not be taken for empty once more. */
@@ -205,6 +205,7 @@ void op_set_aside(struct agent *a, const struct ha_decision *d)
         marker_clear(a, "copy");
         marker_clear(a, "rewind");
         a->memory.divergence = DIVERGENCE_UNKNOWN;
+        a->memory.is_new_copy = false;
         a->memory.rewind_failed = false;
     }
     op_end(a);

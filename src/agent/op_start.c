@@ -100,6 +100,7 @@ void op_start_pg_changed(struct agent *a)
     log_info("PostgreSQL answers as a %s on timeline %u", a->pg.facts.in_recovery ? "standby" : "primary",
              a->pg.facts.timeline);
     a->memory.failed_starts = 0;
+    a->memory.is_new_copy = false;
     a->memory.retry_start_at_us = 0;
     a->memory.crashed = false;
     a->memory.crashed_at_us = 0;

@@ -39,7 +39,8 @@ typedef void (*dcs_done_fn)(void *userdata, struct dcs_answer *answer);
 enum dcs_compare {
     DCS_ANY,                 /* unconditional */
     DCS_ABSENT,              /* the key must not exist */
-    DCS_ABSENT_WHILE_MEMBER, /* put: the same, and it vanishes with our member key unless it is written again */
+    DCS_ABSENT_WHILE_MEMBER, /* put: the same, and it vanishes with our member key unless it is written again; DONE
+                                also when we had put it there already */
     DCS_REVISION,            /* its modification version must be the given one */
 };
 

@@ -134,7 +134,33 @@ static void on_compared(struct etcd3_call *c, const struct etcd3_reply *reply)
     etcd3_op_answer(op_of(c), DCS_REFUSED, &err);
 }
 
-/* {"compare":[…],"success":[{"<request>":<fields>}]}; `fields` is taken over. */
+/* What is there may be ours: the lease belongs to this process, and an earlier answer may have been lost. */
+static void on_marked(struct etcd3_call *c, const struct etcd3_reply *reply)
+{
+    struct etcd3_op *op = op_of(c);
+    bool is_ours = false;
+    struct etcd3_kv kv;
+    int r = 0;
+
+    if (reply->kind == ETCD3_OK && !json_is_true(json_object_get(reply->json, "succeeded")))
+        r = etcd3_read_single(etcd3_failure_range(reply->json), &kv);
+    if (r > 0) {
+        is_ours = kv.lease == op->session;
+        op->answer.revision = kv.revision;
+        etcd3_kv_done(&kv);
+    }
+    if (!is_ours) {
+        on_compared(c, reply);
+        return;
+    }
+    op->answer.sent_at_us = reply->first_sent_at_us;
+    etcd3_op_answer(op, DCS_DONE, NULL);
+}
+
+/*
+ * {"compare":[…],"success":[{"<request>":<fields>}]}; `fields` is taken over. With DCS_ABSENT_WHILE_MEMBER the answer
+ * of a failed comparison has the key that is there.
+ */
 static void put_transaction(struct textbuf *b, const struct etcd3 *e, const char *key, enum dcs_compare compare,
                             uint64_t revision, const char *request, struct textbuf *fields)
 {
@@ -146,7 +172,13 @@ static void put_transaction(struct textbuf *b, const struct etcd3 *e, const char
         textbuf_puts(b, "\",\"target\":\"CREATE\",\"create_revision\":\"0\"}]");
     else
         textbuf_printf(b, "\",\"target\":\"MOD\",\"mod_revision\":\"%" PRIu64 "\"}]", revision);
-    textbuf_printf(b, ",\"success\":[{\"%s\":%s}]}", request, text ? text : "");
+    textbuf_printf(b, ",\"success\":[{\"%s\":%s}]", request, text ? text : "");
+    if (compare == DCS_ABSENT_WHILE_MEMBER) {
+        textbuf_puts(b, ",\"failure\":[{\"request_range\":{\"key\":\"");
+        etcd3_put_key(b, e, key);
+        textbuf_puts(b, "\"}}]");
+    }
+    textbuf_puts(b, "}");
     b->failed |= !text;
     free(text);
 }
@@ -165,7 +197,7 @@ static void write_key(struct etcd3_op *op, const char *key, enum dcs_compare com
         return;
     }
     put_transaction(&body, op->e, key, compare, revision, request, fields);
-    etcd3_op_call(op, "/kv/txn", &body, false, on_compared);
+    etcd3_op_call(op, "/kv/txn", &body, false, compare == DCS_ABSENT_WHILE_MEMBER ? on_marked : on_compared);
 }
 
 static void etcd3_put(struct dcs *d, const char *key, const char *value, enum dcs_compare compare, uint64_t revision,
@@ -182,8 +214,9 @@ static void etcd3_put(struct dcs *d, const char *key, const char *value, enum dc
     etcd3_put_base64(&fields, value);
     textbuf_puts(&fields, "\"");
     if (compare == DCS_ABSENT_WHILE_MEMBER) {
-        textbuf_printf(&fields, ",\"lease\":\"%" PRIu64 "\"", op->e->member.session);
-        fields.failed |= op->e->member.session == 0; /* lease 0 would be for ever: the call fails for want of a body */
+        op->session = op->e->member.session;
+        textbuf_printf(&fields, ",\"lease\":\"%" PRIu64 "\"", op->session);
+        fields.failed |= op->session == 0; /* lease 0 would be for ever: the call fails for want of a body */
     }
     textbuf_puts(&fields, "}");
     write_key(op, key, compare, revision, "/kv/put", "request_put", &fields);

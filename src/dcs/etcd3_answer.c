@@ -172,3 +172,8 @@ int etcd3_read_single(const json_t *range, struct etcd3_kv *ret)
     r = etcd3_read_kv(json_array_get(kvs, 0), ret);
     return r < 0 ? r : 1;
 }
+
+const json_t *etcd3_failure_range(const json_t *txn)
+{
+    return json_object_get(json_array_get(json_object_get(txn, "responses"), 0), "response_range");
+}

@@ -47,3 +47,6 @@ int etcd3_read_kv(const json_t *json, struct etcd3_kv *ret);
 
 /* The only key of a range answer: 1 and *ret filled, 0 if the key does not exist, -EBADMSG or -ENOMEM. */
 int etcd3_read_single(const json_t *range, struct etcd3_kv *ret);
+
+/* The range in the failure branch of a transaction's answer. */
+const json_t *etcd3_failure_range(const json_t *txn);

@@ -72,12 +72,6 @@ static int is_ours(const struct etcd3_op *op, const json_t *range, struct err *e
     return r;
 }
 
-/* The range in the failure branch of a transaction. */
-static const json_t *failure_range(const json_t *txn)
-{
-    return json_object_get(json_array_get(json_object_get(txn, "responses"), 0), "response_range");
-}
-
 /* --- acquire --------------------------------------------------------------------------------------------------------
  */
 
@@ -116,7 +110,7 @@ static void on_acquire_txn(struct etcd3_call *c, const struct etcd3_reply *reply
         return;
     }
     /* Sent twice, the first copy may be what made the second one fail. */
-    r = is_ours(op, failure_range(reply->json), &err);
+    r = is_ours(op, etcd3_failure_range(reply->json), &err);
     if (r > 0)
         acquired(op);
     else if (r == 0 && err.code != -ENOENT)
@@ -289,7 +283,7 @@ static void on_release_txn(struct etcd3_call *c, const struct etcd3_reply *reply
 
     if (reply->kind == ETCD3_OK) {
         bool deleted = json_is_true(json_object_get(reply->json, "succeeded"));
-        int r = deleted ? 1 : is_ours(op, failure_range(reply->json), &err);
+        int r = deleted ? 1 : is_ours(op, etcd3_failure_range(reply->json), &err);
 
         /* Gone already: what was asked for, be it by the first copy of this request or by the lease's end. */
         if (deleted || (r == 0 && err.code == -ENOENT))

@@ -75,6 +75,10 @@ static struct ha_decision decide_rejoin(const struct ha_view *v, const struct me
 
     if (v->rewind_incomplete || divergence_is(v, DIVERGENCE_FOUND, leader))
         return decide_diverged(v, leader);
+    /* How far its WAL goes shows when it has run; the comparison of a standby that does not stream comes then. */
+    if (v->memory.is_new_copy)
+        return ha_say_target(HA_START_STANDBY, leader->name, "starting the new copy as a standby of \"%s\"",
+                             leader->name);
     if (can_repair && !divergence_is(v, DIVERGENCE_NONE, leader)) {
         if (v->now_us < v->memory.retry_check_at_us)
             return ha_say(HA_NOTHING, "waiting until the leader \"%s\" can say whether this node diverged",
@@ -95,6 +99,10 @@ static struct ha_decision decide_unfinished(const struct ha_view *v)
         return ha_say(HA_READ_STORE, "an earlier bootstrap of this node may have finished: reading the store again");
     if (ha_stored_sysid(v) && !v->pg.control_known)
         return ha_say(HA_NOTHING, "an earlier bootstrap of this node may have finished: reading the control file");
+    /* A backend of its postmaster may still work in the directory. */
+    if (v->lease.held || v->keeper.armed || !v->keeper.dead_proven)
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
+                           "an earlier bootstrap of this node never finished: proving that no process of it is left");
     return ha_say(HA_ABANDON_BOOTSTRAP, "an earlier bootstrap of this node never finished: setting it aside");
 }
 

@@ -18,11 +18,13 @@ static const struct member *clone_source(const struct ha_view *v, const struct m
 static struct ha_decision decide_bootstrap(const struct ha_view *v)
 {
     char text[HA_DISK_TEXT_SIZE];
+    const struct text_key *initialize = &v->cluster->initialize;
 
-    if (v->cluster->initialize.exists)
-        return ha_say(HA_NOTHING, "waiting for a leader: %s",
-                      cluster_sysid_is_valid(v->cluster->initialize.text) ? "the store knows this cluster already"
-                                                                          : "another node is bootstrapping");
+    if (initialize->exists && cluster_sysid_is_valid(initialize->text))
+        return ha_say(HA_NOTHING, "waiting for a leader: the store knows this cluster already");
+    /* A mark of ours whose answer was lost keeps everybody waiting, and stays as long as we live: take it up again. */
+    if (initialize->exists && !v->memory.mark_may_be_ours)
+        return ha_say(HA_NOTHING, "waiting for a leader: another node is bootstrapping");
     if (v->tags.nofailover)
         return ha_say(HA_NOTHING, "waiting for a leader: the tag nofailover forbids this node to bootstrap");
     if (v->config_refused)

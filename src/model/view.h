@@ -76,9 +76,11 @@ struct memory {
     uint64_t not_streaming_since_us; /* a standby with a leader to follow that does not stream; 0 = it does */
     enum divergence divergence;      /* from the leader named below */
     char divergence_from[MEMBER_NAME_SIZE];
+    bool is_new_copy;   /* never started since it was copied: what its control file says is the source's */
     bool rewind_failed; /* pg_rewind said no; only a new copy helps */
     uint64_t retry_check_at_us;
     uint64_t retry_clone_at_us;
+    bool mark_may_be_ours; /* we wrote the mark of a bootstrap, or do not know whether; it may be there still */
 };
 
 struct ha_view {

@@ -28,6 +28,9 @@ void check_confirmed(struct world *w, struct node *n, const struct call *c)
 {
     uint64_t deadline_us = c->sent_at_us + w->policy.ttl_us - w->policy.ttl_us / 1000;
 
+    /* A late word about a session that is over, as its successor was acquired since, prolongs nothing any more. */
+    if (c->session < n->truth_session)
+        return;
     if (c->session != n->truth_session)
         n->truth_deadline_us = 0;
     n->truth_session = c->session;
@@ -86,6 +89,10 @@ static void check_leases(struct world *w, const struct node *n)
 
     if (n->agent.alive && l->held && l->session >> 32 != ((uint64_t)(n->id + 1) << 16 | n->boot))
         check_fail(w, "S9", "%s holds a lease that another life of it acquired", node_name(n->id));
+    if (n->agent.alive && l->held && l->session != n->truth_session)
+        check_fail(w, "S1", "the agent of %s counts on a session that has been succeeded", node_name(n->id));
+    if (n->keeper.alive && n->keeper.lease.armed && n->keeper.lease.lease_id != n->truth_session)
+        check_fail(w, "S1", "the keeper of %s counts on a session that has been succeeded", node_name(n->id));
     if (n->agent.alive && l->held && l->deadline_us > n->truth_deadline_us)
         check_fail(w, "S1", "the agent of %s counts on %llu us more than was confirmed", node_name(n->id),
                    (unsigned long long)(l->deadline_us - n->truth_deadline_us));

@@ -222,7 +222,7 @@ static void view_keeper(const struct world *w, const struct agent *a, struct kee
     enum keeper_state s = a->last.state;
 
     k->connected = a->connected;
-    k->armed = s == KEEPER_ARMED || s == KEEPER_FENCING || s == KEEPER_STARVING;
+    k->armed = s != KEEPER_DISARMED && a->last.deadline_us;
     k->dead_proven = s == KEEPER_DISARMED;
     k->refused = a->keeper_refused;
     k->watchdog_unusable = a->last.watchdog == KEEPER_WATCHDOG_FAILED && w->watchdog_mode == WATCHDOG_MODE_REQUIRED;

@@ -156,6 +156,10 @@ static void death_answered(struct world *w, struct node *n, const struct keeper_
     op_timer_off(n);
     if (a->op.kind == OP_START_PRIMARY)
         op_arm(w, n);
+    else if (a->op.kind == OP_START_STANDBY)
+        start(w, n, true);
+    else if (a->op.kind == OP_REWIND)
+        op_rewind_proven(w, n);
     else
         op_demote_proven(w, n);
 }
@@ -194,6 +198,7 @@ static void start(struct world *w, struct node *n, bool standby)
     a->server_up = true;
     a->pg_started_at_us = local_us(w, n);
     a->was_standby_started = standby;
+    gather_forget_pg(n);
     op_timer(w, n, PROBE_AGAIN_US);
 }
 
@@ -218,9 +223,7 @@ void op_run(struct world *w, struct node *n)
 {
     enum op_kind kind = n->agent.op.kind;
 
-    if (kind == OP_START_STANDBY)
-        start(w, n, true);
-    else if (kind == OP_START_PRIMARY)
+    if (kind == OP_START_STANDBY || kind == OP_START_PRIMARY)
         op_prove_dead(w, n);
     else if (kind == OP_FOLLOW)
         follow(w, n);
@@ -240,6 +243,7 @@ static void start_answered(struct world *w, struct node *n)
         return;
     }
     a->memory.failed_starts = 0;
+    a->memory.is_new_copy = false;
     a->memory.retry_start_at_us = 0;
     a->memory.crashed = false;
     a->memory.crashed_at_us = 0;
@@ -286,6 +290,8 @@ void op_timer_due(struct world *w, struct node *n)
         ask_death(w, n);
     else if (op->kind == OP_DEMOTE)
         op_demote_timer(w, n);
+    else if (op->kind == OP_REWIND)
+        op_rewind_timer(w, n);
     else if (op->kind == OP_ASK_PEERS)
         op_peer_answered(w, n, NULL);
     else

@@ -2,8 +2,18 @@
 #include <stdlib.h>
 #include "sim.h"
 
-enum { STAGE_RACE = 1, STAGE_INITDB, STAGE_LEADER, STAGE_ARM, STAGE_START, STAGE_ROLES, STAGE_PUBLISH, STAGE_UNMARK };
-enum { PROBE_AGAIN_US = 100000, AGAIN_AFTER_US = 10000000 };
+enum {
+    STAGE_RACE = 1,
+    STAGE_INITDB,
+    STAGE_GIVE_UP,
+    STAGE_LEADER,
+    STAGE_ARM,
+    STAGE_START,
+    STAGE_ROLES,
+    STAGE_PUBLISH,
+    STAGE_UNMARK
+};
+enum { PROBE_AGAIN_US = 100000, RACE_AGAIN_US = 1000000, AGAIN_AFTER_US = 10000000 };
 
 static struct call *initialize(struct world *w, struct node *n, bool sysid, bool delete, uint64_t revision)
 {
@@ -32,8 +42,8 @@ void op_bootstrap_failed(struct world *w, struct node *n)
     TRACE(w, n->id, "agent: the bootstrap failed");
     a->memory.no_race_until_us = local_us(w, n) + AGAIN_AFTER_US;
     if (a->op.stage <= STAGE_INITDB && a->initialize_revision) {
+        a->op.stage = STAGE_GIVE_UP;
         (void)initialize(w, n, false, true, a->initialize_revision);
-        op_end(w, n);
         return;
     }
     op_demote(w, n, &d);
@@ -42,6 +52,8 @@ void op_bootstrap_failed(struct world *w, struct node *n)
 static void race_answered(struct world *w, struct node *n, const struct call *c)
 {
     if (c->outcome != OUTCOME_DONE) {
+        if (c->outcome == OUTCOME_UNKNOWN)
+            n->agent.memory.no_race_until_us = local_us(w, n) + RACE_AGAIN_US;
         op_end(w, n);
         gather_store(w, n);
         return;
@@ -72,11 +84,18 @@ static void published(struct world *w, struct node *n, const struct call *c)
     gather_store(w, n);
 }
 
+static void given_up(struct world *w, struct node *n, const struct call *c)
+{
+    n->agent.memory.mark_may_be_ours = c->outcome == OUTCOME_UNKNOWN;
+    op_end(w, n);
+}
+
 static void mark_removed(struct world *w, struct node *n, const struct call *c)
 {
     const struct ha_decision d = {.action = HA_ABANDON_BOOTSTRAP};
 
     if (c->outcome == OUTCOME_DONE) {
+        n->agent.memory.mark_may_be_ours = false;
         op_fill(w, n, &d);
         return;
     }
@@ -88,8 +107,12 @@ void op_bootstrap_answered(struct world *w, struct node *n, struct call *c)
 {
     struct agent *a = &n->agent;
 
+    if (c->kind == CALL_INITIALIZE && !c->sysid && !c->delete)
+        a->memory.mark_may_be_ours = c->outcome != OUTCOME_REFUSED;
     if (a->op.kind == OP_SET_ASIDE && a->op.stage == STAGE_UNMARK && c->delete)
         mark_removed(w, n, c);
+    else if (a->op.kind == OP_BOOTSTRAP && a->op.stage == STAGE_GIVE_UP && c->delete)
+        given_up(w, n, c);
     if (a->op.kind != OP_BOOTSTRAP || c->delete)
         return;
     if (c->kind == CALL_INITIALIZE && a->op.stage == STAGE_RACE && !c->sysid)
@@ -144,6 +167,7 @@ void op_bootstrap_armed(struct world *w, struct node *n, bool armed)
     a->server_up = true;
     a->pg_started_at_us = local_us(w, n);
     a->was_standby_started = false;
+    gather_forget_pg(n);
     n->pg.follows = a->follows = NOBODY;
     op_timer(w, n, PROBE_AGAIN_US);
 }

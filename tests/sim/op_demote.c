@@ -41,6 +41,7 @@ void op_demote_proven(struct world *w, struct node *n)
 static void prove(struct world *w, struct node *n)
 {
     n->agent.op.stage = STAGE_PROVE;
+    pg_kill(w, n);
     if (w->mutant == MUTANT_RELEASE_BEFORE_PROOF && n->agent.lease.held)
         tether_release(w, n);
     op_prove_dead(w, n);
@@ -61,7 +62,6 @@ void op_demote_timer(struct world *w, struct node *n)
     }
     if (n->agent.op.stage != STAGE_IMMEDIATE)
         return;
-    pg_kill(w, n);
     prove(w, n);
 }
 
@@ -72,8 +72,6 @@ void op_demote(struct world *w, struct node *n, const struct ha_decision *d)
     op_begin(w, n, OP_DEMOTE, d);
     serve_update(w, n);
     if (!n->agent.server_up) {
-        if (!n->agent.connected)
-            pg_kill(w, n);
         prove(w, n);
         return;
     }

@@ -6,7 +6,8 @@
 #include "sim.h"
 
 enum { CLONE_AGAIN_US = 5000000, CHECK_AGAIN_US = 1000000, PEER_TIMEOUT_MAX_US = 2000000 };
-enum { STAGE_STOP = 1, STAGE_RUN };
+enum { STAGE_STOP = 1, STAGE_STOP_AT_ONCE, STAGE_PROVE, STAGE_RUN };
+enum { STOP_BUDGET_US = 30000000, STOP_AT_ONCE_BUDGET_US = 5000000 };
 
 /* The node to copy from, rewind to or compare with; NULL if it cannot be reached as a running server. */
 static struct node *source(struct world *w, struct node *n)
@@ -14,7 +15,8 @@ static struct node *source(struct world *w, struct node *n)
     int from = node_of_name(n->agent.op.target);
     struct node *s = from == NOBODY ? NULL : &w->nodes[from];
 
-    if (!s || !s->up || s->pg.phase != PG_PRIMARY || w->cut[n->id][from] || w->cut[from][n->id])
+    if (!s || !s->up || s->pg.phase != PG_PRIMARY || !pg_gate_is_open(w, s) || w->cut[n->id][from] ||
+        w->cut[from][n->id])
         return NULL;
     return s->pg.hung_until_us > w->now_us ? NULL : s;
 }
@@ -33,13 +35,14 @@ static void set_aside(struct world *w, struct node *n)
     TRACE(w, n->id, "the data directory is set aside");
     a->bootstrap_incomplete = a->copy_incomplete = a->rewind_incomplete = false;
     a->memory.divergence = DIVERGENCE_UNKNOWN;
+    a->memory.is_new_copy = false;
     a->memory.rewind_failed = false;
     op_end(w, n);
     a->control = (struct local_pg){0};
     gather_control(w, n);
 }
 
-static void run_rewind(struct world *w, struct node *n)
+void op_rewind_proven(struct world *w, struct node *n)
 {
     n->agent.op.stage = STAGE_RUN;
     n->pg.rewind_note = true;
@@ -50,10 +53,28 @@ static void run_rewind(struct world *w, struct node *n)
     op_in(w, n, rng_between(&w->rng, RNG_PG, 200 * MS, 3 * SEC), rng_chance(&w->rng, RNG_PG, 30));
 }
 
+static void prove(struct world *w, struct node *n)
+{
+    n->agent.op.stage = STAGE_PROVE;
+    op_prove_dead(w, n);
+}
+
+void op_rewind_timer(struct world *w, struct node *n)
+{
+    if (n->agent.op.stage == STAGE_STOP) {
+        n->agent.op.stage = STAGE_STOP_AT_ONCE;
+        pg_stop(w, n, false);
+        op_timer(w, n, STOP_AT_ONCE_BUDGET_US);
+        return;
+    }
+    pg_kill(w, n);
+    prove(w, n);
+}
+
 void op_rewind_server_exited(struct world *w, struct node *n)
 {
-    if (n->agent.op.stage == STAGE_STOP)
-        run_rewind(w, n);
+    if (n->agent.op.stage < STAGE_PROVE)
+        prove(w, n);
 }
 
 void op_fill(struct world *w, struct node *n, const struct ha_decision *d)
@@ -72,11 +93,13 @@ void op_fill(struct world *w, struct node *n, const struct ha_decision *d)
         op_in(w, n, rng_between(&w->rng, RNG_PG, 10 * MS, 200 * MS), 0);
     } else if (d->action == HA_REWIND) {
         op_begin(w, n, OP_REWIND, d);
+        if (!n->agent.server_up) {
+            prove(w, n);
+            return;
+        }
         n->agent.op.stage = STAGE_STOP;
-        if (n->agent.server_up)
-            pg_stop(w, n, true);
-        else
-            run_rewind(w, n);
+        pg_stop(w, n, true);
+        op_timer(w, n, STOP_BUDGET_US);
     } else {
         op_begin(w, n, OP_SET_ASIDE, d);
         set_aside(w, n);
@@ -103,8 +126,8 @@ static void cloned(struct world *w, struct node *n, const struct node *from)
         n->pg.dir_there = true;
         become_copy(n, from);
         TRACE(w, n->id, "is a copy of %s now", node_name(from->id));
-        a->memory.divergence = DIVERGENCE_NONE;
-        (void)snprintf(a->memory.divergence_from, sizeof(a->memory.divergence_from), "%s", a->cluster.leader.name);
+        a->memory.divergence = DIVERGENCE_UNKNOWN;
+        a->memory.is_new_copy = true;
         a->memory.rewind_failed = false;
     } else {
         a->memory.retry_clone_at_us = local_us(w, n) + CLONE_AGAIN_US;
@@ -145,6 +168,8 @@ static void rewound(struct world *w, struct node *n, const struct node *from, bo
         a->rewind_incomplete = n->pg.half_rewound = n->pg.rewind_note = false;
     } else if (good && !n->pg.half_rewound) {
         a->memory.retry_check_at_us = local_us(w, n) + CHECK_AGAIN_US;
+        if (!a->rewind_incomplete)
+            n->pg.rewind_note = false;
     } else {
         a->memory.rewind_failed = true;
     }

@@ -17,15 +17,14 @@ bool pg_can_commit(const struct node *n)
     return n->up && (n->pg.phase == PG_PRIMARY || n->pg.orphan);
 }
 
-/* What leaves the port: to clients, and to standbys. */
-static bool gate_is_open(const struct world *w, const struct node *n)
+bool pg_gate_is_open(const struct world *w, const struct node *n)
 {
     return !w->gate || n->gate_until_us > local_us(w, n);
 }
 
 bool pg_can_acknowledge(const struct world *w, const struct node *n)
 {
-    return pg_can_commit(n) && gate_is_open(w, n);
+    return pg_can_commit(n) && pg_gate_is_open(w, n);
 }
 
 uint64_t pg_sysid(const struct world *w, const struct node *n)
@@ -73,8 +72,16 @@ bool pg_streams(const struct world *w, const struct node *n)
     if (!n->up || n->pg.phase != PG_STANDBY || n->pg.follows == NOBODY || stands_still(w, n))
         return false;
     from = &w->nodes[n->pg.follows];
-    return from->up && from->pg.phase == PG_PRIMARY && gate_is_open(w, from) && !stands_still(w, from) &&
+    return from->up && from->pg.phase == PG_PRIMARY && pg_gate_is_open(w, from) && !stands_still(w, from) &&
            !w->cut[n->id][from->id] && !w->cut[from->id][n->id] && pg_is_behind(w, n->pg.way, n->pg.lsn, &from->pg);
+}
+
+/* The timeline that this position is on, of those that lead to `way`. */
+static uint16_t way_at(const struct world *w, uint16_t way, uint64_t lsn)
+{
+    while (way != 0 && lsn < w->timelines[way].switch_lsn)
+        way = w->timelines[way].parent;
+    return way;
 }
 
 void pg_flow(struct world *w)
@@ -99,8 +106,7 @@ void pg_flow(struct world *w)
         lag_bytes = (uint64_t)(n->id * 3);
         if (from->lsn > n->pg.lsn + lag_bytes)
             n->pg.lsn = from->lsn - lag_bytes;
-        if (n->pg.lsn >= w->timelines[from->way].switch_lsn)
-            n->pg.way = from->way;
+        n->pg.way = way_at(w, from->way, n->pg.lsn);
     }
 }
 

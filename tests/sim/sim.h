@@ -135,6 +135,7 @@ struct stored_member {
     uint32_t timeline;
     bool streaming;
     uint64_t expires_us; /* the store's clock */
+    uint32_t agent;      /* each agent of a node has a lease of its own for this key */
 };
 
 struct stored {
@@ -142,7 +143,9 @@ struct stored {
     int leader; /* NOBODY, or the node whose name it holds */
     uint64_t leader_session, leader_revision;
     bool initialize_exists;
-    bool initialize_empty; /* on the lease of initialize_owner's member key */
+    bool initialize_empty; /* until then, on the lease that its maker's agent has for the member key */
+    uint64_t initialize_expires_us;
+    uint32_t initialize_agent;
     int initialize_owner;
     uint64_t sysid; /* else this */
     uint64_t initialize_revision;
@@ -400,6 +403,7 @@ void pg_flow(struct world *w);       /* brings all positions up to now */
 bool pg_alive(const struct node *n); /* any process is left */
 bool pg_can_commit(const struct node *n);
 uint64_t pg_sysid(const struct world *w, const struct node *n);       /* each initdb gives another */
+bool pg_gate_is_open(const struct world *w, const struct node *n);    /* PostgreSQL's port: for clients and standbys */
 bool pg_can_acknowledge(const struct world *w, const struct node *n); /* and a client hears of it */
 bool pg_streams(const struct world *w, const struct node *n);
 bool pg_is_behind(const struct world *w, uint16_t way, uint64_t lsn, const struct pg *leader); /* no divergence */
@@ -470,6 +474,8 @@ void op_peer_answered(struct world *w, struct node *n, const struct event *e);
 void op_fill(struct world *w, struct node *n, const struct ha_decision *d); /* clone, compare, rewind, set aside */
 void op_fill_done(struct world *w, struct node *n, bool good);
 void op_rewind_server_exited(struct world *w, struct node *n);
+void op_rewind_timer(struct world *w, struct node *n);
+void op_rewind_proven(struct world *w, struct node *n);
 void op_abandon_bootstrap(struct world *w, struct node *n, const struct ha_decision *d);
 
 /* faults.c */

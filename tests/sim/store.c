@@ -221,23 +221,21 @@ static void touch(struct world *w, const struct call *c)
     *m = c->member;
     m->exists = true;
     m->expires_us = store_now_us(w) + c->ttl_us;
+    m->agent = c->agent_gen;
+    if (d->initialize_owner == c->node && d->initialize_agent == c->agent_gen)
+        d->initialize_expires_us = m->expires_us;
     if (c->status_lsn)
         d->status_lsn = c->status_lsn;
     if (changed)
         notify(w, false);
 }
 
-static bool member_lives(struct world *w, int node)
-{
-    return w->store.data.members[node].expires_us > store_now_us(w);
-}
-
-/* The mark of a bootstrap hangs on the lease of its maker's member key. */
+/* The mark of a bootstrap hangs on the lease of its maker, whose successor has another one. */
 static void expire_initialize(struct world *w)
 {
     struct stored *d = &w->store.data;
 
-    if (!d->initialize_exists || !d->initialize_empty || member_lives(w, d->initialize_owner))
+    if (!d->initialize_exists || !d->initialize_empty || d->initialize_expires_us > store_now_us(w))
         return;
     d->initialize_exists = false;
     d->revision++;
@@ -246,14 +244,22 @@ static void expire_initialize(struct world *w)
 static enum outcome initialize(struct world *w, struct call *c)
 {
     struct stored *d = &w->store.data;
+    const struct stored_member *m = &d->members[c->node];
 
     if (!c->sysid && !c->delete) {
+        if (d->initialize_exists && d->initialize_empty && d->initialize_owner == c->node &&
+            d->initialize_agent == c->agent_gen) {
+            c->revision = d->initialize_revision;
+            return OUTCOME_DONE; /* by an earlier request whose answer was lost */
+        }
         if (d->initialize_exists)
             return OUTCOME_REFUSED;
-        if (!member_lives(w, c->node))
+        if (m->expires_us <= store_now_us(w) || m->agent != c->agent_gen)
             return OUTCOME_UNKNOWN;
         d->initialize_exists = d->initialize_empty = true;
         d->initialize_owner = c->node;
+        d->initialize_agent = c->agent_gen;
+        d->initialize_expires_us = m->expires_us;
     } else {
         if (!d->initialize_exists || d->initialize_revision != c->revision)
             return OUTCOME_REFUSED;

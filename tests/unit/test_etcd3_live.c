@@ -458,7 +458,11 @@ static void test_etcd3_live_mark_vanishes_with_the_member_unless_it_is_written_a
     assert_int_equal(touch(&a, "{}", 2), DCS_DONE);
     assert_int_equal(touch(&b, "{}", 2), DCS_DONE);
     assert_int_equal(put(&a, "initialize", "", DCS_ABSENT_WHILE_MEMBER, 0), DCS_DONE);
+    revision = a.answer.revision;
     assert_int_equal(put(&b, "initialize", "", DCS_ABSENT_WHILE_MEMBER, 0), DCS_REFUSED);
+    /* As if the first answer had been lost. */
+    assert_int_equal(put(&a, "initialize", "", DCS_ABSENT_WHILE_MEMBER, 0), DCS_DONE);
+    assert_true(a.answer.revision == revision);
     until_us = in_seconds(20);
     while (read_cluster(&b)->initialize.exists)
         if (clock_now_us() > until_us)
