@@ -40,6 +40,7 @@ void keeper_net_begin(struct keeper *k)
         log_error("%s", err.msg); /* without it nothing is claimed, and a required gate refuses every lease */
         return;
     }
+    k->net.told_until_us = k->lease.promised_until_us; /* by a predecessor */
     for (size_t i = 0; i < k->settings.n_net_words; i++)
         k->net.argv[i + 1] = k->settings.net_words[i];
     k->net.argv[0] = k->spawn.net;
@@ -56,6 +57,15 @@ static bool is_same(const struct lease_reach *a, const struct lease_reach *b)
            a->replica_until_us == b->replica_until_us;
 }
 
+static uint64_t latest(uint64_t until_us, const struct lease_reach *r)
+{
+    const uint64_t all[] = {r->gate_until_us, r->primary_until_us, r->replica_until_us};
+
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        until_us = all[i] > until_us ? all[i] : until_us;
+    return until_us;
+}
+
 static int send_order(struct keeper *k, const struct lease_reach *reach, enum net_flag flags)
 {
     const struct net_order order = {.version = NET_PROTOCOL,
@@ -69,6 +79,7 @@ static int send_order(struct keeper *k, const struct lease_reach *reach, enum ne
     if (r < 0)
         return r; /* full: it does not read. Gone: its end will be noticed. What it told the kernel ends by itself. */
     k->net.seq++;
+    k->net.told_until_us = latest(k->net.told_until_us, reach);
     if (!k->net.waiting_since_us)
         k->net.waiting_since_us = clock_now_us();
     return 0;
@@ -87,13 +98,7 @@ void keeper_net_order(struct keeper *k)
 
 bool keeper_net_is_shut(const struct keeper *k)
 {
-    const struct keeper_net *n = &k->net;
-    const struct lease_reach *r = &n->sent;
-
-    if (!is_wanted(k) || clock_now_us() >= k->lease.promised_until_us)
-        return true;
-    return n->ordered && n->reported && n->report.seq == n->seq && n->report.shut && r->gate_until_us == 0 &&
-           r->primary_until_us == 0 && r->replica_until_us == 0;
+    return clock_now_us() >= k->net.told_until_us;
 }
 
 enum keeper_gate keeper_net_gate(const struct keeper *k)
@@ -182,6 +187,8 @@ static void note_report(struct keeper *k, const struct net_report *report)
     k->net.reported = true;
     if (report->seq != k->net.seq)
         return;
+    if (k->net.ordered && report->shut && latest(0, &k->net.sent) == 0)
+        k->net.told_until_us = 0;
     if (k->net.is_hung)
         log_info("pgtether-net answers again");
     k->net.waiting_since_us = 0;

@@ -41,6 +41,7 @@ struct keeper_net {
     bool ordered;                                   /* `sent` is what it was told last */
     bool reported, is_hung;
     struct lease_reach sent;
+    uint64_t told_until_us; /* the latest that it, or a predecessor's, may have told the kernel; 0 = all is shut */
     struct net_report report;
 };
 
