@@ -29,10 +29,15 @@ static void note_leaderless(struct agent *a)
         a->memory.leaderless_since_us = clock_now_us();
 }
 
-/* A divergence verdict is about one leader; with another one it is void. */
+/*
+ * A divergence verdict is about one leader; with another one it is void. Another session of the same member may be a
+ * new timeline: somebody else can have led in between.
+ */
 static void note_leader_change(struct agent *a, const struct cluster *before)
 {
-    if (before && strcmp(before->leader.name, a->cluster->leader.name) != 0) {
+    const struct leader_key *now = &a->cluster->leader;
+
+    if (before && (strcmp(before->leader.name, now->name) != 0 || before->leader.session != now->session)) {
         a->memory.divergence = DIVERGENCE_UNKNOWN;
         a->memory.rewind_failed = false;
         a->memory.retry_check_at_us = 0;

@@ -54,7 +54,7 @@ static void fill_cluster(struct agent *a, const struct stored *s)
             fill_member(&a->members[c->n_members++], i, &s->members[i]);
 }
 
-static void note_leader(struct world *w, struct node *n, const char *before)
+static void note_leader(struct world *w, struct node *n, const struct leader_key *before)
 {
     struct memory *m = &n->agent.memory;
 
@@ -62,7 +62,8 @@ static void note_leader(struct world *w, struct node *n, const char *before)
         m->leaderless_since_us = 0;
     else if (!m->leaderless_since_us)
         m->leaderless_since_us = local_us(w, n);
-    if (n->agent.cluster_known && strcmp(before, n->agent.cluster.leader.name) != 0) {
+    if (n->agent.cluster_known && (strcmp(before->name, n->agent.cluster.leader.name) != 0 ||
+                                   before->session != n->agent.cluster.leader.session)) {
         m->divergence = DIVERGENCE_UNKNOWN;
         m->rewind_failed = false;
         m->retry_check_at_us = 0;
@@ -83,15 +84,15 @@ static void retake(struct world *w, struct node *n, const struct call *c)
 void gather_read(struct world *w, struct node *n, struct call *c)
 {
     struct agent *a = &n->agent;
-    char before[8];
+    struct leader_key before;
 
     a->store_busy = false;
     a->store_failed = c->outcome != OUTCOME_DONE;
     if (!a->store_failed) {
-        (void)snprintf(before, sizeof(before), "%.7s", a->cluster.leader.name);
+        before = a->cluster.leader;
         fill_cluster(a, &c->view);
         a->cluster.read_sent_at_us = c->sent_at_us;
-        note_leader(w, n, before);
+        note_leader(w, n, &before);
         a->cluster_known = true;
         retake(w, n, c);
     }

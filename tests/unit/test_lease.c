@@ -374,11 +374,16 @@ static void test_lease_with_a_damaged_value_still_ends_in_time(void **state)
 {
     struct lease_event arm = {.type = LEASE_EVENT_ARM, .lease_id = 7, .deadline_us = END * MS, .reset_us = R5 * MS};
     struct lease_event unknown = {.type = (enum lease_event_type)99};
+    struct lease_event whom = {.type = LEASE_EVENT_SERVE, .serve = (enum keeper_serve)99};
     struct lease l;
 
     (void)state;
     lease_init(&l, false);
+    (void)lease_step(&l, &whom, T0 * MS);
+    assert_int_equal(lease_reach(&l).gate_until_us, 0);
     (void)lease_step(&l, &arm, T0 * MS);
+    (void)lease_step(&l, &whom, T0 * MS);
+    assert_int_equal(lease_reach(&l).primary_until_us, 0);
     assert_int_equal(lease_step(&l, &unknown, FENCE * MS), KEEPER_OK);
     assert_int_equal(l.state, KEEPER_FENCING);
 
