@@ -104,7 +104,8 @@ static int each_postgres(const struct node *n, void (*f)(pid_t pid))
             continue;
         len = readlink(link, cwd, sizeof(cwd) - 1);
         cwd[len < 0 ? 0 : len] = '\0';
-        if (!text_starts_with(cwd, n->data_dir))
+        /* Seen from a chroot, a process in another mount namespace works below the outer root. */
+        if (!strstr(cwd, n->data_dir))
             continue;
         count++;
         if (f)
