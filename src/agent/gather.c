@@ -244,6 +244,7 @@ static void view_keeper(const struct agent *a, struct keeper_view *k)
     k->dead_proven = last->state == KEEPER_DISARMED;
     k->refused = a->keeper_refused;
     k->watchdog_unusable = last->watchdog == KEEPER_WATCHDOG_FAILED && a->config->watchdog.mode == WATCHDOG_REQUIRED;
+    k->gate_unusable = last->gate == KEEPER_GATE_FAILED && a->config->gate.mode == GATE_MODE_NFTABLES;
     k->fence_at_us = last->fence_at_us;
 }
 

@@ -28,6 +28,7 @@ struct keeper_view {
     bool dead_proven;       /* disarmed: it has proven that no process of a primary is left */
     bool refused;           /* it refused to arm the lease we hold (late, or the watchdog is required and unusable) */
     bool watchdog_unusable; /* required and not usable: no candidate */
+    bool gate_unusable;     /* the port gate is required and not in force: no candidate */
     uint64_t fence_at_us;   /* it will kill from then on; 0 while disarmed */
 };
 
