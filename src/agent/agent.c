@@ -42,6 +42,7 @@ static int on_decide(sd_event_source *source, void *userdata)
     a->decision = ha_decide(&view);
     log_decision(a);
     act(a, &a->decision);
+    replica_address_update(a, &view);
     serve_update(a);
     if (a->decision.wake_at_us)
         agent_wake_at(a, a->decision.wake_at_us);

@@ -313,6 +313,7 @@ void gather_view(struct agent *a, struct ha_view *ret)
         .cluster = a->store_failed ? NULL : a->cluster,
         .cluster_is_fresh = !a->store_failed && read_at_us && now_us - read_at_us < FRESH_US && !a->store_busy,
         .lease = a->lease,
+        .member = a->member,
         .op = a->op.kind,
         .op_since_us = a->op.since_us,
         .peers = a->peers,

@@ -124,6 +124,11 @@ static void on_member(void *userdata, struct dcs_answer *answer)
     if (answer->outcome != DCS_DONE) {
         log_debug("could not write the member key: %s", answer->err.msg);
         a->member_face[0] = '\0';
+    } else {
+        a->member = (struct member_lease){.session = answer->session,
+                                          .ttl_us = a->member_ttl_us,
+                                          .granted_us = answer->ttl_us,
+                                          .confirmed_at_us = answer->sent_at_us};
     }
     if (a->member_again) {
         a->member_again = false;
@@ -164,8 +169,8 @@ static void publish_member(struct agent *a)
     if (!json)
         return;
     a->member_busy = true;
-    a->dcs->ops->touch_member(a->dcs, a->config->name, json, a->dynamic->policy.ttl_us, store_deadline_us(a), on_member,
-                              a);
+    a->member_ttl_us = replica_address_member_ttl_us(a);
+    a->dcs->ops->touch_member(a->dcs, a->config->name, json, a->member_ttl_us, store_deadline_us(a), on_member, a);
     free(json);
 }
 

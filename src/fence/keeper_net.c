@@ -85,15 +85,20 @@ void keeper_net_order(struct keeper *k)
         k->net.sent = reach;
 }
 
-bool keeper_net_is_shut(const struct keeper *k)
+bool keeper_net_is_settled(const struct keeper *k)
 {
     const struct keeper_net *n = &k->net;
-    const struct lease_reach *r = &n->sent;
+
+    return !is_wanted(k) || (n->ordered && n->reported && n->report.seq == n->seq && n->report.shut);
+}
+
+bool keeper_net_is_shut(const struct keeper *k)
+{
+    const struct lease_reach *r = &k->net.sent;
 
     if (!is_wanted(k) || clock_now_us() >= k->lease.promised_until_us)
         return true;
-    return n->ordered && n->reported && n->report.seq == n->seq && n->report.shut && r->gate_until_us == 0 &&
-           r->primary_until_us == 0 && r->replica_until_us == 0;
+    return keeper_net_is_settled(k) && r->gate_until_us == 0 && r->primary_until_us == 0 && r->replica_until_us == 0;
 }
 
 enum keeper_gate keeper_net_gate(const struct keeper *k)

@@ -108,6 +108,7 @@ uint64_t keeper_net_next_us(const struct keeper *k);
 void keeper_net_end(struct keeper *k, bool stay); /* stay: a successor goes on with the addresses and the gate */
 /* It has confirmed that addresses and gate are closed, or the kernel must have done it by itself by now. */
 bool keeper_net_is_shut(const struct keeper *k);
+bool keeper_net_is_settled(const struct keeper *k); /* the same of what the newest order takes away */
 enum keeper_gate keeper_net_gate(const struct keeper *k);
 /* keeper_watchdog.c */
 /* An ARM whose rest does not hold R was answered with `result`: says what would do, or arms without the watchdog where

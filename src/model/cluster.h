@@ -85,6 +85,7 @@ struct cluster {
     struct text_key failsafe;
     struct text_key status_text;
     struct leader_key leader;
+    struct leader_key replica_address; /* pgtether's own: which standby has the addresses for replicas */
     struct sync_key sync;
     struct failover_key failover;
     uint64_t status_lsn;          /* status.optime: the leader's last known position */

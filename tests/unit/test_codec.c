@@ -545,6 +545,9 @@ static void test_codec_text_keys_stay_as_they_are_but_only_objects_count(void **
     assert_string_equal(c.failsafe.text, "{\"a\":\"http://a\"}");
     load(&c, "failsafe", "x");
     assert_false(c.failsafe.exists);
+    load(&c, "replica_address", "node2");
+    assert_true(c.replica_address.exists);
+    assert_string_equal(c.replica_address.name, "node2");
     load(&c, "pgtether/unknown", "x");
     cluster_done(&c);
 }
