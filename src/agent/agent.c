@@ -47,6 +47,7 @@ static int on_decide(sd_event_source *source, void *userdata)
     if (a->decision.wake_at_us)
         agent_wake_at(a, a->decision.wake_at_us);
     agent_settle_config(a);
+    kernel_leases_update(a);
     publish(a);
     a->loop_ran_at_us = clock_now_us();
     return 0;

@@ -125,6 +125,11 @@ struct agent {
         const char *said;  /* the reason that was logged */
         bool busy;
     } replica;
+    struct {
+        const char *trouble; /* static text; NULL = none */
+        uint64_t since_us, conflict_at_us;
+        uint32_t conflicts;
+    } kernel_leases; /* what was wrong with gate and addresses when it was last looked at */
     struct memory memory;
     struct operation op;
     uint64_t op_ended_at_us; /* when the last operation ended */
@@ -206,6 +211,11 @@ void tether_adopt(struct agent *a, const struct keeper_answer *answer);
 /* serve.c */
 void serve_update(struct agent *a); /* after each decision, and as the first thing of a demotion */
 void serve_forget(struct agent *a); /* the keeper has fenced: it knows nothing any more */
+
+/* kernel_leases.c */
+void kernel_leases_update(struct agent *a);            /* before anything is published */
+const char *kernel_leases_note(const struct agent *a); /* for people, "" = all is well */
+void kernel_leases_status(const struct agent *a, struct node_status *ret);
 
 /* replica_address.c */
 void replica_address_update(struct agent *a, const struct ha_view *v); /* after each decision, before serve_update() */

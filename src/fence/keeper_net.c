@@ -108,6 +108,18 @@ enum keeper_gate keeper_net_gate(const struct keeper *k)
     return k->net.fd < 0 || !k->net.reported || k->net.is_hung ? KEEPER_GATE_FAILED : k->net.report.gate;
 }
 
+void keeper_net_describe(const struct keeper *k, char *dst, size_t size)
+{
+    unsigned held = k->net.report.addresses_held;
+    char addresses[40] = "", gate[24] = "";
+
+    if (k->settings.n_addresses > 0)
+        (void)text_print(addresses, sizeof(addresses), "%u address%s held, ", held, held == 1 ? "" : "es");
+    if (k->settings.gate_wanted)
+        (void)text_print(gate, sizeof(gate), "gate %s, ", keeper_gate_text(keeper_net_gate(k)));
+    (void)text_print(dst, size, "%s%s", addresses, gate);
+}
+
 /* --- its life -------------------------------------------------------------------------------------------------------
  */
 

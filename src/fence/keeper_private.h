@@ -110,6 +110,8 @@ void keeper_net_end(struct keeper *k, bool stay); /* stay: a successor goes on w
 bool keeper_net_is_shut(const struct keeper *k);
 bool keeper_net_is_settled(const struct keeper *k); /* the same of what the newest order takes away */
 enum keeper_gate keeper_net_gate(const struct keeper *k);
+/* "1 address held, gate open, "; "" without any of them. */
+void keeper_net_describe(const struct keeper *k, char *dst, size_t size);
 /* keeper_watchdog.c */
 /* An ARM whose rest does not hold R was answered with `result`: says what would do, or arms without the watchdog where
  * it is not required and waiting does not help. Returns the answer. */

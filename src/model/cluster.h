@@ -34,6 +34,7 @@ struct member {
     bool checkpoint_pending; /* checkpoint_after_promote:false was published */
     int64_t fence_at_s;      /* pgtether's own: when its host was last reset under a lease; 0 = not lately */
     char fence_note[FENCE_NOTE_SIZE];
+    char note[128];   /* pgtether's own: what an operator should see to, "" = nothing */
     uint64_t session; /* the lease the key hangs on; 0 = none */
     char *data;       /* the JSON text as stored, owned; NULL in simulation */
 };

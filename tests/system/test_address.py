@@ -192,6 +192,27 @@ def test_flushed_ruleset_is_mended(cluster):
     rests_with(cluster, leader)
 
 
+def leases_of(cluster, node):
+    return json.loads(cluster.rest(node, "/patroni")[1])["kernel_leases"]
+
+
+def test_gate_and_addresses_are_shown_and_a_conflict_is_noted(cluster):
+    leader = cluster.leader()
+    other = next(n for n in cluster.nodes if n is not leader)
+    cluster.wait(lambda: leases_of(cluster, leader)["addresses_held"] == 1, 5, "REST shows the address")
+    shown = leases_of(cluster, leader)
+    assert (shown["serves"], shown["gate"], shown["addresses"]) == ("primary", "open", 1)
+    assert (leases_of(cluster, other)["serves"], leases_of(cluster, other)["addresses_held"]) == ("standby", 0)
+    assert "Note on" not in cluster.ctl("list")[1]
+    before = shown["address_conflicts"]
+    address.claim_once(cluster.net.client, cluster.vip())
+    cluster.wait(lambda: leases_of(cluster, leader)["address_conflicts"] == before + 1, 5, "the conflict is counted")
+    note = f"Note on {leader.name}: another host claims a virtual address of this node"
+    cluster.wait(lambda: note in cluster.ctl("list")[1], 15, "list notes it")
+    assert 'pgtether_gate_state{' in cluster.rest(leader, "/metrics")[1]
+    rests_with(cluster, leader)
+
+
 @pytest.mark.long
 def test_node_without_its_required_gate_does_not_lead_and_says_why(new_cluster, tmp_path):
     c = new_cluster(size=1, timing=Timing(ttl=5, loop_wait=1, retry_timeout=1), label="test-address-gate",

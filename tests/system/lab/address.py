@@ -6,10 +6,11 @@ overlap. For the writer a reign is a timeline, whoever answered: a promotion alw
 
 import dataclasses
 import os
+import socket
 import subprocess
 import sys
 
-from . import net
+from . import net, prober
 from .prober import read_answer as prober_answer
 from .sysproc import now_us
 from .watch import Ack, Reign, Watch, reigns_of
@@ -60,6 +61,13 @@ def holders(cluster, address):
             if f" {address}/" in net.run("ip", "-o", "-4", "addr", "show", "dev", "eth0"):
                 found.append(n.name)
     return found
+
+
+def claim_once(namespace, address):
+    """Another host says that the address is its own."""
+    with net.inside(namespace), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as s:
+        s.bind((prober.INTERFACE, 0))
+        s.send(prober.claim(prober.own(prober.SIOCGIFHWADDR), socket.inet_aton(address)))
 
 
 class Prober:
@@ -157,5 +165,5 @@ class AddressOutcome:
     silence_ms: float  # the longest time between two tenures
 
 
-__all__ = ["Ack", "AddressWatch", "Prober", "Reign", "Tenure", "holders", "mac_of", "now_us", "overlap_us",
+__all__ = ["Ack", "AddressWatch", "Prober", "Reign", "Tenure", "claim_once", "holders", "mac_of", "now_us", "overlap_us",
            "prober_answer", "tenures_of"]

@@ -33,6 +33,12 @@ def question(mac, address, wanted):
             wanted)
 
 
+def claim(mac, address):
+    """What somebody says who takes an address that is another's: a gratuitous request."""
+    return (BROADCAST + mac + struct.pack("!HHHBBH", ETH_P_ARP, 1, 0x0800, 6, 4, REQUEST) + mac + address + bytes(6) +
+            address)
+
+
 def read_answer(frame, wanted):
     """("R" or "C", mac), or None when it says nothing about the address."""
     if len(frame) < 42 or frame[28:32] != wanted:
