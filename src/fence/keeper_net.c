@@ -190,6 +190,7 @@ void keeper_net_exited(struct keeper *k, int wait_status)
 static void note_report(struct keeper *k, const struct net_report *report)
 {
     bool is_new = strcmp(report->problem, k->net.reported ? k->net.report.problem : "") != 0;
+    bool is_shown = k->net.report.gate != report->gate || k->net.report.addresses_held != report->addresses_held;
 
     if (is_new && report->problem[0])
         log_warning("pgtether-net: %s", report->problem);
@@ -197,6 +198,8 @@ static void note_report(struct keeper *k, const struct net_report *report)
         log_info("pgtether-net: all is well again");
     k->net.report = *report;
     k->net.reported = true;
+    if (is_shown)
+        keeper_say_status(k);
     if (report->seq != k->net.seq)
         return;
     if (k->net.is_hung)

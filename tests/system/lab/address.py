@@ -73,12 +73,12 @@ def claim_once(namespace, address):
 class Prober:
     """Who answers for the address, from start() to stop()."""
 
-    def __init__(self, cluster, address, path, interval_ms=5):
+    def __init__(self, cluster, address, path, interval_ms=5, module="lab.prober"):
         self.path = path
         self.names = {mac_of(n.namespace): n.name for n in cluster.nodes}
         here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         with net.inside(cluster.net.client):
-            self.process = subprocess.Popen([sys.executable, "-m", "lab.prober", address, path, str(interval_ms)],
+            self.process = subprocess.Popen([sys.executable, "-m", module, address, path, str(interval_ms)],
                                             cwd=here, stdin=subprocess.DEVNULL, start_new_session=True)
 
     def stop(self):

@@ -55,6 +55,7 @@ class Cluster:
         self.dcs_settings = state.get("dcs_settings", {})
         self.extra_config = state.get("extra_config", "")
         self.vips = state.get("vips", [])
+        self.etcd_options = state.get("etcd_options", [])
         self.programs = Programs(state.get("programs"))
         self.net = self._make_network()
         self.children = []
@@ -76,7 +77,7 @@ class Cluster:
 
     @classmethod
     def create(cls, agent="pgtether", size=3, timing=None, label="", programs=None, dcs_settings=None,
-               extra_config="", vips=(), owned=True):
+               extra_config="", vips=(), etcd_options=(), owned=True):
         """Builds network, store and agents; returns at once, the agents bootstrap meanwhile. See wait_whole().
 
         vips: which virtual addresses there are, "primary" and "replica"; see vip().
@@ -86,7 +87,8 @@ class Cluster:
         state = {"id": lab_id, "scope": f"lab-{os.urandom(2).hex()}", "dir": f"{data_root()}/pgtether-lab-{lab_id}", "agent": agent, "size": size,
                  "label": label, "timing": dataclasses.asdict(timing or Timing()),
                  "programs": Programs(programs).where, "dcs_settings": dcs_settings or {},
-                 "extra_config": extra_config, "vips": list(vips), "owner": sysproc.identity(os.getpid())}
+                 "extra_config": extra_config, "vips": list(vips), "etcd_options": list(etcd_options),
+                 "owner": sysproc.identity(os.getpid())}
         cluster = cls(state)
         cluster._save()
         try:
