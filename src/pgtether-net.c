@@ -97,7 +97,9 @@ static void set_up_gate(struct net *n)
 
     n->setup_at_us = UINT64_MAX;
     gate_init(&n->gate, &n->gate_settings);
-    if (gate_setup(&n->gate, n->gate_program, n->scope, n->name, &err) < 0) {
+    /* Looked for each time: what was missing may have been installed meanwhile. */
+    if (spawn_find_gate(n->gate_program, sizeof(n->gate_program), &err) < 0 ||
+        gate_setup(&n->gate, n->gate_program, n->scope, n->name, &err) < 0) {
         set_problem(n->gate_problem, &err);
         n->setup_at_us = clock_now_us() + SETUP_AGAIN_US;
         return;
@@ -380,11 +382,7 @@ int main(int argc, char *argv[])
     }
     if (open_signals(n) < 0 || !wait_for_order(n))
         return EXIT_USAGE;
-    n->setup_at_us = UINT64_MAX;
-    if (spawn_find_gate(n->gate_program, sizeof(n->gate_program), &err) < 0)
-        set_problem(n->gate_problem, &err);
-    else
-        set_up_gate(n);
+    set_up_gate(n);
     if (n->gate_settings.mode == GATE_MODE_OFF && n->n_vips == 0)
         return 0;
     open_addresses(n);

@@ -42,10 +42,12 @@ static int on_decide(sd_event_source *source, void *userdata)
     a->decision = ha_decide(&view);
     log_decision(a);
     act(a, &a->decision);
+    replica_address_update(a, &view);
     serve_update(a);
     if (a->decision.wake_at_us)
         agent_wake_at(a, a->decision.wake_at_us);
     agent_settle_config(a);
+    kernel_leases_update(a);
     publish(a);
     a->loop_ran_at_us = clock_now_us();
     return 0;

@@ -249,6 +249,7 @@ static void view_keeper(const struct agent *a, struct keeper_view *k)
     k->dead_proven = last->state == KEEPER_DISARMED;
     k->refused = a->keeper_refused;
     k->watchdog_unusable = last->watchdog == KEEPER_WATCHDOG_FAILED && a->config->watchdog.mode == WATCHDOG_REQUIRED;
+    k->gate_unusable = last->gate == KEEPER_GATE_FAILED && a->config->gate.mode == GATE_MODE_NFTABLES;
     k->fence_at_us = last->fence_at_us;
 }
 
@@ -317,6 +318,7 @@ void gather_view(struct agent *a, struct ha_view *ret)
         .cluster = a->store_failed ? NULL : a->cluster,
         .cluster_is_fresh = !a->store_failed && read_at_us && now_us - read_at_us < FRESH_US && !a->store_busy,
         .lease = a->lease,
+        .member = a->member,
         .op = a->op.kind,
         .op_since_us = a->op.since_us,
         .peers = a->peers,

@@ -115,6 +115,21 @@ struct agent {
         uint64_t until_us, session, again_at_us;
         bool told, busy;
     } serve; /* what the keeper was told last of whom clients find here */
+    struct member_lease member;
+    struct {
+        uint64_t until_us;      /* the addresses for replicas are ours until then; 0 = they are not */
+        uint64_t told_until_us; /* the keeper was told so at most this far */
+        uint64_t asked_at_us;   /* when the store last answered about the key: an older view of it says nothing */
+        uint64_t again_at_us;
+        uint64_t given_up; /* the revision of the key whose deletion was asked for: never held again */
+        const char *said;  /* the reason that was logged */
+        bool busy;
+    } replica;
+    struct {
+        const char *trouble; /* static text; NULL = none */
+        uint64_t since_us, conflict_at_us;
+        uint32_t conflicts;
+    } kernel_leases; /* what was wrong with gate and addresses when it was last looked at */
     struct memory memory;
     struct operation op;
     uint64_t op_ended_at_us; /* when the last operation ended */
@@ -124,7 +139,7 @@ struct agent {
     /* what was published */
     bool member_busy, member_again, status_busy;
     char member_face[192]; /* what the member key said last, less its positions */
-    uint64_t member_written_at_us;
+    uint64_t member_written_at_us, member_ttl_us;
     uint64_t status_published_lsn;
     uint64_t history_done_timeline;
     bool history_busy, config_busy, initialize_busy, slots_busy, checkpoint_busy;
@@ -196,6 +211,16 @@ void tether_adopt(struct agent *a, const struct keeper_answer *answer);
 /* serve.c */
 void serve_update(struct agent *a); /* after each decision, and as the first thing of a demotion */
 void serve_forget(struct agent *a); /* the keeper has fenced: it knows nothing any more */
+
+/* kernel_leases.c */
+void kernel_leases_update(struct agent *a);            /* before anything is published */
+const char *kernel_leases_note(const struct agent *a); /* for people, "" = all is well */
+void kernel_leases_status(const struct agent *a, struct node_status *ret);
+
+/* replica_address.c */
+void replica_address_update(struct agent *a, const struct ha_view *v); /* after each decision, before serve_update() */
+/* With which ttl the member key is written: a new one would end the lease that the key of the address hangs on. */
+uint64_t replica_address_member_ttl_us(const struct agent *a);
 
 /* act.c and the operations */
 void act(struct agent *a, const struct ha_decision *d);

@@ -101,6 +101,7 @@ static char *print_member(struct agent *a)
     if (r.fence_at_s)
         fence_report_text(&a->fence_history.reports[0], fence_note, sizeof(fence_note));
     r.fence_note = fence_note;
+    r.note = kernel_leases_note(a);
     r.pause = a->dynamic->policy.pause;
     r.positions_known = a->pg.valid && (r.state == PG_STATE_RUNNING || r.state == PG_STATE_STARTING);
     if (r.positions_known) {
@@ -124,6 +125,11 @@ static void on_member(void *userdata, struct dcs_answer *answer)
     if (answer->outcome != DCS_DONE) {
         log_debug("could not write the member key: %s", answer->err.msg);
         a->member_face[0] = '\0';
+    } else {
+        a->member = (struct member_lease){.session = answer->session,
+                                          .ttl_us = a->member_ttl_us,
+                                          .granted_us = answer->ttl_us,
+                                          .confirmed_at_us = answer->sent_at_us};
     }
     if (a->member_again) {
         a->member_again = false;
@@ -140,9 +146,9 @@ static bool member_is_due(struct agent *a)
     enum pg_role role;
 
     publish_state(a, &state, &role);
-    (void)text_print(face, sizeof(face), "%d %d %d %u %s %d %d %zu", a->fence_guard, (int)state, (int)role,
+    (void)text_print(face, sizeof(face), "%d %d %d %u %s %d %d %zu %c", a->fence_guard, (int)state, (int)role,
                      a->pg.facts.timeline, a->pg.facts.replication_state, a->dynamic->policy.pause,
-                     a->checkpoint_pending, a->pg.facts.n_pending);
+                     a->checkpoint_pending, a->pg.facts.n_pending, kernel_leases_note(a)[0] ? 'n' : '-');
     if (strcmp(face, a->member_face) == 0 && now_us - a->member_written_at_us < a->dynamic->policy.loop_wait_us)
         return false;
     (void)text_copy(a->member_face, sizeof(a->member_face), face);
@@ -164,8 +170,8 @@ static void publish_member(struct agent *a)
     if (!json)
         return;
     a->member_busy = true;
-    a->dcs->ops->touch_member(a->dcs, a->config->name, json, a->dynamic->policy.ttl_us, store_deadline_us(a), on_member,
-                              a);
+    a->member_ttl_us = replica_address_member_ttl_us(a);
+    a->dcs->ops->touch_member(a->dcs, a->config->name, json, a->member_ttl_us, store_deadline_us(a), on_member, a);
     free(json);
 }
 

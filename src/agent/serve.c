@@ -3,7 +3,9 @@
  *
  * What is said derives from what SQL has answered and from the lease, each time anew; the keeper makes of it what its
  * own state allows. A standby is one for half a ttl from the answer that showed it: the promise must be over by the
- * end of any lease this node may get, for the gate of a primary may not be open longer than that.
+ * end of any lease this node may get, for the gate of a primary may not be open longer than that. With the addresses
+ * for replicas it is three quarters, and said again with each answer: the kernel counts an address's lifetime in whole
+ * seconds, and of half a short ttl too few are left.
  */
 #include "agent/parts.h"
 #include "base/clock.h"
@@ -23,7 +25,7 @@ static enum keeper_serve what_is_here(const struct agent *a)
                                                                                           : KEEPER_SERVE_NONE;
     if (last->state != KEEPER_DISARMED)
         return KEEPER_SERVE_NONE;
-    return KEEPER_SERVE_STANDBY;
+    return a->replica.until_us > clock_now_us() ? KEEPER_SERVE_REPLICA_ADDRESS : KEEPER_SERVE_STANDBY;
 }
 
 static void on_served(void *userdata, const struct keeper_answer *answer)
@@ -53,11 +55,26 @@ static void tell(struct agent *a, enum keeper_serve whom, uint64_t until_us)
     a->serve.until_us = until_us;
     a->serve.session = a->lease.session;
     a->serve.told = a->serve.busy = true;
+    if (whom == KEEPER_SERVE_REPLICA_ADDRESS && a->replica.told_until_us < until_us)
+        a->replica.told_until_us = until_us;
+}
+
+static bool is_standby(enum keeper_serve whom)
+{
+    return whom == KEEPER_SERVE_STANDBY || whom == KEEPER_SERVE_REPLICA_ADDRESS;
+}
+
+static uint64_t standby_until_us(const struct agent *a, enum keeper_serve whom)
+{
+    uint64_t ttl_us = a->dynamic->policy.ttl_us;
+    uint64_t until_us = a->pg.answered_at_us + (whom == KEEPER_SERVE_REPLICA_ADDRESS ? ttl_us / 4 * 3 : ttl_us / 2);
+
+    return whom == KEEPER_SERVE_REPLICA_ADDRESS && until_us > a->replica.until_us ? a->replica.until_us : until_us;
 }
 
 void serve_update(struct agent *a)
 {
-    uint64_t now_us = clock_now_us(), half_ttl_us = a->dynamic->policy.ttl_us / 2;
+    uint64_t now_us = clock_now_us(), quarter_ttl_us = a->dynamic->policy.ttl_us / 4;
     enum keeper_serve whom = what_is_here(a);
     uint64_t until_us = 0;
     bool is_same;
@@ -67,16 +84,17 @@ void serve_update(struct agent *a)
     /* An agent that has just begun knows nothing yet: what the keeper was told before holds until it ends by itself. */
     if (whom == KEEPER_SERVE_NONE && !a->serve.told && a->op.kind != OP_DEMOTE && a->op.kind != OP_REWIND)
         return;
-    if (whom == KEEPER_SERVE_STANDBY) {
-        until_us = a->pg.answered_at_us + half_ttl_us;
+    if (is_standby(whom)) {
+        until_us = standby_until_us(a, whom);
         if (until_us <= now_us)
             return; /* the last answer is too old to say anything; what was said ends by itself */
     }
     is_same = a->serve.told && a->serve.whom == whom &&
               (whom != KEEPER_SERVE_PRIMARY || a->serve.session == a->lease.session);
+    if (is_same && (!is_standby(whom) || a->serve.until_us == until_us))
+        return;
     /* Said again when half of what was said is over, and not at every answer of SQL. */
-    if (is_same &&
-        (whom != KEEPER_SERVE_STANDBY || a->serve.until_us > now_us + half_ttl_us / 2 || a->serve.until_us == until_us))
+    if (is_same && whom == KEEPER_SERVE_STANDBY && a->serve.until_us > now_us + quarter_ttl_us)
         return;
     tell(a, whom, until_us);
 }

@@ -315,6 +315,14 @@ static void put_own(struct metrics *m, const struct node_status *n, uint64_t now
           n->last_fence_s);
     gauge(m, "pgtether_fence_guard", "1 if this node stays out of elections after three resets within an hour.",
           n->fence_guard);
+    word(m, "pgtether_serves", "Whom clients find on this node.", "role", n->serves);
+    word(m, "pgtether_gate_state", "The gate in front of PostgreSQL's port.", "state", n->gate_state);
+    gauge(m, "pgtether_addresses", "Virtual addresses that are configured.", n->addresses);
+    gauge(m, "pgtether_addresses_held", "Those of them that this node has.", n->addresses_held);
+    counter(m, "pgtether_address_conflicts_total", "How often another host was heard to claim one of them.",
+            n->address_conflicts);
+    counter(m, "pgtether_net_restarts_total", "How often the process that keeps gate and addresses was started again.",
+            n->net_restarts);
     seconds(m, "pgtether_cycle_age_seconds", "Seconds since the last cycle of the HA loop ended.",
             n->loop_ran_at_us ? clock_rest_us(n->loop_ran_at_us, now_us) : 0);
 }

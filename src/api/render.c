@@ -157,6 +157,24 @@ static void set_fencing(json_t *o, const struct node_status *n, uint64_t now_us)
         set(o, "fence_guard", json_true());
 }
 
+static void set_kernel_leases(json_t *object, const struct node_status *n)
+{
+    json_t *o;
+
+    if (!n->gate_state)
+        return;
+    o = json_object();
+    set(o, "serves", json_string(n->serves));
+    set(o, "gate", json_string(n->gate_state));
+    set(o, "addresses", json_integer(n->addresses));
+    set(o, "addresses_held", json_integer(n->addresses_held));
+    set(o, "address_conflicts", json_integer(n->address_conflicts));
+    set(o, "restarts", json_integer(n->net_restarts));
+    if (n->kernel_leases_note && n->kernel_leases_note[0])
+        set(o, "problem", json_string(n->kernel_leases_note));
+    set(object, "kernel_leases", o);
+}
+
 static void set_node_facts(json_t *o, const struct node_status *n, uint64_t now_us)
 {
     char sysid[24];
@@ -177,10 +195,12 @@ static void set_node_facts(json_t *o, const struct node_status *n, uint64_t now_
     }
     set(o, "patroni", identity(n));
     /* To members of both kinds it means: this one will not lead, so do not wait for it although it has more WAL. */
-    if (n->watchdog_failed || (n->storage_fences && (disk_failed(n->storage_data) || disk_failed(n->storage_wal))))
+    if (n->watchdog_failed || n->gate_failed ||
+        (n->storage_fences && (disk_failed(n->storage_data) || disk_failed(n->storage_wal))))
         set(o, "watchdog_failed", json_true());
     set_storage(o, n, now_us);
     set_fencing(o, n, now_us);
+    set_kernel_leases(o, n);
 }
 
 static char *dump(json_t *value)

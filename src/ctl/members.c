@@ -320,10 +320,10 @@ int members_report(const struct members_view *v, enum report_format format, stru
 }
 
 /* Others may write to the store: nothing that a terminal would obey. */
-static void put_note(struct textbuf *out, const struct member *m)
+static void put_note(struct textbuf *out, const char *title, const struct member *m, const char *note)
 {
-    textbuf_printf(out, " Fence report of %s: ", m->name);
-    for (const char *s = m->fence_note; *s; s++)
+    textbuf_printf(out, " %s %s: ", title, m->name);
+    for (const char *s = note; *s; s++)
         textbuf_append(out, (unsigned char)*s < ' ' || *s == 0x7f ? "?" : s, 1);
     textbuf_puts(out, "\n");
 }
@@ -338,7 +338,9 @@ void members_notes(struct textbuf *out, const struct members_view *v)
         const struct member *m = &v->cluster->members[i];
 
         if (m->fence_at_s > 0 && v->now_s - m->fence_at_s < FENCE_SHOWN_S)
-            put_note(out, m);
+            put_note(out, "Fence report of", m, m->fence_note);
+        if (m->note[0])
+            put_note(out, "Note on", m, m->note);
     }
     if (!f->exists || !f->scheduled_at[0])
         return;

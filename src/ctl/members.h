@@ -17,5 +17,5 @@ struct members_view {
 /* Fills *ret, to be released with report_done(). Returns 0 or -ENOMEM. */
 int members_report(const struct members_view *v, enum report_format format, struct report *ret);
 
-/* What stands below the table for people: maintenance mode, a scheduled switchover. */
+/* What stands below the table for people: maintenance mode, fence reports, notes of members, a scheduled switchover. */
 void members_notes(struct textbuf *out, const struct members_view *v);

@@ -79,15 +79,23 @@ static int load_failsafe(struct cluster *c, struct entry *e)
     return load_object_text(&c->failsafe, e);
 }
 
-static int load_leader(struct cluster *c, struct entry *e)
+static int load_holder(struct leader_key *key, const struct entry *e)
 {
-    struct leader_key *key = &c->leader;
-
     *key = (struct leader_key){.exists = e->len > 0, .session = e->session, .revision = e->revision};
     /* A holder we cannot name is still a holder, and must not look like a member whose name it begins with. */
     if (!codec_is_text(e->text, e->len) || !text_copy(key->name, sizeof(key->name), e->text))
         (void)text_copy(key->name, sizeof(key->name), "(unreadable name)");
     return 0;
+}
+
+static int load_leader(struct cluster *c, struct entry *e)
+{
+    return load_holder(&c->leader, e);
+}
+
+static int load_replica_address(struct cluster *c, struct entry *e)
+{
+    return load_holder(&c->replica_address, e);
 }
 
 /* "node1, node2,": blanks and empty names out. */
@@ -348,9 +356,16 @@ static const struct {
     const char *key;
     int (*load)(struct cluster *c, struct entry *e);
 } loaders[] = {
-    {"initialize", load_initialize}, {"config", load_config},   {"leader", load_leader}, {"status", load_status},
-    {"optime/leader", load_optime},  {"history", load_history}, {"sync", load_sync},     {"failover", load_failover},
+    {"initialize", load_initialize},
+    {"config", load_config},
+    {"leader", load_leader},
+    {"status", load_status},
+    {"optime/leader", load_optime},
+    {"history", load_history},
+    {"sync", load_sync},
+    {"failover", load_failover},
     {"failsafe", load_failsafe},
+    {"replica_address", load_replica_address},
 };
 
 static int load_entry(struct cluster *c, const char *key, struct entry *e)

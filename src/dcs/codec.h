@@ -50,6 +50,7 @@ struct member_report {
     const char *scheduled_restart_json;
     int64_t fence_at_s; /* a key of pgtether's own, which the reference ignores; 0 = none */
     const char *fence_note;
+    const char *note; /* another one: what an operator should see to; NULL, "" = nothing */
 };
 /* Each returns a string the caller frees, or NULL when memory ran out. */
 char *codec_print_member(const struct member_report *r);

@@ -153,6 +153,8 @@ char *codec_print_member(const struct member_report *r)
         put_json_field(&b, "pgtether_fence_at", at);
         put_text_field(&b, "pgtether_fence", r->fence_note);
     }
+    if (r->note && r->note[0])
+        put_text_field(&b, "pgtether_note", r->note);
     textbuf_puts(&b, "}");
     return textbuf_take(&b);
 }

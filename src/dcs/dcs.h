@@ -27,9 +27,11 @@ struct dcs_answer {
     enum dcs_outcome outcome;
     struct err err;      /* why, unless DCS_DONE */
     uint64_t sent_at_us; /* instant just before the first request of the call left (S1) */
-    uint64_t ttl_us;     /* acquire, renew: the ttl the store granted, counted from sent_at_us at the earliest */
-    uint64_t session;  /* acquire: the lease the leader key hangs on; renew, whatever the outcome: the one asked for */
-    uint64_t revision; /* writes: the key's new modification version */
+    uint64_t ttl_us;     /* acquire, renew, touch_member: what the store granted, from sent_at_us at the earliest */
+    /* acquire: the lease the leader key hangs on; touch_member: that of the member key; renew, whatever the outcome:
+     * the one asked for */
+    uint64_t session;
+    uint64_t revision;       /* writes: the key's new modification version */
     struct cluster *cluster; /* get_cluster: given to the callback, who frees it; NULL otherwise */
 };
 
@@ -83,7 +85,8 @@ struct dcs_ops {
                    dcs_done_fn done, void *userdata);
 
     /*
-     * Calls on_change whenever leader, config, failover, sync, initialize or a member appears, changes or vanishes
+     * Calls on_change whenever leader, config, failover, sync, initialize, replica_address or a member appears, changes
+     * or vanishes
      * (not for status). Reconnects by itself, forever; after a gap it calls on_change once, as anything may have
      * happened: the key is then "". on_change must not free the store.
      */

@@ -78,6 +78,7 @@ static void on_member_grant(struct etcd3_call *c, const struct etcd3_reply *repl
     struct etcd3 *e = op->e;
 
     op->answer.sent_at_us = reply->first_sent_at_us;
+    op->answer.ttl_us = op->ttl_s * USEC_PER_SEC; /* the store may grant more, which is not used */
     if (reply->kind != ETCD3_OK && reply->kind != ETCD3_LEASE_EXISTS) {
         etcd3_revoke(e, op->session, op->ttl_us);
         etcd3_op_answer(op, DCS_UNKNOWN, &reply->err);

@@ -78,7 +78,7 @@ void etcd3_stream_done(struct etcd3_stream *s)
 
 static bool is_worth_a_look(const char *key)
 {
-    static const char *const keys[] = {"leader", "config", "failover", "sync", "initialize"};
+    static const char *const keys[] = {"leader", "config", "failover", "sync", "initialize", "replica_address"};
 
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)
         if (strcmp(key, keys[i]) == 0)

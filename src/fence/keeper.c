@@ -248,7 +248,7 @@ void keeper_act(struct keeper *k)
 void keeper_say_status(struct keeper *k)
 {
     uint64_t now_us = clock_now_us(), rest_ms = clock_rest_us(now_us, k->lease.deadline_us) / USEC_PER_MSEC;
-    char watchdog[96];
+    char watchdog[96], leases[64];
 
     k->status_sent_us = now_us;
     if (k->watchdog.status == KEEPER_WATCHDOG_TICKING)
@@ -256,11 +256,13 @@ void keeper_say_status(struct keeper *k)
                          k->watchdog.timeout_us / USEC_PER_SEC);
     else
         (void)text_print(watchdog, sizeof(watchdog), "watchdog %s", keeper_watchdog_text(k->watchdog.status));
+    keeper_net_describe(k, leases, sizeof(leases));
     if (k->lease.state == KEEPER_ARMED)
-        notify_send(&k->notify, "STATUS=primary, lease valid for %" PRIu64 ".%" PRIu64 " s, %s", rest_ms / 1000,
-                    rest_ms / 100 % 10, watchdog);
+        notify_send(&k->notify, "STATUS=primary, lease valid for %" PRIu64 ".%" PRIu64 " s, %s%s", rest_ms / 1000,
+                    rest_ms / 100 % 10, leases, watchdog);
     else
-        notify_send(&k->notify, "STATUS=%s: %s, %s", keeper_state_text(k->lease.state), k->lease.reason, watchdog);
+        notify_send(&k->notify, "STATUS=%s: %s, %s%s", keeper_state_text(k->lease.state), k->lease.reason, leases,
+                    watchdog);
 }
 
 /* The service manager's own watchdog learns that the loop turns. */

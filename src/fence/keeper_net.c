@@ -96,6 +96,13 @@ void keeper_net_order(struct keeper *k)
         k->net.sent = reach;
 }
 
+bool keeper_net_is_settled(const struct keeper *k)
+{
+    const struct keeper_net *n = &k->net;
+
+    return !is_wanted(k) || (n->ordered && n->reported && n->report.seq == n->seq && n->report.shut);
+}
+
 bool keeper_net_is_shut(const struct keeper *k)
 {
     return clock_now_us() >= k->net.told_until_us;
@@ -106,6 +113,18 @@ enum keeper_gate keeper_net_gate(const struct keeper *k)
     if (!k->settings.gate_wanted)
         return KEEPER_GATE_OFF;
     return k->net.fd < 0 || !k->net.reported || k->net.is_hung ? KEEPER_GATE_FAILED : k->net.report.gate;
+}
+
+void keeper_net_describe(const struct keeper *k, char *dst, size_t size)
+{
+    unsigned held = k->net.report.addresses_held;
+    char addresses[40] = "", gate[24] = "";
+
+    if (k->settings.n_addresses > 0)
+        (void)text_print(addresses, sizeof(addresses), "%u address%s held, ", held, held == 1 ? "" : "es");
+    if (k->settings.gate_wanted)
+        (void)text_print(gate, sizeof(gate), "gate %s, ", keeper_gate_text(keeper_net_gate(k)));
+    (void)text_print(dst, size, "%s%s", addresses, gate);
 }
 
 /* --- its life -------------------------------------------------------------------------------------------------------
@@ -178,6 +197,7 @@ void keeper_net_exited(struct keeper *k, int wait_status)
 static void note_report(struct keeper *k, const struct net_report *report)
 {
     bool is_new = strcmp(report->problem, k->net.reported ? k->net.report.problem : "") != 0;
+    bool is_shown = k->net.report.gate != report->gate || k->net.report.addresses_held != report->addresses_held;
 
     if (is_new && report->problem[0])
         log_warning("pgtether-net: %s", report->problem);
@@ -185,6 +205,8 @@ static void note_report(struct keeper *k, const struct net_report *report)
         log_info("pgtether-net: all is well again");
     k->net.report = *report;
     k->net.reported = true;
+    if (is_shown)
+        keeper_say_status(k);
     if (report->seq != k->net.seq)
         return;
     if (k->net.ordered && report->shut && latest(0, &k->net.sent) == 0)

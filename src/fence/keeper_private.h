@@ -109,7 +109,10 @@ uint64_t keeper_net_next_us(const struct keeper *k);
 void keeper_net_end(struct keeper *k); /* also when PostgreSQL stays: without us nobody would open its port again */
 /* It has confirmed that addresses and gate are closed, or the kernel must have done it by itself by now. */
 bool keeper_net_is_shut(const struct keeper *k);
+bool keeper_net_is_settled(const struct keeper *k); /* the same of what the newest order takes away */
 enum keeper_gate keeper_net_gate(const struct keeper *k);
+/* "1 address held, gate open, "; "" without any of them. */
+void keeper_net_describe(const struct keeper *k, char *dst, size_t size);
 /* keeper_watchdog.c */
 /* An ARM whose rest does not hold R was answered with `result`: says what would do, or arms without the watchdog where
  * it is not required and waiting does not help. Returns the answer. */

@@ -121,7 +121,7 @@ struct keeper_answer {
     uint16_t gate;                                /* enum keeper_gate */
     uint16_t addresses, addresses_held;
     uint32_t address_conflicts; /* somebody else was heard to claim one of them, since the start */
-    uint32_t reserved;
+    uint32_t addresses_settled; /* 1 = what is not to be open or held now is proven shut, as of the newest order */
 };
 _Static_assert(sizeof(struct keeper_answer) == 152, "the layout is the protocol: no padding, no pointers");
 

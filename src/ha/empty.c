@@ -33,6 +33,8 @@ static struct ha_decision decide_bootstrap(const struct ha_view *v)
         return ha_say(HA_NOTHING, "not bootstrapping: this host was reset three times within an hour");
     if (v->keeper.watchdog_unusable)
         return ha_say(HA_NOTHING, "not bootstrapping: the watchdog is required and cannot be used");
+    if (v->keeper.gate_unusable)
+        return ha_say(HA_NOTHING, "not bootstrapping: the port gate is required and not in force");
     if (ha_disk_is_unfit(v))
         return ha_say(HA_NOTHING, "not bootstrapping: %s", ha_disk_text(v, text, sizeof(text)));
     if (v->now_us < v->memory.no_race_until_us)

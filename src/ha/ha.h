@@ -10,6 +10,12 @@
 struct ha_decision ha_decide(const struct ha_view *v);
 
 /*
+ * The addresses for replicas: whether this node is the standby that has them. `key` is the one in the store as last
+ * read, also when the last read failed.
+ */
+struct replica_address ha_replica_address(const struct ha_view *v, const struct leader_key *key);
+
+/*
  * When a primary must begin to stop by itself if its lease is not renewed: early enough that a swift stop has had its
  * budget before the keeper kills at fence_at_us. 0 if nothing is armed.
  */

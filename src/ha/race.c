@@ -31,6 +31,8 @@ static bool we_are_barred(const struct ha_view *v, struct ha_decision *ret)
                                   "election: pgtetherctl clear-fence-guard lets it in again");
     } else if (v->keeper.watchdog_unusable) {
         *ret = ha_say(HA_NOTHING, "no leader; the watchdog is required and cannot be used here");
+    } else if (v->keeper.gate_unusable) {
+        *ret = ha_say(HA_NOTHING, "no leader; the port gate is required and not in force here");
     } else if (ha_disk_is_unfit(v)) {
         *ret = ha_say(HA_NOTHING, "no leader; %s, so this node stays out of the election",
                       ha_disk_text(v, text, sizeof(text)));

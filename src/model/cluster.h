@@ -34,6 +34,7 @@ struct member {
     bool checkpoint_pending; /* checkpoint_after_promote:false was published */
     int64_t fence_at_s;      /* pgtether's own: when its host was last reset under a lease; 0 = not lately */
     char fence_note[FENCE_NOTE_SIZE];
+    char note[128];   /* pgtether's own: what an operator should see to, "" = nothing */
     uint64_t session; /* the lease the key hangs on; 0 = none */
     char *data;       /* the JSON text as stored, owned; NULL in simulation */
 };
@@ -85,6 +86,7 @@ struct cluster {
     struct text_key failsafe;
     struct text_key status_text;
     struct leader_key leader;
+    struct leader_key replica_address; /* pgtether's own: which standby has the addresses for replicas */
     struct sync_key sync;
     struct failover_key failover;
     uint64_t status_lsn;          /* status.optime: the leader's last known position */

@@ -66,6 +66,12 @@ struct node_status {
     uint64_t watchdog_longest_gap_us;
     unsigned watchdog_late_pets;
 
+    const char *serves, *gate_state; /* as the keeper says, NULL = not known */
+    bool gate_failed;                /* it is required and not in force */
+    unsigned addresses, addresses_held;
+    unsigned address_conflicts, net_restarts;
+    const char *kernel_leases_note; /* what is wrong with gate and addresses; NULL, "" = nothing */
+
     const char *fence_report_json; /* of the last reset under a lease, NULL = none */
     unsigned fence_reports;        /* how many are kept */
     int64_t last_fence_s;          /* Unix time, 0 = never */

@@ -21,6 +21,13 @@ struct leader_lease {
     uint64_t confirmed_at_us; /* instant before the confirming request was sent */
 };
 
+/* The store's lease our member key hangs on, as last confirmed; also the key for the replica address does (S1). */
+struct member_lease {
+    uint64_t session;            /* 0 = none yet */
+    uint64_t ttl_us, granted_us; /* asked for; and what the store grants of it */
+    uint64_t confirmed_at_us;    /* instant before the confirming request was sent */
+};
+
 /* The keeper as it last answered. */
 struct keeper_view {
     bool connected;
@@ -28,6 +35,7 @@ struct keeper_view {
     bool dead_proven;       /* disarmed: it has proven that no process of a primary is left */
     bool refused;           /* it refused to arm the lease we hold (late, or the watchdog is required and unusable) */
     bool watchdog_unusable; /* required and not usable: no candidate */
+    bool gate_unusable;     /* the port gate is required and not in force: no candidate */
     uint64_t fence_at_us;   /* it will kill from then on; 0 while disarmed */
 };
 
@@ -100,6 +108,7 @@ struct ha_view {
     const struct cluster *cluster; /* NULL: the store could not be read */
     bool cluster_is_fresh;         /* read, linearizable, after the event that started this cycle */
     struct leader_lease lease;
+    struct member_lease member;
     struct keeper_view keeper;
     struct local_pg pg;
     struct storage_view storage; /* the disks under it; never failed where no probe runs */
@@ -136,6 +145,20 @@ enum ha_urgency {
     HA_GRACEFUL, /* checkpoint, fast stop, budget of the operator's stop */
     HA_SWIFT,    /* fast, then immediate, all before the keeper's fence point */
     HA_AT_ONCE,  /* immediate */
+};
+
+/* What to do about the addresses for replicas and the key that says who has them. */
+enum replica_address_step {
+    REPLICA_ADDRESS_LEAVE,   /* somebody else's, or not for us: nothing */
+    REPLICA_ADDRESS_TAKE,    /* create the key */
+    REPLICA_ADDRESS_HOLD,    /* the key is ours: have the addresses until until_us */
+    REPLICA_ADDRESS_GIVE_UP, /* drop the addresses, and when they are gone delete the key */
+};
+
+struct replica_address {
+    enum replica_address_step step;
+    uint64_t until_us;  /* HOLD */
+    const char *reason; /* static text */
 };
 
 struct ha_decision {

@@ -117,6 +117,24 @@ static void test_codec_member_carries_a_fence_report_of_our_own(void **state)
     free(m.data);
 }
 
+static void test_codec_member_carries_a_note_of_our_own(void **state)
+{
+    struct member_report r = {.conn_url = "c", .api_url = "a", .version = "4.1.4", .note = "the gate"};
+    char *text = codec_print_member(&r);
+    struct member m;
+
+    (void)state;
+    assert_non_null(text);
+    assert_int_equal(codec_parse_member("n1", text, &m), 0);
+    assert_string_equal(m.note, "the gate");
+    free(m.data);
+    free(text);
+    r.note = "";
+    text = codec_print_member(&r);
+    assert_null(strstr(text, "note"));
+    free(text);
+}
+
 static void test_codec_print_member_keeps_the_order_of_all_fields(void **state)
 {
     struct member_report r = {.conn_url = "c",
@@ -545,6 +563,9 @@ static void test_codec_text_keys_stay_as_they_are_but_only_objects_count(void **
     assert_string_equal(c.failsafe.text, "{\"a\":\"http://a\"}");
     load(&c, "failsafe", "x");
     assert_false(c.failsafe.exists);
+    load(&c, "replica_address", "node2");
+    assert_true(c.replica_address.exists);
+    assert_string_equal(c.replica_address.name, "node2");
     load(&c, "pgtether/unknown", "x");
     cluster_done(&c);
 }
@@ -584,6 +605,7 @@ int main(void)
         cmocka_unit_test(test_codec_base_path_collapses_slashes_like_the_reference),
         cmocka_unit_test(test_codec_print_member_gives_the_reference_bytes),
         cmocka_unit_test(test_codec_member_carries_a_fence_report_of_our_own),
+        cmocka_unit_test(test_codec_member_carries_a_note_of_our_own),
         cmocka_unit_test(test_codec_print_member_keeps_the_order_of_all_fields),
         cmocka_unit_test(test_codec_print_escapes_like_python),
         cmocka_unit_test(test_codec_print_of_cluster_keys_gives_the_reference_bytes),

@@ -518,6 +518,9 @@ static void test_empty_node_bootstraps_copies_or_waits(void **state)
     s.v.keeper.watchdog_unusable = true;
     CHECK("watchdog required", HA_NOTHING);
     virgin();
+    s.v.keeper.gate_unusable = true;
+    CHECK("port gate required", HA_NOTHING);
+    virgin();
     s.v.fence_guard = true;
     CHECK("reset again and again", HA_NOTHING);
     virgin();
@@ -781,6 +784,9 @@ static void test_race_is_entered_only_by_those_who_may(void **state)
     candidate();
     s.v.keeper.watchdog_unusable = true;
     CHECK("watchdog required", HA_NOTHING);
+    candidate();
+    s.v.keeper.gate_unusable = true;
+    CHECK("port gate required", HA_NOTHING);
     candidate();
     s.v.fence_guard = true;
     CHECK("reset again and again", HA_NOTHING);

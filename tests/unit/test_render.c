@@ -205,6 +205,42 @@ static void test_status_tells_of_watchdog_and_fence_report_behind_the_fields_of_
     free(metrics);
 }
 
+static void test_status_tells_of_gate_and_addresses(void **state)
+{
+    struct node_status n = primary;
+    char *text, *metrics;
+
+    (void)state;
+    n.serves = "primary";
+    n.gate_state = "open";
+    n.addresses = 2;
+    n.addresses_held = 1;
+    n.address_conflicts = 3;
+    n.net_restarts = 4;
+    text = render_status(&n, NOW);
+    assert_non_null(strstr(text, "\"kernel_leases\": {\"serves\": \"primary\", \"gate\": \"open\", \"addresses\": 2, "
+                                 "\"addresses_held\": 1, \"address_conflicts\": 3, \"restarts\": 4}}"));
+    free(text);
+    n.gate_state = "failed";
+    n.kernel_leases_note = "the port gate is not in force";
+    text = render_status(&n, NOW);
+    assert_non_null(strstr(text, "\"restarts\": 4, \"problem\": \"the port gate is not in force\"}}"));
+    assert_null(strstr(text, "watchdog_failed"));
+    free(text);
+    n.gate_failed = true; /* required: this node will not lead, so nobody waits for it */
+    text = render_status(&n, NOW);
+    assert_non_null(strstr(text, "\"watchdog_failed\": true"));
+    free(text);
+    metrics = render_metrics(&n, NOW);
+    assert_non_null(strstr(metrics, "\npgtether_serves{scope=\"demo\",name=\"node0\",role=\"primary\"} 1\n"));
+    assert_non_null(strstr(metrics, "\npgtether_gate_state{scope=\"demo\",name=\"node0\",state=\"failed\"} 1\n"));
+    assert_non_null(strstr(metrics, "\npgtether_addresses{scope=\"demo\",name=\"node0\"} 2\n"));
+    assert_non_null(strstr(metrics, "\npgtether_addresses_held{scope=\"demo\",name=\"node0\"} 1\n"));
+    assert_non_null(strstr(metrics, "\npgtether_address_conflicts_total{scope=\"demo\",name=\"node0\"} 3\n"));
+    assert_non_null(strstr(metrics, "\npgtether_net_restarts_total{scope=\"demo\",name=\"node0\"} 4\n"));
+    free(metrics);
+}
+
 static void test_status_has_the_optional_fields_in_the_reference_order(void **state)
 {
     struct node_status n = replica;
@@ -525,6 +561,7 @@ int main(void)
         cmocka_unit_test(test_status_of_a_primary_is_the_reference_sample),
         cmocka_unit_test(test_status_of_a_replica_is_the_reference_sample),
         cmocka_unit_test(test_status_when_the_lease_has_ended_says_nothing_of_the_primary),
+        cmocka_unit_test(test_status_tells_of_gate_and_addresses),
         cmocka_unit_test(test_status_tells_of_watchdog_and_fence_report_behind_the_fields_of_the_reference),
         cmocka_unit_test(test_status_has_the_optional_fields_in_the_reference_order),
         cmocka_unit_test(test_cluster_is_the_reference_sample),

@@ -288,6 +288,21 @@ static void test_members_fence_report_is_noted_for_a_day_and_cannot_command_a_te
     assert_null(out.data);
 }
 
+static void test_members_note_is_shown_and_cannot_command_a_terminal(void **state)
+{
+    struct member members[] = {
+        NODE("node0", PG_ROLE_PRIMARY, .note = "the port gate\033 is not in force"),
+        NODE("node1", PG_ROLE_REPLICA, .note = ""),
+    };
+    struct cluster c = cluster_of(members, 2);
+    struct members_view v = {.cluster = &c, .cluster_name = "demo"};
+    struct textbuf out = {0};
+
+    (void)state;
+    members_notes(&out, &v);
+    assert_printed(&out, " Note on node0: the port gate? is not in force\n");
+}
+
 static void test_members_reason_for_programs_is_never_hidden(void **state)
 {
     static char data[] = "{\"pending_restart_reason\":{\"shared_preload_libraries\":{\"old_value\":\"\","
@@ -384,6 +399,7 @@ int main(void)
         cmocka_unit_test(test_members_as_tsv_and_yaml_have_all_columns),
         cmocka_unit_test(test_members_lag_is_in_megabytes_rounded_halves_to_even),
         cmocka_unit_test(test_members_of_older_versions_show_their_one_position),
+        cmocka_unit_test(test_members_note_is_shown_and_cannot_command_a_terminal),
         cmocka_unit_test(test_members_fence_report_is_noted_for_a_day_and_cannot_command_a_terminal),
         cmocka_unit_test(test_members_with_something_special_get_columns_and_notes),
         cmocka_unit_test(test_members_reason_for_programs_is_never_hidden),

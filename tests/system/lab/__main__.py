@@ -87,12 +87,13 @@ def add_cluster_options(p):
     p.add_argument("--ttl", type=int, default=5)
     p.add_argument("--loop-wait", type=int, default=1)
     p.add_argument("--retry-timeout", type=int, default=1)
+    p.add_argument("--vip", action="append", choices=["primary", "replica"], help="with a virtual address for these")
     p.add_argument("--build", help="where the programs are (PGTETHER_BUILD, else build/)")
 
 
 def do_up(args):
     timing = Timing(args.ttl, args.loop_wait, args.retry_timeout)
-    c = Cluster.create(args.agent, args.size, timing, args.label, args.build, owned=True)
+    c = Cluster.create(args.agent, args.size, timing, args.label, args.build, vips=args.vip or (), owned=True)
     if not args.no_wait:
         try:
             started = time.monotonic()

@@ -54,6 +54,8 @@ class Cluster:
         self.timing = Timing(**state["timing"])
         self.dcs_settings = state.get("dcs_settings", {})
         self.extra_config = state.get("extra_config", "")
+        self.vips = state.get("vips", [])
+        self.etcd_options = state.get("etcd_options", [])
         self.programs = Programs(state.get("programs"))
         self.net = self._make_network()
         self.children = []
@@ -75,14 +77,18 @@ class Cluster:
 
     @classmethod
     def create(cls, agent="pgtether", size=3, timing=None, label="", programs=None, dcs_settings=None,
-               extra_config="", owned=True):
-        """Builds network, store and agents; returns at once, the agents bootstrap meanwhile. See wait_whole()."""
+               extra_config="", vips=(), etcd_options=(), owned=True):
+        """Builds network, store and agents; returns at once, the agents bootstrap meanwhile. See wait_whole().
+
+        vips: which virtual addresses there are, "primary" and "replica"; see vip().
+        """
         sweep()
         lab_id = _claim_id()
         state = {"id": lab_id, "scope": f"lab-{os.urandom(2).hex()}", "dir": f"{data_root()}/pgtether-lab-{lab_id}", "agent": agent, "size": size,
                  "label": label, "timing": dataclasses.asdict(timing or Timing()),
                  "programs": Programs(programs).where, "dcs_settings": dcs_settings or {},
-                 "extra_config": extra_config, "owner": sysproc.identity(os.getpid())}
+                 "extra_config": extra_config, "vips": list(vips), "etcd_options": list(etcd_options),
+                 "owner": sysproc.identity(os.getpid())}
         cluster = cls(state)
         cluster._save()
         try:
@@ -159,6 +165,10 @@ class Cluster:
 
     def node(self, name):
         return next(n for n in self.nodes if n.name == name)
+
+    def vip(self, role="primary"):
+        """The virtual address for the primary or for replicas."""
+        return f"{self.net.subnet}.{ {'primary': 100, 'replica': 101}[role] }"
 
     def keys(self):
         """What the store holds about the cluster: {"leader": "n1", "members/n1": "{…}", …}; None without a quorum."""

@@ -25,7 +25,7 @@ def command(node, nodes, data_dir):
 def start(node, nodes, directory):
     os.makedirs(directory, mode=0o700, exist_ok=True)
     with net.inside(node.namespace), open(f"{directory}/etcd.log", "ab") as log:
-        subprocess.Popen(command(node, nodes, f"{directory}/etcd"), stdin=subprocess.DEVNULL, stdout=log,
+        subprocess.Popen(command(node, nodes, f"{directory}/etcd") + node.cluster.etcd_options, stdin=subprocess.DEVNULL, stdout=log,
                          stderr=subprocess.STDOUT, start_new_session=True, cwd="/",
                          env={**os.environ, "ETCD_UNSUPPORTED_ARCH": os.uname().machine})
 

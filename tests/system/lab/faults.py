@@ -117,17 +117,17 @@ class Result:
         return f"{self.text}: {self.outcome.line()}"
 
 
-def run(cluster, fault, victim=None, tick=None, say=None):
+def run(cluster, fault, victim=None, tick=None, say=None, watch=None):
     """Strikes the leader (or the victim), heals, waits until the cluster is whole again, and measures all of it.
 
-    tick() is called while waiting, say(text) when something was done.
+    tick() is called while waiting, say(text) when something was done. watch: a Watch of the caller's, not entered yet.
     """
     say = say or (lambda _: None)
     leader = cluster.wait_whole(tick=tick)
     victim = victim or leader
     text = fault.text.format(victim.name)
     timing = cluster.timing
-    with Watch(cluster, busy_on=victim if fault.busy else None) as watch:
+    with watch or Watch(cluster, busy_on=victim if fault.busy else None) as watch:
         watch.strike(victim)
         fault.strike(cluster, victim)
         say(text)

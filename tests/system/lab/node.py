@@ -164,6 +164,7 @@ class Node(Host):
     def hba(self):
         members = f"{self.cluster.net.subnet}.0/24"
         return [f"host all all {self.cluster.net.address(0)}/32 trust", f"host all all {members} scram-sha-256",
+                "host all all 127.0.0.1/32 scram-sha-256",
                 f"host replication {USER['replication']} {members} scram-sha-256", "local all all trust"]
 
     def dynamic(self):
@@ -209,7 +210,7 @@ bootstrap: {{
     initdb = ( "data-checksums", {{ encoding = "UTF8"; }}, {{ locale = "C.UTF-8"; }} );
 }};
 postgresql: {{
-    listen = "{self.address}:{PG_PORT}";
+    listen = "{"*" if self.cluster.vips else self.address}:{PG_PORT}";
     connect_address = "{self.address}:{PG_PORT}";
     data_dir = "{self.paths.data}";
     bin_dir = "{PG_BIN}";
@@ -222,8 +223,13 @@ postgresql: {{
     parameters: {{ unix_socket_directories = "{self.paths.sockets}"; }};
     pg_hba = [ {", ".join(json.dumps(line) for line in self.hba())} ];
 }};
-{self.cluster.extra_config}
+{self.vip_text()}{self.cluster.extra_config}
 '''
+
+    def vip_text(self):
+        entries = ", ".join(f'{{ address = "{self.cluster.vip(role)}/24"; interface = "eth0"; for = "{role}"; }}'
+                            for role in self.cluster.vips)
+        return f"vip = ( {entries} );\n" if entries else ""
 
 
 def _libconfig(value):

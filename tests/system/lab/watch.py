@@ -132,16 +132,8 @@ class Watch:
         self.leader_before = leader.name
         self.cluster.query(leader, TABLE)
         os.makedirs(self.dir)
-        here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        with net.inside(self.cluster.net.client):
-            for n in self.cluster.nodes:
-                path = f"{self.dir}/{n.name}"
-                argv = [sys.executable, "-m", "lab.writer", n.address, str(self.run), str(n.number), path]
-                if self.busy_on is n:
-                    argv.append(str(self.busy_seconds))
-                open(path, "w").close()
-                self.writers.append(subprocess.Popen(argv, cwd=here, stdin=subprocess.DEVNULL, start_new_session=True))
-                self.offsets[n.name], self.lines[n.name] = 0, []
+        for n in self.cluster.nodes:
+            self._add_writer(n.name, n.address, n.number, self.busy_seconds if self.busy_on is n else None)
         try:
             self.cluster.wait(lambda: len(self.acks()) > 100, 30, "the writers write")
             if self.busy_on:
@@ -150,6 +142,18 @@ class Watch:
             self.stop()
             raise
         return self
+
+    def _add_writer(self, name, host, number, busy_seconds=None):
+        """Its acknowledgements carry the name as their node."""
+        path = f"{self.dir}/{name}"
+        here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        argv = [sys.executable, "-m", "lab.writer", host, str(self.run), str(number), path]
+        if busy_seconds:
+            argv.append(str(busy_seconds))
+        open(path, "w").close()
+        with net.inside(self.cluster.net.client):
+            self.writers.append(subprocess.Popen(argv, cwd=here, stdin=subprocess.DEVNULL, start_new_session=True))
+        self.offsets[name], self.lines[name] = 0, []
 
     def __exit__(self, *_):
         self.stop()
