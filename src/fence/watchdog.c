@@ -108,7 +108,8 @@ int watchdog_probe(struct watchdog *w, bool may_open, bool *ret_was_reset, struc
 
 uint64_t watchdog_timeout_for(const struct watchdog *w, uint64_t rest_us)
 {
-    uint64_t timeout_s = rest_us / 4 / USEC_PER_SEC;
+    /* To the nearest second: what is left of a ttl of 8 s is never quite 8 s, and 1 s is little for a loaded host. */
+    uint64_t timeout_s = (rest_us / 4 + USEC_PER_SEC / 2) / USEC_PER_SEC;
 
     if (w->settings.timeout_us)
         return w->settings.timeout_us;

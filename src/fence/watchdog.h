@@ -65,7 +65,7 @@ void watchdog_init(struct watchdog *w, const struct watchdog_settings *settings,
  */
 int watchdog_probe(struct watchdog *w, bool may_open, bool *ret_was_reset, struct err *err);
 
-/* The timeout to ask for when a lease has this long to live: a quarter in whole seconds, from 1 to 5 s. */
+/* The timeout to ask for when a lease has this long to live: a quarter to the nearest second, from 1 to 5 s. */
 uint64_t watchdog_timeout_for(const struct watchdog *w, uint64_t rest_us);
 
 /*
