@@ -81,6 +81,12 @@ int watchdog_start(struct watchdog *w, uint64_t timeout_us, struct err *err);
  */
 int watchdog_adopt(struct watchdog *w, int fd, uint64_t timeout_us, struct err *err);
 int watchdog_pet(struct watchdog *w, struct err *err);
+/*
+ * The last pet of a keeper that is going to be replaced: with the longest timeout that the rest of the lease has room
+ * for, so that its successor has time to start. It must not pet again. A successor sets the timeout that the will
+ * names.
+ */
+int watchdog_pet_long(struct watchdog *w, uint64_t rest_us, struct err *err);
 
 /*
  * Disarms and closes. Returns 0, or 1 if nothing can stop this device, or -errno if that was just found out: it then
