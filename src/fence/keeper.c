@@ -324,6 +324,24 @@ static void reload(struct keeper *k)
         notify_send(&k->notify, "READY=1");
 }
 
+/*
+ * A successor is about to be started (pgtether-stop). It inherits what a crash would leave it, and time: until the
+ * lease ends if need be. While something is to be killed, or PostgreSQL stops, this keeper is not to be spared.
+ */
+static void make_way(struct keeper *k)
+{
+    uint64_t now_us = clock_now_us();
+    struct err err = {0};
+
+    if (k->stopping || k->lease.state == KEEPER_FENCING || !lease_decide(&k->lease, now_us).may_pet)
+        return;
+    if (k->lease.state == KEEPER_ARMED && k->watchdog.fd >= 0 &&
+        watchdog_pet_long(&k->watchdog, clock_rest_us(now_us, k->lease.deadline_us), &err) < 0)
+        log_warning("%s", err.msg);
+    log_info("making way for the next pgtetherd");
+    _exit(0); /* no farewell: everything is as after a crash */
+}
+
 static void read_signals(struct keeper *k)
 {
     struct signalfd_siginfo info;
@@ -333,6 +351,8 @@ static void read_signals(struct keeper *k)
             keeper_stop(k);
         else if (info.ssi_signo == SIGHUP)
             reload(k);
+        else if (info.ssi_signo == SIGUSR1)
+            make_way(k);
         else if (info.ssi_signo == SIGCHLD)
             reap_children(k);
     }

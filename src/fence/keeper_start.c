@@ -120,9 +120,9 @@ static int open_signals(struct keeper *k, struct err *err)
     (void)sigaddset(&mask, SIGINT);
     (void)sigaddset(&mask, SIGHUP);
     (void)sigaddset(&mask, SIGCHLD);
+    (void)sigaddset(&mask, SIGUSR1);
     (void)sigprocmask(SIG_SETMASK, &mask, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
-    (void)signal(SIGUSR1, SIG_IGN);
     (void)signal(SIGUSR2, SIG_IGN);
     k->signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
     k->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);

@@ -5,6 +5,9 @@
 #include "base/clock.h"
 #include "base/text.h"
 
+/* Longer than any keeper takes to start. */
+#define LONG_MAX_US (30 * USEC_PER_SEC)
+
 enum { PRETIMEOUT_S = 1, PRETIMEOUT_LEAST_S = 4 /* of the timeout */ };
 
 void watchdog_init(struct watchdog *w, const struct watchdog_settings *settings, const struct watchdog_ops *ops,
@@ -108,7 +111,8 @@ int watchdog_probe(struct watchdog *w, bool may_open, bool *ret_was_reset, struc
 
 uint64_t watchdog_timeout_for(const struct watchdog *w, uint64_t rest_us)
 {
-    uint64_t timeout_s = rest_us / 4 / USEC_PER_SEC;
+    /* To the nearest second: what is left of a ttl of 8 s is never quite 8 s, and 1 s is little for a loaded host. */
+    uint64_t timeout_s = (rest_us / 4 + USEC_PER_SEC / 2) / USEC_PER_SEC;
 
     if (w->settings.timeout_us)
         return w->settings.timeout_us;
@@ -197,6 +201,19 @@ int watchdog_pet(struct watchdog *w, struct err *err)
     w->error = 0;
     w->status = KEEPER_WATCHDOG_TICKING;
     return 0;
+}
+
+int watchdog_pet_long(struct watchdog *w, uint64_t rest_us, struct err *err)
+{
+    uint64_t before_us = w->timeout_us,
+             long_us = (rest_us < LONG_MAX_US ? rest_us : LONG_MAX_US) / USEC_PER_SEC * USEC_PER_SEC;
+
+    while (long_us > before_us && watchdog_reset_for(w, long_us) > rest_us)
+        long_us -= USEC_PER_SEC;
+    /* Rounded up by the driver it may outlive the lease: back to what is known to fit. */
+    if (w->fd >= 0 && long_us > before_us && (set_timeout(w, long_us, NULL) < 0 || watchdog_reset_us(w) > rest_us))
+        (void)set_timeout(w, before_us, NULL);
+    return watchdog_pet(w, err);
 }
 
 int watchdog_stop(struct watchdog *w, struct err *err)

@@ -65,7 +65,7 @@ void watchdog_init(struct watchdog *w, const struct watchdog_settings *settings,
  */
 int watchdog_probe(struct watchdog *w, bool may_open, bool *ret_was_reset, struct err *err);
 
-/* The timeout to ask for when a lease has this long to live: a quarter in whole seconds, from 1 to 5 s. */
+/* The timeout to ask for when a lease has this long to live: a quarter to the nearest second, from 1 to 5 s. */
 uint64_t watchdog_timeout_for(const struct watchdog *w, uint64_t rest_us);
 
 /*
@@ -81,6 +81,12 @@ int watchdog_start(struct watchdog *w, uint64_t timeout_us, struct err *err);
  */
 int watchdog_adopt(struct watchdog *w, int fd, uint64_t timeout_us, struct err *err);
 int watchdog_pet(struct watchdog *w, struct err *err);
+/*
+ * The last pet of a keeper that is going to be replaced: with the longest timeout that the rest of the lease has room
+ * for, so that its successor has time to start. It must not pet again. A successor sets the timeout that the will
+ * names.
+ */
+int watchdog_pet_long(struct watchdog *w, uint64_t rest_us, struct err *err);
 
 /*
  * Disarms and closes. Returns 0, or 1 if nothing can stop this device, or -errno if that was just found out: it then

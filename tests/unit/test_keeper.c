@@ -876,6 +876,45 @@ static void test_successor_pets_the_watchdog_that_was_left_ticking(void **state)
     n->passed = true;
 }
 
+static void test_keeper_that_makes_way_leaves_its_successor_the_rest_of_the_lease(void **state)
+{
+    struct node *n = *state;
+
+    n->settings = "watchdog_mode=required\nwatchdog_timeout_us=2000000\n";
+    node_start(n);
+    (void)arm(n, clock_now_us() + 9500 * MS);
+    (void)node_start_postgres(n);
+    assert_int_equal(n->watchdog->timeout_s, 2);
+    (void)kill(n->keeper, SIGUSR1);
+    assert_int_equal(node_wait_for_exit(n), 0);
+    assert_in_range(n->watchdog->timeout_s, 7, 9); /* rounded down: the reset comes before the lease ends */
+    assert_int_equal(n->watchdog->ticks, 1);
+    assert_int_equal(node_count_postgres(n), 4);
+    node_start(n);
+    assert_int_equal(n->watchdog->timeout_s, 2);
+    assert_int_equal(n->watchdog->stops, 1); /* the first keeper's look at start */
+    assert_int_equal(status(n).state, KEEPER_ARMED);
+    n->passed = true;
+}
+
+static void test_keeper_that_fences_makes_no_way(void **state)
+{
+    struct node *n = *state;
+
+    n->settings = "watchdog_mode=required\nwatchdog_timeout_us=2000000\n";
+    node_start(n);
+    (void)arm(n, clock_now_us() + 4000 * MS);
+    (void)node_start_postgres(n);
+    (void)kill(n->keeper, SIGSTOP); /* until the time to fence has come */
+    (void)usleep(2500000);
+    (void)kill(n->keeper, SIGUSR1);
+    (void)kill(n->keeper, SIGCONT);
+    node_wait_until(no_postgres, n, "PostgreSQL is dead");
+    assert_int_equal(kill(n->keeper, 0), 0);
+    assert_int_equal(n->watchdog->timeout_s, 2);
+    n->passed = true;
+}
+
 static void test_successor_sets_the_watchdog_to_what_its_reset_time_was_measured_for(void **state)
 {
     struct node *n = *state;
@@ -1130,6 +1169,8 @@ int main(void)
         NODE_TEST(test_keeper_takes_back_what_it_can_of_a_pet_that_came_too_late),
         NODE_TEST(test_keeper_pets_a_watchdog_on_that_nothing_can_stop),
         NODE_TEST(test_successor_pets_the_watchdog_that_was_left_ticking),
+        NODE_TEST(test_keeper_that_makes_way_leaves_its_successor_the_rest_of_the_lease),
+        NODE_TEST(test_keeper_that_fences_makes_no_way),
         NODE_TEST(test_successor_sets_the_watchdog_to_what_its_reset_time_was_measured_for),
         NODE_TEST(test_successor_pets_a_watchdog_that_could_not_be_stopped),
         NODE_TEST(test_successor_takes_the_watchdog_over_from_the_store),

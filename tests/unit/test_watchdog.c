@@ -368,17 +368,44 @@ static void test_watchdog_that_cannot_be_stopped_stays_open(void **state)
 static void test_watchdog_timeout_is_a_quarter_of_the_lease_within_limits(void **state)
 {
     static const struct {
-        uint64_t rest_s, want_s;
-    } rows[] = {{0, 1}, {3, 1}, {7, 1}, {8, 2}, {15, 3}, {16, 4}, {19, 4}, {20, 5}, {30, 5}, {3600, 5}};
+        uint64_t rest_ms, want_s;
+    } rows[] = {{0, 1},     {3000, 1},  {5999, 1},  {6000, 2},  {7900, 2},  {9999, 2},   {10000, 3},
+                {14900, 4}, {17999, 4}, {18000, 5}, {29900, 5}, {30000, 5}, {3600000, 5}};
     struct watchdog_settings s = required;
     struct device d = {0};
     struct watchdog w = with_device(&d, &s);
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-        assert_true(watchdog_timeout_for(&w, rows[i].rest_s * USEC_PER_SEC) == rows[i].want_s * USEC_PER_SEC);
+        assert_true(watchdog_timeout_for(&w, rows[i].rest_ms * USEC_PER_MSEC) == rows[i].want_s * USEC_PER_SEC);
     w.settings.timeout_us = 10 * USEC_PER_SEC;
     assert_true(watchdog_timeout_for(&w, 8 * USEC_PER_SEC) == 10 * USEC_PER_SEC);
+}
+
+static void test_watchdog_last_pet_has_the_longest_timeout_that_fits_the_lease(void **state)
+{
+    struct watchdog_settings s = required;
+    struct device d = {0};
+    struct watchdog w = with_device(&d, &s);
+
+    (void)state;
+    assert_int_equal(watchdog_start(&w, 2 * USEC_PER_SEC, NULL), 0);
+    assert_int_equal(watchdog_pet_long(&w, 6900 * USEC_PER_MSEC, NULL), 0);
+    assert_true(w.timeout_us == 6 * USEC_PER_SEC);
+
+    assert_int_equal(watchdog_start(&w, 2 * USEC_PER_SEC, NULL), 0);
+    assert_int_equal(watchdog_pet_long(&w, 2500 * USEC_PER_MSEC, NULL), 0);
+    assert_true(w.timeout_us == 2 * USEC_PER_SEC);
+
+    assert_int_equal(watchdog_pet_long(&w, 3600 * USEC_PER_SEC, NULL), 0);
+    assert_true(w.timeout_us == 30 * USEC_PER_SEC);
+
+    /* The real reset takes half as long again. */
+    w.settings.measured_timeout_us = 4 * USEC_PER_SEC;
+    w.settings.measured_reset_us = 6 * USEC_PER_SEC;
+    assert_int_equal(watchdog_start(&w, 2 * USEC_PER_SEC, NULL), 0);
+    assert_int_equal(watchdog_pet_long(&w, 8 * USEC_PER_SEC, NULL), 0);
+    assert_true(w.timeout_us == 5 * USEC_PER_SEC);
 }
 
 static void test_watchdog_modes_have_names(void **state)
@@ -451,6 +478,7 @@ int main(void)
         cmocka_unit_test(test_watchdog_failed_pet_is_told_and_can_recover),
         cmocka_unit_test(test_watchdog_that_cannot_be_stopped_stays_open),
         cmocka_unit_test(test_watchdog_timeout_is_a_quarter_of_the_lease_within_limits),
+        cmocka_unit_test(test_watchdog_last_pet_has_the_longest_timeout_that_fits_the_lease),
         cmocka_unit_test(test_watchdog_modes_have_names),
         cmocka_unit_test(test_watchdog_linux_translates_failures_of_the_kernel),
     };

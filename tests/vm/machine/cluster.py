@@ -1,5 +1,6 @@
 """A lab whose last node is a machine. The store's members are on this host: it is the machine that gets broken."""
 
+import contextlib
 import json
 
 from lab import etcd, net, sysproc
@@ -25,6 +26,8 @@ class VmCluster(Cluster):
     def __init__(self, state):
         super().__init__(state)
         self.net.machine = self.vm.name
+        self.address = f"{self.net.subnet}.100"
+        self.extra_config += f'vip = ( {{ address = "{self.address}/24"; interface = "eth0"; }} );'
 
     def _make_network(self):
         return VmNetwork(self.id)
@@ -56,17 +59,23 @@ class VmCluster(Cluster):
         """Makes the machine's node the leader: the others stop in good order, so it takes over at once."""
         if self.wait_whole(timeout) is self.vm:
             return
-        leader = self.leader()
-        others = [n for n in self.nodes if n not in (self.vm, leader)] + [leader]
-        for n in others:
-            sysproc.send(n.keeper_pid(), sysproc.signal.SIGTERM)
-            self.wait(lambda: not n.keeper_pid() and not n.postgres_pids(), 30, f"{n.name} stops")
-        try:
+        with self.others_stopped():
             self.wait(lambda: self.leader() is self.vm and self.accepts_writes(self.vm), timeout, "the machine leads")
+        self.wait_whole(timeout)
+
+    @contextlib.contextmanager
+    def others_stopped(self):
+        """In good order, the leader last."""
+        leader = self.leader()
+        others = [n for n in self.nodes if n not in (self.vm, leader)] + [n for n in (leader,) if n not in (None, self.vm)]
+        try:
+            for n in others:
+                sysproc.send(n.keeper_pid(), sysproc.signal.SIGTERM)
+                self.wait(lambda: not n.keeper_pid() and not n.postgres_pids(), 30, f"{n.name} stops")
+            yield
         finally:
             for n in others:
-                n.start_agent()
-        self.wait_whole(timeout)
+                n.start()
 
     def set_timing(self, timing):
         """Changes the dynamic configuration, and waits until every node lives by it."""

@@ -36,7 +36,7 @@ class VmNode(PgtetherNode):
         self.write_config(pwd.getpwnam("postgres"))
         self.machine = Machine(self.dir, image.get(), self.cluster.net, self.name, self.number, self.address)
         self.machine.make_disks()
-        payload.write(f"{self.dir}/payload.tar", self.config_text(), self.cluster.programs, package.get())
+        payload.write(f"{self.dir}/payload.tar", self.config_text(), package.get(), package.newer(self.dir))
 
     def config_text(self, watchdog="required"):
         return super().config_text(watchdog)
@@ -91,8 +91,17 @@ class VmNode(PgtetherNode):
         return now_us()
 
     def ctl(self, *arguments):
-        return self.guest.run(f"pgtetherctl -c {CONFIG} {shlex.join(arguments)}"
-                              if package.get() else f"/usr/local/bin/pgtetherctl -c {CONFIG} {shlex.join(arguments)}")[1]
+        return self.guest.run(f"pgtetherctl -c {CONFIG} {shlex.join(arguments)}")[1]
+
+    def reconfigure(self, text):
+        """Gives the instance this configuration, and starts it anew with it: PostgreSQL stops meanwhile."""
+        self.guest.check(f"systemctl stop {UNIT}; echo {text.encode().hex()} | perl -ne 'chomp; print pack \"H*\", $_'"
+                         f" >{CONFIG}", timeout=120)
+        self.guest.check(f"systemctl start --no-block {UNIT}")
+
+    def forgive(self):
+        """What was done to the machine an hour ago is no reason to keep it out of the next election."""
+        self.guest.run(f"pgtetherctl -c {CONFIG} clear-fence-guard; rm -f {self.paths.state}/*/fence-report.json")
 
     # -- its cable ---------------------------------------------------------------------------------------------------
 

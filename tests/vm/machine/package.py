@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 
@@ -29,9 +30,7 @@ def _key(paths):
 
 
 def get():
-    """The .deb of this tree; None while the tree has no debian/."""
-    if not os.path.isdir(f"{TOP}/debian"):
-        return None
+    """The .deb of this tree."""
     paths = [p for p in _sources() if os.path.isfile(f"{TOP}/{p}")]
     directory = f"{CACHE}-deb/{_key(paths)}"
     if not os.path.exists(f"{directory}/done"):
@@ -47,3 +46,20 @@ def get():
             raise RuntimeError(f"the package could not be built, see {directory}/build.log")
         open(f"{directory}/done", "w").close()
     return next(e.path for e in os.scandir(directory) if e.name.startswith("pgtether_") and e.name.endswith(".deb"))
+
+
+def newer(where):
+    """The same package with a higher version, written into that directory."""
+    tree, path = f"{where}/newer", f"{where}/newer.deb"
+    _run("dpkg-deb", "-R", get(), tree)
+    with open(f"{tree}/DEBIAN/control") as f:
+        control = f.read()
+    with open(f"{tree}/DEBIAN/control", "w") as f:
+        f.write(re.sub(r"^(Version: .*)$", r"\1+lab1", control, flags=re.M))
+    _run("dpkg-deb", "--root-owner-group", "-b", tree, path)
+    shutil.rmtree(tree)
+    return path
+
+
+def _run(*argv):
+    subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)

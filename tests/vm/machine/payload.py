@@ -1,11 +1,9 @@
-"""What comes into the machine with a run: the program under test, its configuration, and how to begin."""
+"""What comes into the machine with a run: the package under test and its configuration."""
 
 import io
-import os
 import tarfile
 
-HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PACKAGE = "var/lib/lab/pgtether.deb"
+PACKAGE, NEWER = "/var/lib/lab/pgtether.deb", "/var/lib/lab/newer.deb"
 
 
 def _add(tar, name, data, mode=0o644):
@@ -14,13 +12,8 @@ def _add(tar, name, data, mode=0o644):
     tar.addfile(info, io.BytesIO(data))
 
 
-def write(path, config, programs, package=None):
-    """The package if there is one, else the programs as built and a unit of the test's own."""
+def write(path, config, package, newer):
     with tarfile.open(path, "w") as tar:
-        _add(tar, "etc/pgtether/lab.conf", config.encode(), 0o644)
-        if package:
-            tar.add(package, PACKAGE)
-            return
-        for name, directory in programs.NAMES.items():
-            tar.add(programs.find(name), f"usr/local/{directory}/{name}")
-        tar.add(f"{HERE}/pgtether@.service", "etc/systemd/system/pgtether@.service")
+        _add(tar, "etc/pgtether/lab.conf", config.encode())
+        tar.add(package, PACKAGE[1:])
+        tar.add(newer, NEWER[1:])

@@ -23,6 +23,7 @@ class Machine:
     def __init__(self, directory, image, network, name, number, address):
         self.dir, self.image, self.network = directory, image, network
         self.name, self.number, self.address = name, number, address
+        self.mac = f"52:54:00:77:{network.id:02x}:{number:02x}"
         self.process = self.qmp = self.guest = None
 
     # -- power -------------------------------------------------------------------------------------------------------
@@ -64,8 +65,9 @@ class Machine:
         return fd
 
     def _command(self, tap):
+        # The processor's counter is the host's, and its rate a guess that a busy host makes wrong, even tenfold.
         kernel = ("root=/dev/disk/by-label/root rw console=ttyS0 loglevel=4 printk.time=1 systemd.show_status=0 mitigations=off nokaslr"
-                  f" no_timer_check tsc=reliable net.ifnames=0 lab.name={self.name} lab.address={self.address}/24")
+                  f" no_timer_check tsc=reliable clocksource=acpi_pm net.ifnames=0 lab.name={self.name} lab.address={self.address}/24")
         # No device that is not named here. Flushes are ignored: it is the guest that crashes, not the host.
         return ["qemu-system-x86_64", "-name", self.name, "-nodefaults", "-no-user-config", "-display", "none",
                 "-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", "Nehalem", "-smp", "2", "-m", str(MEMORY_MB),
@@ -73,7 +75,7 @@ class Machine:
                 *_disk("root", "root.qcow2", "qcow2"), *_disk("data", "data.img", "raw"),
                 *_disk("payload", "payload.tar", "raw", ",readonly=on"),
                 "-netdev", f"tap,id=net,fd={tap}",
-                "-device", f"virtio-net-pci,netdev=net,romfile=,mac=52:54:00:77:{self.network.id:02x}:{self.number:02x}",
+                "-device", f"virtio-net-pci,netdev=net,romfile=,mac={self.mac}",
                 "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
                 "-chardev", "socket,id=agent,path=agent.sock,server=on,wait=off",
                 "-device", "virtserialport,chardev=agent,name=lab.agent",
