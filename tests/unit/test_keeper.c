@@ -272,15 +272,8 @@ static void test_keeper_without_privileges_restarts_kills_and_tidies_up(void **s
 
 static void hide_cgroups(struct node *n)
 {
-    /* In a chroot the root is no mount point, so only /sys is made private: the control groups are below it. */
-    static const char *const words[] = {
-        "unshare",
-        "--mount",
-        "--propagation",
-        "unchanged",
-        "sh",
-        "-c",
-        "mount --make-rprivate /sys && umount --all --lazy --types cgroup2,cgroup; exec \"$0\" \"$@\""};
+    static const char *const words[] = {"unshare", "--mount", "sh", "-c",
+                                        "umount --all --lazy --types cgroup2,cgroup; exec \"$0\" \"$@\""};
 
     memcpy(n->wrapper, words, sizeof(words));
 }
@@ -289,7 +282,8 @@ static void test_keeper_without_privileges_and_cgroups_finds_and_kills_by_proces
 {
     struct node *n = *state;
 
-    if (geteuid() != 0)
+    /* In a chroot, whose root is no mount point, there is no mount namespace in which paths look the same. */
+    if (geteuid() != 0 || system("unshare --mount true 2>/dev/null") != 0)
         skip();
     hide_cgroups(n);
     check_restart_kill_and_end(n);
