@@ -89,10 +89,9 @@ static int tear_down(void **state)
         (void)waitpid(net.pid, NULL, 0);
     }
     net.pid = 0;
-    if (usable) {
-        (void)netlab_output("ip addr del " PRIMARY "/24 dev near; ip addr del " REPLICA
-                            "/24 dev near; nft flush ruleset");
-    }
+    if (usable)
+        (void)netlab_output("exec 2>&1; ip addr del " PRIMARY "/24 dev near; ip addr del " REPLICA "/24 dev near; "
+                            "nft flush ruleset");
     return 0;
 }
 
