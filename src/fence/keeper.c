@@ -62,6 +62,7 @@ static void note_rung(const struct keeper *k, enum keeper_state old_state, bool 
 static void record(struct keeper *k)
 {
     const struct will will = {.armed = k->lease.armed,
+                              .serves_primary = k->lease.serve == KEEPER_SERVE_PRIMARY,
                               .lease_id = k->lease.lease_id,
                               .deadline_us = k->lease.deadline_us,
                               .reset_us = watchdog_reset_us(&k->watchdog),

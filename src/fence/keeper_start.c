@@ -261,6 +261,8 @@ static int resume_watchdog(struct keeper *k, const struct will *will)
 static void resume_lease(struct keeper *k, const struct will *will)
 {
     const struct lease_event failed = {.type = LEASE_EVENT_WATCHDOG_FAILED};
+    const struct lease_event serve = {
+        .type = LEASE_EVENT_SERVE, .serve = KEEPER_SERVE_PRIMARY, .lease_id = will->lease_id};
     uint64_t now_us = clock_now_us();
 
     log_warning("taking over lease %016" PRIx64 " of an earlier pgtetherd: valid for %" PRIu64 " ms", will->lease_id,
@@ -270,6 +272,8 @@ static void resume_lease(struct keeper *k, const struct will *will)
         (void)keeper_step(k, &failed);
     else if (watchdog_reset_us(&k->watchdog) > k->lease.reset_us)
         lease_resume(&k->lease, will->lease_id, will->deadline_us, watchdog_reset_us(&k->watchdog), now_us);
+    if (will->serves_primary && now_us < k->lease.fence_at_us)
+        (void)lease_step(&k->lease, &serve, now_us);
 }
 
 /* The real reset time, if a test has measured it: that of this boot's predecessor, or an earlier one. */

@@ -13,12 +13,15 @@
 
 static const char magic[8] = "pgtwill2";
 
+enum { ARMED = 1, SERVES_PRIMARY = 2 };
+
 /* A record whose two counters differ was being written when its writer died. */
 struct will_record {
     char magic[sizeof(magic)];
     char boot_id[BOOT_ID_SIZE];
     _Atomic uint64_t begun, done;
-    uint64_t armed, lease_id, deadline_us, reset_us, timeout_us;
+    uint64_t armed; /* ARMED, SERVES_PRIMARY */
+    uint64_t lease_id, deadline_us, reset_us, timeout_us;
 };
 
 static enum will_found read_record(const struct will_record *r, const char *boot_id, struct will *ret)
@@ -33,7 +36,8 @@ static enum will_found read_record(const struct will_record *r, const char *boot
         return WILL_NONE;
     if (r->begun != r->done)
         return WILL_UNKNOWN;
-    *ret = (struct will){.armed = r->armed,
+    *ret = (struct will){.armed = r->armed != 0,
+                         .serves_primary = (r->armed & SERVES_PRIMARY) != 0,
                          .lease_id = r->lease_id,
                          .deadline_us = r->deadline_us,
                          .reset_us = r->reset_us,
@@ -136,7 +140,7 @@ void will_write(struct will_file *w, const struct will *will)
         return;
     r->begun++;
     atomic_thread_fence(memory_order_seq_cst);
-    r->armed = will->armed;
+    r->armed = will->armed ? ARMED | (will->serves_primary ? SERVES_PRIMARY : 0U) : 0U;
     r->lease_id = will->lease_id;
     r->deadline_us = will->deadline_us;
     r->reset_us = will->reset_us;

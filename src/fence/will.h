@@ -15,6 +15,7 @@ struct will {
     uint64_t reset_us;   /* R of the watchdog that was left ticking, 0 = none */
     uint64_t timeout_us; /* what it was set to; R may be longer, and holds for this timeout only */
     bool armed;
+    bool serves_primary; /* clients find the primary here: its addresses need not go for the change of keepers */
 };
 
 struct will_file {

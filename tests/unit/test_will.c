@@ -10,8 +10,12 @@
 #include "base/text.h"
 #include "fence/will.h"
 
-static const struct will armed = {
-    .armed = true, .lease_id = 7, .deadline_us = 123456789, .reset_us = 5000000, .timeout_us = 4000000};
+static const struct will armed = {.armed = true,
+                                  .serves_primary = true,
+                                  .lease_id = 7,
+                                  .deadline_us = 123456789,
+                                  .reset_us = 5000000,
+                                  .timeout_us = 4000000};
 
 struct place {
     char dir[64];
@@ -56,7 +60,11 @@ static void check_inheritance(const char *where)
     will_close(&w, false);
     assert_int_equal(open_will(&w, &p, &got), WILL_VALID);
     assert_memory_equal(&got.lease_id, &armed.lease_id, 4 * sizeof(uint64_t));
-    assert_true(got.armed);
+    assert_true(got.armed && got.serves_primary);
+    will_write(&w, &(struct will){.armed = true, .lease_id = 7});
+    will_close(&w, false);
+    assert_int_equal(open_will(&w, &p, &got), WILL_VALID);
+    assert_true(got.armed && !got.serves_primary);
     will_write(&w, &(struct will){0});
     will_close(&w, false);
     assert_int_equal(open_will(&w, &p, &got), WILL_VALID);
