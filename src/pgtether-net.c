@@ -35,8 +35,9 @@ struct net {
     size_t n_vips;
     struct vips vips;
     struct gate gate;
-    struct sockets sockets;
-    bool gate_is_up, can_sweep;
+    struct sockets sockets, strays; /* of a dead primary; and to addresses that have gone */
+    bool gate_is_up, can_sweep, can_end_strays;
+    bool was_here[VIP_MAX];
     uint64_t setup_at_us; /* the next attempt to set the gate up; UINT64_MAX = none */
     char gate_problem[NET_PROBLEM_SIZE], vip_problem[NET_PROBLEM_SIZE];
     struct net_order order;
@@ -156,6 +157,37 @@ static void obey_gate(struct net *n)
     note_gate(n, gate_until(&n->gate, n->order.gate_until_us, &err), &err);
 }
 
+/* --- connections to an address that has gone ---------------------------------------------------------------------
+ *
+ * Nothing their clients send arrives any more. One that had just connected keeps PostgreSQL from ending: the child that
+ * is to tell it of the shutdown waits a minute for its first packet, and the shutdown for the child.
+ */
+
+static void end_strays(struct net *n, const struct vip_settings *to)
+{
+    struct err err = {0};
+    int r = 1;
+
+    n->strays.only_family = to->family;
+    memcpy(n->strays.only, to->address, sizeof(n->strays.only));
+    for (int i = 0; r > 0 && i < 10000; i++)
+        r = sockets_sweep(&n->strays, &err);
+    if (r < 0)
+        log_warning("could not end the connections to an address that has gone: %s", err.msg);
+}
+
+static void look_for_strays(struct net *n)
+{
+    for (size_t i = 0; i < n->vips.n; i++) {
+        const struct vip *v = &n->vips.vips[i];
+
+        if (n->can_end_strays && n->was_here[i] && !v->in_kernel && v->state == VIP_ABSENT)
+            end_strays(n, &v->settings);
+        if (v->in_kernel || v->state == VIP_ABSENT)
+            n->was_here[i] = v->in_kernel;
+    }
+}
+
 /* --- the addresses --------------------------------------------------------------------------------------------------
  */
 
@@ -173,6 +205,8 @@ static void open_addresses(struct net *n)
 
     if (vip_open(&n->vips, n->vip_settings, n->n_vips, n->order.primary_until_us, &err) < 0)
         set_problem(n->vip_problem, &err);
+    n->can_end_strays =
+        n->n_vips > 0 && n->gate_settings.port && sockets_open(&n->strays, n->gate_settings.port, &err) >= 0;
 }
 
 /* Addresses first when something is taken away: clients shall look elsewhere before they are cut off. */
@@ -316,6 +350,7 @@ static bool turn(struct net *n)
     if (is_told)
         obey(n);
     vip_work(&n->vips);
+    look_for_strays(n);
     report(n);
     return true;
 }
@@ -361,6 +396,8 @@ static void end(struct net *n)
     }
     if (n->can_sweep)
         sockets_close(&n->sockets);
+    if (n->can_end_strays)
+        sockets_close(&n->strays);
     vip_close(&n->vips);
 }
 

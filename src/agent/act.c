@@ -8,7 +8,7 @@
 #include "base/text.h"
 
 /* The least time between two reads of the store that a decision asked for. */
-enum { READ_AGAIN_US = 200000 };
+enum { READ_AGAIN_US = 200000, LINGER_AGAIN_US = 50000 };
 
 void op_begin(struct agent *a, enum op_kind kind, const struct ha_decision *d)
 {
@@ -120,7 +120,9 @@ void act(struct agent *a, const struct ha_decision *d)
         stop_standby(a, d);
         break;
     case HA_EXIT:
-        if (a->stopping) {
+        if (a->stopping && replica_address_lingers(a)) {
+            agent_wake_at(a, clock_now_us() + LINGER_AGAIN_US);
+        } else if (a->stopping) {
             if (a->op.kind != OP_NONE)
                 op_end(a);
             publish_last(a);

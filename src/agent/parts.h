@@ -114,13 +114,14 @@ struct agent {
         enum keeper_serve whom;
         uint64_t until_us, session, again_at_us;
         bool told, busy;
-    } serve; /* what the keeper was told last of whom clients find here */
+        bool adopted; /* the server is an earlier agent's, and SQL has not answered us yet */
+    } serve;          /* what the keeper was told last of whom clients find here */
     struct member_lease member;
     struct {
         uint64_t until_us;      /* the addresses for replicas are ours until then; 0 = they are not */
         uint64_t told_until_us; /* the keeper was told so at most this far */
         uint64_t asked_at_us;   /* when the store last answered about the key: an older view of it says nothing */
-        uint64_t again_at_us;
+        uint64_t again_at_us, linger_until_us;
         uint64_t given_up; /* the revision of the key whose deletion was asked for: never held again */
         const char *said;  /* the reason that was logged */
         bool busy;
@@ -219,6 +220,9 @@ void kernel_leases_status(const struct agent *a, struct node_status *ret);
 
 /* replica_address.c */
 void replica_address_update(struct agent *a, const struct ha_view *v); /* after each decision, before serve_update() */
+/* The process is to end and the key is still ours: true for a second at most, so that others need not wait for its
+ * lease. */
+bool replica_address_lingers(struct agent *a);
 /* With which ttl the member key is written: a new one would end the lease that the key of the address hangs on. */
 uint64_t replica_address_member_ttl_us(const struct agent *a);
 

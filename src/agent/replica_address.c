@@ -10,6 +10,7 @@
 
 #define REPLICA_ADDRESS_KEY "replica_address"
 #define LOOK_AGAIN_US (20 * USEC_PER_MSEC)
+#define LINGER_US USEC_PER_SEC
 #define RETRY_US (200 * USEC_PER_MSEC)
 
 static bool is_configured(const struct agent *a)
@@ -30,6 +31,17 @@ static bool is_ours(const struct agent *a)
 uint64_t replica_address_member_ttl_us(const struct agent *a)
 {
     return is_configured(a) && (is_ours(a) || a->replica.busy) ? a->member.ttl_us : a->dynamic->policy.ttl_us;
+}
+
+bool replica_address_lingers(struct agent *a)
+{
+    uint64_t now_us = clock_now_us();
+
+    if (!is_configured(a) || !(is_ours(a) || a->replica.busy))
+        return false;
+    if (!a->replica.linger_until_us)
+        a->replica.linger_until_us = now_us + LINGER_US;
+    return now_us < a->replica.linger_until_us;
 }
 
 static void on_answer(void *userdata, struct dcs_answer *answer)

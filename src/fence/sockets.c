@@ -83,12 +83,21 @@ static bool is_local(const struct inet_diag_msg *m)
     return IN6_IS_ADDR_LOOPBACK(&peer) || memcmp(id->idiag_src, id->idiag_dst, sizeof(peer)) == 0;
 }
 
+static bool is_meant(const struct sockets *s, const struct inet_diag_msg *m)
+{
+    if (!s->only_family)
+        return true;
+    return m->idiag_family == s->only_family &&
+           memcmp(m->id.idiag_src, s->only, s->only_family == AF_INET ? sizeof(struct in_addr) : sizeof(s->only)) == 0;
+}
+
 static int take(struct sockets *s, const struct nlmsghdr *h, struct err *err)
 {
     const struct inet_diag_msg *m = NLMSG_DATA(h);
     int r;
 
-    if (h->nlmsg_len < NLMSG_LENGTH(sizeof(*m)) || ntohs(m->id.idiag_sport) != s->port || is_local(m))
+    if (h->nlmsg_len < NLMSG_LENGTH(sizeof(*m)) || ntohs(m->id.idiag_sport) != s->port || is_local(m) ||
+        !is_meant(s, m))
         return 0;
     s->found++;
     r = destroy(s, m->idiag_family, &m->id, err);

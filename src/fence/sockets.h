@@ -17,6 +17,8 @@
 struct sockets {
     int dump_fd, destroy_fd; /* -1 = not available */
     uint16_t port;
+    uint8_t only_family; /* AF_INET, AF_INET6: only connections to the address below; 0 = all */
+    uint8_t only[16];
     bool dumping;
     bool ipv6;                 /* the family that is being listed */
     unsigned found, destroyed; /* in this round, which lists both families */

@@ -363,6 +363,27 @@ static void test_killed_keeper_leaves_all_to_its_successor(void **state)
     n->passed = true;
 }
 
+/* The agent will say the same again, but not before SQL has answered it. */
+static void test_successor_serves_as_its_predecessor_did(void **state)
+{
+    struct node *n = *state;
+    uint64_t deadline_us;
+
+    START_OR_SKIP(n);
+    deadline_us = arm(n, 20000 * MS);
+    assert_int_equal(serve(n, KEEPER_SERVE_PRIMARY, 0).result, KEEPER_OK);
+    wait_until_told(n, deadline_us, deadline_us, 0);
+    net->n_orders = 0;
+    (void)kill(n->keeper, SIGKILL);
+    (void)node_wait_for_exit(n);
+    node_start(n);
+    node_wait_until(started_again, n, "new pgtether-net");
+    wait_until_told(n, deadline_us, deadline_us, 0);
+    assert_int_equal(net->n_orders, 1);
+    assert_int_equal(status(n).serve, KEEPER_SERVE_PRIMARY);
+    n->passed = true;
+}
+
 /* --- the messages ---------------------------------------------------------------------------------------------------
  */
 
@@ -429,6 +450,7 @@ int main(void)
         TEST(test_status_names_addresses_and_gate),
         TEST(test_end_in_order_tells_it_to_take_all_away),
         TEST(test_killed_keeper_leaves_all_to_its_successor),
+        TEST(test_successor_serves_as_its_predecessor_did),
     };
 
     return cmocka_run_group_tests_name("keeper_net", tests, NULL, NULL);

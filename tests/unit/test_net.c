@@ -89,10 +89,9 @@ static int tear_down(void **state)
         (void)waitpid(net.pid, NULL, 0);
     }
     net.pid = 0;
-    if (usable) {
-        (void)netlab_output("ip addr del " PRIMARY "/24 dev near; ip addr del " REPLICA
-                            "/24 dev near; nft flush ruleset");
-    }
+    if (usable)
+        (void)netlab_output("exec 2>&1; ip addr del " PRIMARY "/24 dev near; ip addr del " REPLICA "/24 dev near; "
+                            "nft flush ruleset");
     return 0;
 }
 
@@ -173,6 +172,31 @@ static void test_addresses_and_gate_are_as_ordered_and_shut_is_reported(void **s
     wait_for_report(0, 1);
     assert_true(!is_there(PRIMARY) && !is_there(REPLICA));
     assert_int_equal(net.report.gate, KEEPER_GATE_CLOSED);
+}
+
+/* What is left of such a connection would keep PostgreSQL from ending, and its client cannot be told. */
+static void test_connections_to_an_address_that_goes_are_ended_and_no_others(void **state)
+{
+    uint64_t until_us = clock_now_us() + 20000 * MS;
+    int listener, client, server, other_client, other_server;
+
+    (void)state;
+    NEEDS_ROOT;
+    start_net("off");
+    order(0, until_us, 0);
+    wait_for_report(1, 1);
+    listener = netlab_listen("0.0.0.0", 5432);
+    netlab_connect(true, listener, PRIMARY, 5432, &client, &server);
+    netlab_connect(true, listener, NETLAB_NEAR4, 5432, &other_client, &other_server);
+    order(0, 0, 0);
+    assert_true(netlab_wait(server, POLLERR, NETLAB_PATIENCE_MS));
+    wait_for_report(0, 1);
+    assert_true(netlab_passes(other_client, other_server));
+    (void)close(client);
+    (void)close(server);
+    (void)close(other_client);
+    (void)close(other_server);
+    (void)close(listener);
 }
 
 static void test_message_that_is_none_ends_it_and_the_kernel_ends_what_it_held(void **state)
@@ -258,6 +282,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_addresses_and_gate_are_as_ordered_and_shut_is_reported),
+        TEST(test_connections_to_an_address_that_goes_are_ended_and_no_others),
         TEST(test_message_that_is_none_ends_it_and_the_kernel_ends_what_it_held),
         TEST(test_address_of_a_stopped_process_goes_before_the_lease_ends),
         TEST(test_lost_keeper_leaves_all_and_a_successor_goes_on_without_a_gap),

@@ -235,6 +235,24 @@ static void test_key_is_deleted_when_the_kernel_must_have_ended_the_addresses(vo
 }
 
 /* Its deletion may be carried out at any time: somebody else would have the addresses then, too. */
+static void test_process_lingers_until_the_key_is_deleted_but_not_for_long(void **state)
+{
+    (void)state;
+    assert_false(replica_address_lingers(&f.a));
+    store_has(REVISION);
+    assert_true(replica_address_lingers(&f.a));
+    f.a.stopping = true;
+    update();
+    assert_int_equal(store.n_deletes, 1);
+    store_has(0);
+    assert_true(replica_address_lingers(&f.a)); /* not answered yet */
+    answer(DCS_DONE);
+    assert_false(replica_address_lingers(&f.a));
+    store_has(REVISION);
+    f.a.replica.linger_until_us = clock_now_us();
+    assert_false(replica_address_lingers(&f.a));
+}
+
 static void test_key_that_was_given_up_is_never_held_again(void **state)
 {
     (void)state;
@@ -296,6 +314,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_key_is_not_touched_without_such_an_address, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_key_is_deleted_only_after_the_addresses_are_gone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_key_is_deleted_when_the_kernel_must_have_ended_the_addresses, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_process_lingers_until_the_key_is_deleted_but_not_for_long, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_key_that_was_given_up_is_never_held_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_member_key_keeps_its_lease_while_the_address_hangs_on_it, set_up,
