@@ -92,7 +92,7 @@ def test_address_stays_where_the_leader_stays(cluster, name):
 @pytest.mark.parametrize("name", [
     "agent-stop",
     "host-stop",
-    "both-stop",
+    pytest.param("both-stop", marks=pytest.mark.long),
     pytest.param("both-kill", marks=pytest.mark.long),
     pytest.param("cut-off", marks=pytest.mark.long),
     pytest.param("cut-store", marks=pytest.mark.long),
