@@ -111,6 +111,7 @@ def check_ticking(trial):
     assert seen[1:] == ["active"] and int(seen[0]) > 50, f"the watchdog was {seen}"
 
 
+@pytest.mark.long
 def test_systemctl_restart_disturbs_nobody(trial):
     trial.guest.check(WATCH_TICKING)
     trial.strike("systemctl restart pgtether@lab")

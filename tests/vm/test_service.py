@@ -44,6 +44,7 @@ def test_watchdog_is_tested_and_measured(trial):
     """R is not what the driver says but what was seen: see --really-reset in pgtetherd(8)."""
     program = "pgtetherd --test-watchdog -c /etc/pgtether/lab.conf"
     trial.strike("systemctl stop pgtether@lab")
+    trial.handed_over = True
     trial.wait_successor(15)
     text = trial.guest.check(f"{program} --ttl 30")
     assert "i6300ESB" in text and "not measured yet" in text
