@@ -11,6 +11,7 @@ def freeze(trial):
                        "a backend hangs on the frozen disk")
 
 
+@pytest.mark.long
 def test_frozen_disk_and_stopped_agent_resets_the_machine(trial):
     """The keeper kills, but cannot prove that the killed are dead."""
     freeze(trial)
@@ -91,6 +92,7 @@ def test_clock_is_stepped(trial, step):
     trial.check_undisturbed()
 
 
+@pytest.mark.long
 def test_systemctl_stop_hands_over_at_once(trial):
     trial.strike("systemctl stop pgtether@lab")
     trial.wait_successor(5)
@@ -125,6 +127,7 @@ def test_systemctl_restart_disturbs_nobody(trial):
 
 @pytest.mark.parametrize("package", [payload.NEWER, pytest.param(payload.PACKAGE, marks=pytest.mark.long)],
                          ids=["newer", "same"])
+@pytest.mark.long
 def test_package_upgrade_disturbs_nobody(trial, package):
     trial.guest.check(WATCH_TICKING)
     trial.strike(f"dpkg -i {package}")

@@ -5,6 +5,7 @@ from lab import sysproc
 from lab.node import CONT, STOP
 
 
+@pytest.mark.long
 def test_cut_off_from_the_store_only(trial):
     trial.strike_outside(trial.vm.cut_store)
     trial.wait_successor()
@@ -23,6 +24,7 @@ def test_cut_off_from_its_peers_only_goes_on_leading(trial):
     trial.finish(reset=False)
 
 
+@pytest.mark.long
 def test_cut_off_from_store_and_peers(trial):
     trial.strike_outside(trial.vm.cut_off)
     trial.wait_successor()

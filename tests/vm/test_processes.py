@@ -20,6 +20,7 @@ def test_stop_of_the_agent_is_fenced_by_the_keeper(trial):
     assert trial.vm.agent_pid() not in (None, trial.agent)
 
 
+@pytest.mark.long
 def test_kill_of_the_keeper_leaves_postgresql_running(trial):
     trial.strike(f"kill -KILL {trial.keeper}")
     trial.cluster.wait(lambda: trial.vm.keeper_pid() not in (None, trial.keeper), 30, "systemd starts another keeper")
@@ -74,6 +75,7 @@ def test_stop_of_everything_resets_the_machine_in_time(trial):
     trial.finish(reset=True)
 
 
+@pytest.mark.long
 def test_kill_of_a_busy_postmaster_leaves_no_backend_that_commits(trial):
     trial.begin_busy(20)
     trial.strike(f"kill -KILL {trial.postmaster}")
