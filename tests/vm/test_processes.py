@@ -48,9 +48,7 @@ def test_kill_of_keeper_and_agent_leaves_postgresql_running(trial):
 
 @pytest.mark.long
 def test_kill_of_keeper_and_agent_that_nobody_restarts_resets_the_machine(trial):
-    trial.guest.check("mkdir -p /run/systemd/system/pgtether@lab.service.d &&"
-                      " printf '[Service]\\nRestart=no\\n' >/run/systemd/system/pgtether@lab.service.d/no-restart.conf &&"
-                      " systemctl daemon-reload")
+    trial.guest.check(trial.NO_RESTART)
     trial.strike(f"kill -KILL {trial.keeper} {trial.agent}")
     assert trial.wait_reset(trial.reset_time_s) <= trial.reset_time_s + 2
     trial.wait_successor()

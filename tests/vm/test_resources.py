@@ -39,12 +39,15 @@ def test_stop_of_everything_without_a_watchdog_reaches_no_client(trial):
     """Nothing resets this host. What is thawed after the lease, PostgreSQL and all, has no address and no way out."""
     try:
         lead_without_watchdog(trial, TAKE_WATCHDOG)
+        trial.guest.check(trial.NO_RESTART)  # its WatchdogSec= would end the keeper, and the next one the rest
         trial.strike("pkill -STOP -x 'postgres|pgtether-.*|pgtetherd'")
         trial.wait_successor()
         trial.hold(trial.ttl)
         trial.guest.check("pkill -CONT -x postgres")
         trial.hold(trial.ttl / 2)
-        trial.guest.check("pkill -CONT -x 'pgtether-.*|pgtetherd'")
+        trial.guest.check("pkill -CONT -x 'pgtether-.*|pgtetherd'; true")
+        trial.guest.check("rm -r /run/systemd/system/pgtether@lab.service.d; systemctl daemon-reload;"
+                          " systemctl restart --no-block pgtether@lab")
         trial.finish(reset=False)
     finally:
         trial.guest.check(GIVE_WATCHDOG)

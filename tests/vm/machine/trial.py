@@ -21,6 +21,11 @@ BOOT_S = 300  # 20 s on an idle host, but CI hosts are not idle, and being slow 
 
 
 class Trial:
+    # Until the next boot.
+    NO_RESTART = ("mkdir -p /run/systemd/system/pgtether@lab.service.d &&"
+                  " printf '[Service]\\nRestart=no\\n' >/run/systemd/system/pgtether@lab.service.d/no-restart.conf &&"
+                  " systemctl daemon-reload")
+
     def __init__(self, cluster):
         self.cluster, self.vm = cluster, cluster.vm
         self.machine, self.guest = cluster.machine, cluster.guest
