@@ -354,7 +354,6 @@ static void on_first_status(void *userdata, const struct keeper_answer *answer)
         /* Until SQL says otherwise: what the keeper guards may be a primary. */
         a->was_standby_started = answer->state != KEEPER_ARMED;
         tether_tell_postmaster(a);
-        a->serve.adopted = true;
         /* Under a lease it is bound by it, and by primary_start_timeout should it never answer. */
         a->op.kind = answer->state == KEEPER_ARMED ? OP_START_PRIMARY : OP_START_STANDBY;
         a->op.since_us = clock_now_us();

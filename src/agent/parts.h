@@ -114,8 +114,7 @@ struct agent {
         enum keeper_serve whom;
         uint64_t until_us, session, again_at_us;
         bool told, busy;
-        bool adopted; /* the server is an earlier agent's, and SQL has not answered us yet */
-    } serve;          /* what the keeper was told last of whom clients find here */
+    } serve; /* what the keeper was told last of whom clients find here */
     struct member_lease member;
     struct {
         uint64_t until_us;      /* the addresses for replicas are ours until then; 0 = they are not */

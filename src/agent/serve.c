@@ -59,14 +59,6 @@ static void tell(struct agent *a, enum keeper_serve whom, uint64_t until_us)
         a->replica.told_until_us = until_us;
 }
 
-/* What an earlier agent said of this server holds until SQL answers us; of a standby it ends by itself. */
-static bool waits_for_sql(struct agent *a)
-{
-    if (a->pg.valid || !pg_server_pid(a->server) || a->op.kind == OP_DEMOTE || a->op.kind == OP_REWIND)
-        a->serve.adopted = false;
-    return a->serve.adopted;
-}
-
 static bool is_standby(enum keeper_serve whom)
 {
     return whom == KEEPER_SERVE_STANDBY || whom == KEEPER_SERVE_REPLICA_ADDRESS;
@@ -87,7 +79,7 @@ void serve_update(struct agent *a)
     uint64_t until_us = 0;
     bool is_same;
 
-    if (waits_for_sql(a) || !keeper_link_connected(a->link) || now_us < a->serve.again_at_us || (a->serve.busy && whom))
+    if (!keeper_link_connected(a->link) || now_us < a->serve.again_at_us || (a->serve.busy && whom))
         return;
     /* An agent that has just begun knows nothing yet: what the keeper was told before holds until it ends by itself. */
     if (whom == KEEPER_SERVE_NONE && !a->serve.told && a->op.kind != OP_DEMOTE && a->op.kind != OP_REWIND)
