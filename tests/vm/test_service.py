@@ -15,7 +15,8 @@ def status_of(trial, process):
 def test_service_is_what_it_says(trial):
     guest = trial.guest
     text = guest.check("systemctl status --no-pager -n 0 pgtether@lab")
-    assert re.search(r'Status: "primary, lease valid for [0-9.]+ s, watchdog i6300ESB timer \d+ s"', text), text
+    assert re.search(r'Status: "primary, lease valid for [0-9.]+ s, 1 address held, gate open, '
+                     r'watchdog i6300ESB timer \d+ s"', text), text
     exposure = float(re.search(r"exposure level for .*: ([0-9.]+)",
                                guest.check("systemd-analyze security --no-pager pgtether@lab"))[1])
     print(f"exposure {exposure}")
