@@ -1,8 +1,8 @@
 /*
- * pgtether-gate: sets up and removes the nftables table of the port gate (fence/gate.h). Run by pgtetherd before and
- * after its loop, and when somebody has removed the table in between; by hand it is for cleaning up.
+ * pgtether-gate: sets up and removes the nftables table of the port gate (fence/gate.h). Run by pgtether-net
+ * when it begins and ends, and when somebody has removed the table in between; by hand it is for cleaning up.
  *
- * A program of its own because libnftables brings a JSON parser along, which the keeper does not link.
+ * A program of its own because libnftables brings a JSON parser along, which nothing resident and privileged links.
  */
 #include <errno.h>
 #include <stdbool.h>

@@ -8,9 +8,10 @@
  * the kernel can do that; else its packets are dropped, and its retransmissions would pass a gate that opens again:
  * fence/sockets.h is for those.
  *
- * The ruleset is text, applied before the loop by the program pgtether-gate, since libnftables is no library for the
- * keeper. Afterwards only messages built at the start are patched and sent; nothing here allocates or waits (S6). One
- * message replaces the element, or nothing changes.
+ * The ruleset is text, applied by the program pgtether-gate, since libnftables is no library for a resident process.
+ * Afterwards only messages built at the start are patched and sent, without allocating; but the kernel's commit lock of
+ * nf_tables may be waited for, so pgtether-net does this, not the keeper (S6). One message replaces the element, or
+ * nothing changes.
  *
  * Clocks: deadlines are CLOCK_BOOTTIME, but the kernel counts an element's timeout in jiffies, which stand still while
  * the host is suspended. After a suspend the gate stays open too long until the keeper, whose timer counts that time,
@@ -27,7 +28,7 @@
 enum gate_mode {
     GATE_MODE_OFF,
     GATE_MODE_AUTOMATIC, /* used if it can be set up; without it only the other means end a primary, which is shown */
-    GATE_MODE_NFTABLES,  /* pgtether does not start without it */
+    GATE_MODE_NFTABLES,  /* no node becomes primary without it */
 };
 
 enum gate_state {

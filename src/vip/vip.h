@@ -2,11 +2,10 @@
  * Virtual addresses as kernel leases: an address is added with a lifetime that ends before the lease does, and renewed
  * with it. With the keeper frozen or dead the kernel removes it by itself (S3).
  *
- * One struct vips belongs to one process. Only vip_open() may wait and look around; afterwards
- * nothing allocates, waits for an answer or touches the disk (S6): messages are built on the stack, sent and received
- * with MSG_DONTWAIT, and whatever fails becomes a state that is tried again. One thing no flag takes away: adding and
- * removing an address needs the kernel's rtnl lock, and send() waits for its present holder; so the keeper has
- * all this done by a child, worker.h.
+ * One struct vips belongs to one process. Only vip_open() may wait and look around; afterwards nothing allocates, waits
+ * for an answer or touches the disk: messages are built on the stack, sent and received with MSG_DONTWAIT, and whatever
+ * fails becomes a state that is tried again. One thing no flag takes away: adding and removing an address needs the
+ * kernel's rtnl lock, and send() waits for its present holder; so pgtether-net does this, not the keeper (S6).
  *
  * It needs CAP_NET_RAW to open and CAP_NET_ADMIN as long as it works: the kernel looks at the sender of every request.
  *
