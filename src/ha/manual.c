@@ -12,9 +12,9 @@ enum { PEERS_FRESH_US = 2000000, CHECKPOINT_FRESH_US = 15000000 };
 
 const struct failover_key *ha_request(const struct ha_view *v)
 {
-    const struct failover_key *key = v->cluster ? &v->cluster->failover : NULL;
+    const struct failover_key *key = &v->cluster->failover;
 
-    if (!key || !key->exists || (key->scheduled_at_s && v->realtime_us < key->scheduled_at_s * 1000000))
+    if (!key->exists || (key->scheduled_at_s && v->realtime_us < key->scheduled_at_s * 1000000))
         return NULL;
     return key;
 }
@@ -92,7 +92,7 @@ static bool checkpoint_is_fresh(const struct ha_view *v)
     return v->memory.checkpoint_at_us && v->now_us - v->memory.checkpoint_at_us < CHECKPOINT_FRESH_US;
 }
 
-/* A stop writes what a checkpoint has not written yet, while clients wait. */
+/* A stop writes what a checkpoint has not written yet, while clients wait. It may take minutes. */
 static bool needs_checkpoint(const struct ha_view *v, const char *what, struct ha_decision *ret)
 {
     if (v->memory.checkpoint_running)
@@ -126,7 +126,10 @@ static struct ha_decision decide_request(const struct ha_view *v, const struct f
     const char *why;
     struct ha_decision d;
 
-    if (!peers_are_fresh(v, 0))
+    /* Answers are compared with our position: both have to be of the same time. */
+    if (v->memory.checkpoint_running)
+        return ha_say(HA_NOTHING, "%s: the checkpoint before it is under way", what);
+    if (!peers_are_fresh(v, checkpoint_is_fresh(v) ? v->memory.checkpoint_at_us : 0))
         return ha_say(HA_ASK_PEERS, "%s to %s: asking the members whether they can take over", what, to);
     why = why_nobody_can(v, key);
     if (why && key->candidate[0])
@@ -135,11 +138,14 @@ static struct ha_decision decide_request(const struct ha_view *v, const struct f
         return ha_say(HA_CLEAR_FAILOVER, "%s is not possible, %s: forgetting the request", what, why);
     if (needs_checkpoint(v, what, &d))
         return d;
-    /* A checkpoint may have taken minutes. */
-    if (!peers_are_fresh(v, v->memory.checkpoint_at_us))
-        return ha_say(HA_ASK_PEERS, "%s to %s: asking the members once more", what, to);
-    d = ha_say_stop(HA_DEMOTE, HA_GRACEFUL, true, "%s to %s: demoting this node", what, to);
-    return d;
+    return ha_say_stop(HA_DEMOTE, HA_GRACEFUL, true, "%s to %s: demoting this node", what, to);
+}
+
+static struct ha_decision decide_restart(const struct ha_view *v)
+{
+    struct ha_decision d;
+
+    return needs_checkpoint(v, "restart", &d) ? d : ha_say(HA_RESTART, "restarting PostgreSQL, as asked for");
 }
 
 bool ha_decide_leader_request(const struct ha_view *v, struct ha_decision *ret)
@@ -147,12 +153,10 @@ bool ha_decide_leader_request(const struct ha_view *v, struct ha_decision *ret)
     const struct failover_key *key = v->cluster ? &v->cluster->failover : NULL;
     const char *why;
 
-    if (v->request.restart && !v->memory.checkpoint_running && checkpoint_is_fresh(v)) {
-        *ret = ha_say(HA_RESTART, "restarting PostgreSQL, as asked for");
+    if (v->request.restart) {
+        *ret = decide_restart(v);
         return true;
     }
-    if (v->request.restart && needs_checkpoint(v, "restart", ret))
-        return true;
     if (!key || !key->exists)
         return false;
     why = why_obsolete(v, key);
@@ -172,8 +176,7 @@ bool ha_decide_standby_request(const struct ha_view *v, struct ha_decision *ret)
     }
     if (!v->request.restart || !v->pg.accepting)
         return false;
-    if (!needs_checkpoint(v, "restart", ret))
-        *ret = ha_say(HA_RESTART, "restarting PostgreSQL, as asked for");
+    *ret = decide_restart(v);
     return true;
 }
 

@@ -20,7 +20,7 @@ const char *const mutant_names[MUTANTS] = {
     [MUTANT_GATE_FOR_EVER] = "gate-for-ever",
     [MUTANT_FORGET_ADDRESS] = "forget-address",
     [MUTANT_SAY_TOO_EARLY] = "say-too-early",
-    [MUTANT_TRUST_OLD_WORD] = "trust-old-word",
+    [MUTANT_TRUST_ANY_STATUS] = "trust-any-status",
 };
 
 /* --- trace ----------------------------------------------------------------------------------------------------------
