@@ -65,7 +65,10 @@ static void add_walsenders(struct agent *a)
         for (size_t k = 0; k < a->pg.facts.n_walsenders; k++) {
             const struct pg_walsender *s = &a->pg.facts.walsenders[k];
 
-            if (strcasecmp(s->application_name, p->name) == 0 && s->flush_lsn > p->lsn)
+            if (strcasecmp(s->application_name, p->name) != 0 || strcmp(s->state, "streaming") != 0)
+                continue;
+            p->timeline = a->pg.facts.timeline;
+            if (s->flush_lsn > p->lsn)
                 p->lsn = s->flush_lsn;
         }
     }

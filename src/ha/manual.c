@@ -9,6 +9,8 @@
 #include "ha/parts.h"
 
 enum { PEERS_FRESH_US = 2000000, CHECKPOINT_FRESH_US = 15000000 };
+/* A candidate that is just coming back is waited for, as long as a person does not notice. */
+enum { PATIENCE_US = 3000000, ASK_AGAIN_US = 300000 };
 
 const struct failover_key *ha_request(const struct ha_view *v)
 {
@@ -120,6 +122,19 @@ static const char *why_obsolete(const struct ha_view *v, const struct failover_k
     return NULL;
 }
 
+static struct ha_decision wait_for_candidate(const struct ha_view *v, const char *what, const char *why)
+{
+    struct ha_decision d;
+
+    if (v->now_us - v->peers_asked_at_us >= ASK_AGAIN_US)
+        return ha_say(HA_ASK_PEERS, "%s: asking the members again, for %s %s", what,
+                      v->cluster->failover.candidate[0] ? "the candidate" : "so far", why);
+    d = ha_say(HA_NOTHING, "%s: waiting a moment, for %s %s", what,
+               v->cluster->failover.candidate[0] ? "the candidate" : "so far", why);
+    d.wake_at_us = v->peers_asked_at_us + ASK_AGAIN_US;
+    return d;
+}
+
 static struct ha_decision decide_request(const struct ha_view *v, const struct failover_key *key)
 {
     const char *what = ha_request_text(key), *to = key->candidate[0] ? key->candidate : "any member";
@@ -132,6 +147,8 @@ static struct ha_decision decide_request(const struct ha_view *v, const struct f
     if (!peers_are_fresh(v, checkpoint_is_fresh(v) ? v->memory.checkpoint_at_us : 0))
         return ha_say(HA_ASK_PEERS, "%s to %s: asking the members whether they can take over", what, to);
     why = why_nobody_can(v, key);
+    if (why && v->now_us - v->memory.request_seen_at_us < PATIENCE_US)
+        return wait_for_candidate(v, what, why);
     if (why && key->candidate[0])
         return ha_say(HA_CLEAR_FAILOVER, "%s to \"%s\" is not possible, it %s: forgetting the request", what, to, why);
     if (why)

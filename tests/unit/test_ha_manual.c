@@ -174,7 +174,7 @@ static void ask(const char *from, const char *to)
     s.c.failover = (struct failover_key){.exists = true, .revision = 9};
     (void)snprintf(s.c.failover.leader, sizeof(s.c.failover.leader), "%s", from);
     (void)snprintf(s.c.failover.candidate, sizeof(s.c.failover.candidate), "%s", to);
-    s.v.memory.request_seen_at_us = 99 * S;
+    s.v.memory.request_seen_at_us = 97 * S;
     s.v.realtime_us = 1000 * (int64_t)S;
 }
 
@@ -204,6 +204,7 @@ static void heir(const char *from, const char *to)
     s.v.memory.last_leader_session = 5;
     s.c.shutdown_session = 5;
     s.c.shutdown_lsn = 999;
+    s.v.memory.request_seen_at_us = 99 * S;
 }
 
 /* --- the leader -----------------------------------------------------------------------------------------------------
@@ -266,6 +267,19 @@ static void test_request_that_cannot_be_fulfilled_is_forgotten(void **state)
         CHECK(rows[i].name, HA_CLEAR_FAILOVER);
     }
     asked_leader("n1", "n2");
+    s.peers[0].answered = false;
+    s.v.memory.request_seen_at_us++;
+    CHECK("not in the first three seconds", HA_NOTHING);
+    assert_true(ha_decide(&s.v).wake_at_us == 100 * S - 1 + 300000);
+    s.v.peers_asked_at_us = 100 * S - 300000;
+    CHECK("in which the candidate is asked again", HA_ASK_PEERS);
+    asked_leader("n1", "");
+    s.peers[0].answered = s.peers[1].answered = false;
+    s.v.memory.request_seen_at_us++;
+    CHECK("or all are, when none is named", HA_NOTHING);
+    s.v.peers_asked_at_us = 100 * S - 300000;
+    CHECK("likewise", HA_ASK_PEERS);
+    asked_leader("n1", "n2");
     checkpointed();
     s.v.pg.current_lsn = 1000 + s.v.policy.maximum_lag_on_failover_bytes;
     CHECK("as far behind as is allowed", HA_DEMOTE, .release = 1, .urgency = HA_GRACEFUL);
@@ -320,6 +334,9 @@ static void test_scheduled_switchover_waits_for_its_time(void **state)
     s.c.failover.scheduled_at_s = 1003;
     CHECK("in three seconds", HA_NOTHING);
     assert_true(ha_decide(&s.v).wake_at_us == 103 * S);
+    s.v.keeper.fence_at_us = 104 * S;
+    assert_true(ha_decide(&s.v).wake_at_us == 101 * S);
+    s.v.keeper.fence_at_us = 117 * S;
     s.c.failover.scheduled_at_s = 1900;
     assert_true(ha_decide(&s.v).wake_at_us == 114 * S);
     s.c.failover.scheduled_at_s = 1000;
