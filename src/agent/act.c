@@ -30,8 +30,11 @@ void op_end(struct agent *a)
     a->op.command = pg_command_free(a->op.command);
     a->op.rewind_check = rewind_check_free(a->op.rewind_check);
     a->op.rewind_run = rewind_run_free(a->op.rewind_run);
+    a->op.child = child_free(a->op.child);
     a->op.last_control = pg_controldata_free(a->op.last_control);
+    a->op.stop_control = pg_controldata_free(a->op.stop_control);
     a->op.word_timer = loop_source_free(a->op.word_timer);
+    a->op.walsender_timer = loop_source_free(a->op.walsender_timer);
     a->op = (struct operation){0};
     a->op_ended_at_us = clock_now_us();
     agent_wake(a);

@@ -152,6 +152,8 @@ void op_demote(struct agent *a, const struct ha_decision *d)
         stop_by(a, PG_STOP_IMMEDIATE, STAGE_IMMEDIATE, IMMEDIATE_BUDGET_US);
     else
         stop_by(a, PG_STOP_FAST, STAGE_FAST, fast_budget_us(a));
+    if (op_demote_keeps_addresses(a))
+        walsenders_watch(a);
     serve_update(a);
 }
 

@@ -198,13 +198,54 @@ static const char *why_aside(const struct agent *a, const struct ha_decision *d)
     return a->requests.of_node.reinitialize ? "reinitialized" : "diverged";
 }
 
+static void look_again(struct agent *a)
+{
+    op_end(a);
+    a->control = (struct local_pg){0};
+    gather_control(a);
+}
+
+static void on_removed(void *userdata, const struct child_result *result)
+{
+    char how[96];
+
+    if (result->exit_code != 0)
+        log_warning("could not remove all of the old data directory: %s", child_result_text(result, how, sizeof(how)));
+    else
+        log_info("the old data directory is removed");
+    look_again(userdata);
+}
+
+/* The operator asked for it; the copy waits, since it may need the room. */
+static bool remove_old(struct agent *a, const char *path)
+{
+    struct err err = {0};
+
+    if (!a->requests.of_node.reinitialize || !a->requests.remove_old)
+        return false;
+    if (pg_files_remove(a->loop, path, on_removed, a, &a->op.child, &err) < 0) {
+        log_warning("could not remove the old data directory: %s", err.msg);
+        return false;
+    }
+    log_info("removing the old data directory, as asked for");
+    return true;
+}
+
+static int put_aside(struct agent *a, const struct ha_decision *d, char *path, size_t size, struct err *err)
+{
+    bool goes = a->requests.of_node.reinitialize && a->requests.remove_old;
+
+    return goes ? pg_files_put_away(a->config, why_aside(a, d), path, size, err)
+                : pg_files_set_aside(a->config, why_aside(a, d), path, size, err);
+}
+
 void op_set_aside(struct agent *a, const struct ha_decision *d)
 {
     struct err err = {0};
     char path[512];
 
     op_begin(a, OP_SET_ASIDE, d);
-    if (pg_files_set_aside(a->config, why_aside(a, d), path, sizeof(path), &err) < 0) {
+    if (put_aside(a, d, path, sizeof(path), &err) < 0) {
         log_error("could not set the data directory aside: %s", err.msg);
         a->memory.retry_start_at_us = clock_now_us() + CLONE_AGAIN_US;
     } else {
@@ -215,8 +256,8 @@ void op_set_aside(struct agent *a, const struct ha_decision *d)
         a->memory.divergence = DIVERGENCE_UNKNOWN;
         a->memory.is_new_copy = false;
         a->memory.rewind_failed = false;
+        if (remove_old(a, path))
+            return;
     }
-    op_end(a);
-    a->control = (struct local_pg){0};
-    gather_control(a);
+    look_again(a);
 }

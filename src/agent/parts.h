@@ -18,7 +18,7 @@
 #include "pg/rewind.h"
 #include "pg/server.h"
 
-enum { PEERS_MAX = 32 };
+enum { PEERS_MAX = 32, WALSENDERS_MAX = 64 };
 #define BOOTSTRAP_MARKER "pgtether.bootstrap" /* in a data directory whose bootstrap has not finished */
 
 /* The long action in flight; which handles are set depends on its kind and stage. */
@@ -40,6 +40,11 @@ struct operation {
     bool word_pending;                   /* it is not known yet, or not yet in the store */
     void (*on_said)(struct agent *a);
     sd_event_source *word_timer;
+    struct pg_controldata *stop_control; /* demotion: how far the shutdown is */
+    bool checkpoint_seen;
+    pid_t walsender_pids[WALSENDERS_MAX];
+    size_t n_walsender_pids;
+    sd_event_source *walsender_timer;
     bool was_primary;    /* restart */
     uint64_t timeout_us; /* a start that belongs to a restart: what it was given; 0 = primary_start_timeout */
     struct fill *fill;
@@ -47,6 +52,7 @@ struct operation {
     struct pg_command *command;
     struct rewind_check *rewind_check;
     struct rewind_run *rewind_run;
+    struct child *child; /* set aside: removes what was */
 };
 
 /* The last good probe of the local PostgreSQL, copied. */
@@ -63,6 +69,7 @@ struct requests {
     struct request of_node;          /* what has not begun yet */
     bool restart_runs;               /* it has begun and not ended */
     uint64_t restart_timeout_us;     /* for its start; 0 = primary_start_timeout */
+    bool remove_old;                 /* reinitialize: the old data is not kept */
     struct command *restart_command; /* to be answered; NULL = nobody waits */
     sd_event_source *restart_timer;  /* who waits is told that it is not over */
     char *schedule_json;             /* of a restart for later, as in the member key; NULL = none */
@@ -296,6 +303,9 @@ void op_prove_dead(struct agent *a, void (*done)(struct agent *a));
 void hand_over_begin(struct agent *a); /* PostgreSQL has ended in time */
 /* `then` comes at once when all is said, else later, a second after the beginning at the latest. */
 void hand_over_wait(struct agent *a, void (*then)(struct agent *a));
+
+/* walsenders.c: in an orderly demotion, which standbys that stand still must not hold up */
+void walsenders_watch(struct agent *a);
 
 /* request.c: what was asked for */
 void request_checkpoint(struct agent *a);

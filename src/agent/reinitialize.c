@@ -42,6 +42,8 @@ void reinitialize_command(struct agent *a, struct command *command)
         op_end(a);
     request_restarted(a, false);
     a->requests.of_node.reinitialize = true;
+    /* pgtether's own; the reference always removes */
+    a->requests.remove_old = json_is_true(json_object_get(body, "remove"));
     a->requests.of_node.from_leader = json_is_true(json_object_get(body, "from_leader"));
     a->memory.retry_start_at_us = a->memory.retry_clone_at_us = 0;
     log_info("this member is to be reinitialized%s", a->requests.of_node.from_leader ? " from the leader" : "");

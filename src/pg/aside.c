@@ -145,7 +145,8 @@ static int move_tablespaces(const char *data_dir, const char *suffix, struct err
     return 0;
 }
 
-int pg_files_set_aside(const struct config *config, const char *reason, char *new_path, size_t size, struct err *err)
+static int set_aside(const struct config *config, const char *reason, bool needs_room, char *new_path, size_t size,
+                     struct err *err)
 {
     char data_dir[PATH_MAX], suffix[128], stamp[32], wal[PATH_MAX], aside[PATH_MAX];
     time_t now = time(NULL);
@@ -169,7 +170,7 @@ int pg_files_set_aside(const struct config *config, const char *reason, char *ne
     if (access(aside, F_OK) == 0)
         return err_set(err, -EEXIST, "could not set data directory aside: \"%s\" exists", aside);
 
-    r = check_space(data_dir, err);
+    r = needs_room ? check_space(data_dir, err) : 0;
     if (r == 0)
         r = move_link_target(wal, suffix, err);
     if (r == 0)
@@ -182,4 +183,14 @@ int pg_files_set_aside(const struct config *config, const char *reason, char *ne
         (void)mkdir(data_dir, 0700);
     (void)text_copy(new_path, size, aside);
     return 0;
+}
+
+int pg_files_set_aside(const struct config *config, const char *reason, char *new_path, size_t size, struct err *err)
+{
+    return set_aside(config, reason, true, new_path, size, err);
+}
+
+int pg_files_put_away(const struct config *config, const char *reason, char *new_path, size_t size, struct err *err)
+{
+    return set_aside(config, reason, false, new_path, size, err);
 }

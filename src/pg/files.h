@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include "base/core.h"
 #include "config/config.h"
+#include "io/child.h"
 #include "model/cluster.h"
 
 struct pg_upstream {    /* whom to follow; NULL where a pointer to it is passed = nobody */
@@ -66,3 +67,12 @@ int pg_history_parse(char *text, const char *path, struct history_line **ret, si
  * middle the links are right: calling again goes on.
  */
 int pg_files_set_aside(const struct config *config, const char *reason, char *new_path, size_t size, struct err *err);
+/* The same for what is to be removed next: room for another copy is not asked for. */
+int pg_files_put_away(const struct config *config, const char *reason, char *new_path, size_t size, struct err *err);
+
+/*
+ * Removes what was set aside as `aside`, with the WAL directory and the tablespaces that were renamed with it, in a
+ * child ("rm -rf"). Only because an operator said so (S8).
+ */
+int pg_files_remove(sd_event *loop, const char *aside, child_done_fn done, void *userdata, struct child **ret,
+                    struct err *err);

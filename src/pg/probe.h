@@ -20,6 +20,7 @@ struct pg_probe_settings {
 struct pg_walsender { /* a row of pg_stat_replication */
     char application_name[128], usename[64], client_addr[64], state[24], sync_state[16];
     int sync_priority;
+    int pid;
     uint64_t sent_lsn, write_lsn, flush_lsn, replay_lsn;
 };
 

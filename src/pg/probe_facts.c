@@ -33,7 +33,7 @@ const char probe_sql[] =
     " OR name IN ('primary_conninfo', 'primary_slot_name', 'restore_command');"
 
     "SELECT application_name, usename, client_addr, state, sync_state, sync_priority,"
-    " sent_lsn, write_lsn, flush_lsn, replay_lsn FROM pg_stat_replication;"
+    " sent_lsn, write_lsn, flush_lsn, replay_lsn, pid FROM pg_stat_replication;"
 
     "SELECT slot_name, slot_type, active, restart_lsn, wal_status FROM pg_replication_slots";
 
@@ -178,6 +178,7 @@ static int read_walsenders(const PGresult *res, struct pg_facts *f)
         copy_of(res, i, "state", w->state, sizeof(w->state));
         copy_of(res, i, "sync_state", w->sync_state, sizeof(w->sync_state));
         w->sync_priority = (int)u32_of(res, i, "sync_priority");
+        w->pid = (int)u32_of(res, i, "pid");
         w->sent_lsn = lsn_of(res, i, "sent_lsn");
         w->write_lsn = lsn_of(res, i, "write_lsn");
         w->flush_lsn = lsn_of(res, i, "flush_lsn");

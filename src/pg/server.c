@@ -383,6 +383,20 @@ void pg_server_kill(struct pg_server *s)
             return;
 }
 
+size_t pg_server_end_backends(struct pg_server *s, const pid_t *pids, size_t n)
+{
+    size_t told = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        struct proc p;
+
+        if (proc_read(pids[i], &p) == 0 && !p.zombie && p.is_postgres && proc_is_in(&p, s->data_dir) &&
+            pids[i] != pg_server_pid(s) && kill(pids[i], SIGTERM) == 0)
+            told++;
+    }
+    return told;
+}
+
 /* --- what went wrong --- */
 
 void pg_server_diagnose(struct pg_server *s, char *buf, size_t size)

@@ -50,6 +50,11 @@ int pg_server_reload(struct pg_server *s);
  */
 void pg_server_kill(struct pg_server *s);
 
+/*
+ * SIGTERM to those of these processes that are still backends of our data directory. Returns how many were told.
+ */
+size_t pg_server_end_backends(struct pg_server *s, const pid_t *pids, size_t n);
+
 pid_t pg_server_pid(const struct pg_server *s); /* 0 = none runs */
 int pg_server_pidfd(const struct pg_server *s); /* -1 = none; borrowed */
 

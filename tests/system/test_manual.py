@@ -264,6 +264,41 @@ def test_patronictl_reinitializes_a_standby_whose_data_is_set_aside(cluster):
     assert [e.name for e in os.scandir(node.dir) if e.name.startswith("data.reinitialized.")]
 
 
+def test_reinitialize_removes_the_old_data_only_when_asked_to(cluster):
+    leader = cluster.leader()
+    node = other(cluster, leader)
+
+    def kept():
+        return {e.name for e in os.scandir(node.dir) if e.name.startswith("data.reinitialized.")}
+
+    before, inode = kept(), os.stat(node.data_dir).st_ino
+    status, text = post(cluster, node, "/reinitialize", {"remove": True, "from_leader": True})
+    assert (status, text) == (200, "reinitialize started")
+    cluster.wait(lambda: os.path.exists(node.data_dir) and os.stat(node.data_dir).st_ino != inode, 30, "a new copy")
+    cluster.wait_whole(PATIENCE_S)
+    assert kept() == before
+
+
+def test_standby_that_stands_still_does_not_hold_up_a_switchover(cluster):
+    leader = cluster.leader()
+    to = other(cluster, leader)
+    frozen = other(cluster, leader, to).postgres_pids()
+    with Watch(cluster) as watch:
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            watch.strike(leader)
+            assert post(cluster, leader, "/switchover", {"leader": leader.name, "candidate": to.name})[0] == 200
+            cluster.wait(lambda: sum(a.node == to.name for a in watch.acks()) > 20, 30, "the new leader is written to")
+        finally:
+            for pid in frozen:
+                os.kill(pid, signal.SIGCONT)
+        outcome = watch.outcome()
+    assert outcome.lost == 0 and outcome.window_ms <= 0
+    assert outcome.gap_ms < 15000, "it waited for the budget of the stop"
+    cluster.wait_whole(PATIENCE_S)
+
+
 # -- pause -----------------------------------------------------------------------------------------------------------
 
 
