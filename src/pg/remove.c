@@ -47,12 +47,14 @@ static void add_tablespaces(struct tool_args *args, const char *aside, const cha
 /* ".reinitialized.20260801T120000": the last two parts of the name. */
 static const char *suffix_of(const char *aside)
 {
-    const char *dot = strrchr(aside, '.');
+    const char *slash = strrchr(aside, '/'), *dot = strrchr(aside, '.');
 
-    while (dot && dot > aside && *--dot != '.')
-        if (*dot == '/')
-            return NULL;
-    return dot && *dot == '.' ? dot : NULL;
+    if (!slash || !dot || dot < slash)
+        return NULL;
+    do
+        dot--;
+    while (dot > slash && *dot != '.');
+    return dot > slash ? dot : NULL;
 }
 
 int pg_files_remove(sd_event *loop, const char *aside, child_done_fn done, void *userdata, struct child **ret,

@@ -514,6 +514,34 @@ static void test_codec_status_reads_numbers_and_falls_back_to_optime(void **stat
     }
 }
 
+static void test_codec_last_word_of_a_leader_keeps_the_slots_and_is_read_back(void **state)
+{
+    static const struct {
+        const char *before, *want;
+    } rows[] = {
+        {NULL, "{\"optime\":5,\"pgtether_shutdown_lsn\":5,\"pgtether_shutdown_session\":7}"},
+        {"x", "{\"optime\":5,\"pgtether_shutdown_lsn\":5,\"pgtether_shutdown_session\":7}"},
+        {"3", "{\"optime\":5,\"pgtether_shutdown_lsn\":5,\"pgtether_shutdown_session\":7}"},
+        {"{\"optime\":1,\"slots\":{\"a\":2},\"retain_slots\":[\"a\"]}",
+         "{\"optime\":5,\"slots\":{\"a\":2},\"retain_slots\":[\"a\"],\"pgtether_shutdown_lsn\":5,"
+         "\"pgtether_shutdown_session\":7}"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char *word = codec_print_shutdown_status(rows[i].before, 5, 7);
+        struct cluster c = {0};
+
+        assert_string_equal(word, rows[i].want);
+        load(&c, "status", word);
+        assert_true(c.status_lsn == 5 && c.shutdown_lsn == 5 && c.shutdown_session == 7);
+        load(&c, "status", "{\"optime\":9}");
+        assert_true(c.status_lsn == 9 && c.shutdown_lsn == 0 && c.shutdown_session == 0);
+        cluster_done(&c);
+        free(word);
+    }
+}
+
 static void test_codec_leader_that_cannot_be_named_is_still_a_leader(void **state)
 {
     char name[MEMBER_NAME_SIZE + 1] = {0};
@@ -617,6 +645,7 @@ int main(void)
         cmocka_unit_test(test_codec_sync_reads_all_writers),
         cmocka_unit_test(test_codec_history_is_unknown_when_a_line_is_broken),
         cmocka_unit_test(test_codec_status_reads_numbers_and_falls_back_to_optime),
+        cmocka_unit_test(test_codec_last_word_of_a_leader_keeps_the_slots_and_is_read_back),
         cmocka_unit_test(test_codec_leader_that_cannot_be_named_is_still_a_leader),
         cmocka_unit_test(test_codec_text_keys_stay_as_they_are_but_only_objects_count),
         cmocka_unit_test(test_codec_members_are_sorted_replaced_and_limited),

@@ -403,6 +403,53 @@ static void test_set_aside_renames_the_directory_and_what_its_links_lead_to(void
     assert_int_equal(rmdir(wal), 0); /* empty, ready for the next copy */
 }
 
+static void on_removed(void *userdata, const struct child_result *result)
+{
+    assert_int_equal(result->exit_code, 0);
+    assert_int_equal(sd_event_exit(userdata, 0), 0);
+}
+
+static void test_remove_takes_what_was_set_aside_and_nothing_else(void **state)
+{
+    struct fixture *f = *state;
+    CLEANUP(child_freep) struct child *child = NULL;
+    char wal[PATH_MAX], space[PATH_MAX], aside[PATH_MAX], path[PATH_MAX], target[PATH_MAX];
+    struct err err = {0};
+    sd_event *loop = NULL;
+    ssize_t n;
+
+    assert_true(sd_event_new(&loop) >= 0);
+    (void)text_print(wal, sizeof(wal), "%s/wal", f->top);
+    (void)text_print(space, sizeof(space), "%s/space", f->top);
+    assert_int_equal(mkdir(wal, 0700), 0);
+    assert_int_equal(mkdir(space, 0700), 0);
+    assert_int_equal(symlink(wal, path_of(f, "pg_wal")), 0);
+    assert_int_equal(mkdir(path_of(f, "pg_tblspc"), 0700), 0);
+    assert_int_equal(symlink(space, path_of(f, "pg_tblspc/16384")), 0);
+    assert_int_equal(symlink("/etc", path_of(f, "pg_tblspc/16385.not")), 0);
+    put_file(f, "pg_wal/000000010000000000000001", "useless");
+    if (pg_files_put_away(&f->config, "reinitialized", aside, sizeof(aside), &err) < 0)
+        fail_msg("%s", err.msg);
+    (void)text_print(path, sizeof(path), "%s/pg_tblspc/16384", aside);
+    n = readlink(path, target, sizeof(target) - 1);
+    assert_true(n > 0);
+    target[n] = '\0';
+
+    if (pg_files_remove(loop, aside, on_removed, loop, &child, &err) < 0)
+        fail_msg("%s", err.msg);
+    assert_int_equal(sd_event_loop(loop), 0);
+    assert_int_not_equal(access(aside, F_OK), 0);
+    assert_int_not_equal(access(target, F_OK), 0);
+    assert_int_equal(access("/etc/passwd", F_OK), 0);
+    assert_int_equal(rmdir(wal), 0); /* the old places stay, empty */
+    assert_int_equal(rmdir(space), 0);
+
+    assert_int_equal(pg_files_remove(loop, f->top, on_removed, loop, &child, &err), -EINVAL);
+    assert_int_equal(pg_files_remove(loop, "/a.b.c/data", on_removed, loop, &child, &err), -EINVAL);
+    assert_int_equal(pg_files_remove(loop, "data.b.c", on_removed, loop, &child, &err), -EINVAL);
+    sd_event_unref(loop);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -423,6 +470,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_history_is_read_with_the_time_of_the_newest_line, setup, teardown),
         cmocka_unit_test_setup_teardown(test_set_aside_renames_the_directory_and_what_its_links_lead_to, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_remove_takes_what_was_set_aside_and_nothing_else, setup, teardown),
     };
 
     return cmocka_run_group_tests_name("pg_files", tests, NULL, NULL);
