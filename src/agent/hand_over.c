@@ -36,10 +36,19 @@ static void on_written(void *userdata, struct dcs_answer *answer)
         said(a);
 }
 
+/* What the store has as far as we know: what we have written last, or what somebody was seen to have written. */
+static uint64_t status_revision(const struct agent *a)
+{
+    uint64_t seen = a->cluster ? a->cluster->status_text.revision : 0;
+
+    return seen > a->status_revision ? seen : a->status_revision;
+}
+
 /* The record itself begins there; whoever has more than its beginning has everything that came before it. */
 static void say(struct agent *a, uint64_t checkpoint_lsn)
 {
     char text[TEXT_LSN_SIZE];
+    uint64_t revision = status_revision(a);
     char *json =
         codec_print_shutdown_status(a->cluster ? a->cluster->status_text.text : NULL, checkpoint_lsn, a->lease.session);
 
@@ -49,7 +58,9 @@ static void say(struct agent *a, uint64_t checkpoint_lsn)
         said(a);
         return;
     }
-    a->dcs->ops->put(a->dcs, "status", json, DCS_ANY, 0, clock_now_us() + LAST_WORD_US, on_written, a);
+    /* Should it arrive late, somebody else may have led and have written since. */
+    a->dcs->ops->put(a->dcs, "status", json, revision ? DCS_REVISION : DCS_ABSENT, revision,
+                     clock_now_us() + LAST_WORD_US, on_written, a);
     free(json);
 }
 

@@ -170,7 +170,7 @@ void op_demote_server_exited(struct agent *a)
 {
     if (a->op.stage >= STAGE_PROVE)
         return;
-    if (a->op.stage == STAGE_FAST && a->op.release)
+    if (a->op.stage == STAGE_FAST && a->op.release && a->lease.held)
         hand_over_begin(a); /* beside the proof: both are needed before the key goes */
     prove(a);
 }

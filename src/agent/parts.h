@@ -166,7 +166,7 @@ struct agent {
     bool member_busy, member_again, status_busy;
     char member_face[192]; /* what the member key said last, less its positions */
     uint64_t member_written_at_us, member_ttl_us;
-    uint64_t status_published_lsn;
+    uint64_t status_published_lsn, status_revision;
     uint64_t history_done_timeline;
     bool history_busy, config_busy, initialize_busy, slots_busy, checkpoint_busy;
     struct pg_command *slots_command, *checkpoint_command;

@@ -214,6 +214,8 @@ static void on_status(void *userdata, struct dcs_answer *answer)
     a->status_busy = false;
     if (answer->outcome != DCS_DONE)
         a->status_published_lsn = 0;
+    else
+        a->status_revision = answer->revision;
 }
 
 static void publish_status(struct agent *a)

@@ -136,7 +136,8 @@ void op_demote_server_exited(struct world *w, struct node *n)
 {
     if (n->agent.op.stage >= STAGE_PROVE)
         return;
-    if (n->agent.op.stage == STAGE_FAST && n->agent.op.release && n->pg.control == PG_CONTROL_SHUT_DOWN)
+    if (n->agent.op.stage == STAGE_FAST && n->agent.op.release && n->agent.lease.held &&
+        n->pg.control == PG_CONTROL_SHUT_DOWN)
         manual_say(w, n);
     prove(w, n);
 }

@@ -110,13 +110,13 @@ def test_patronictl_switches_over(cluster):
 def test_patronictl_schedules_a_switchover_which_happens_in_time(cluster):
     leader = cluster.leader()
     to = other(cluster, leader)
-    at = in_seconds(4)
+    at = in_seconds(15)
     code, text = cluster.patronictl("switchover", cluster.scope, "--master", leader.name, "--candidate", to.name,
                                     "--scheduled", at, "--force")
     assert code == 0 and "Switchover scheduled" in text, text
     code, text = cluster.patronictl("list", cluster.scope)
     assert "Switchover scheduled at" in text, text
-    cluster.wait(lambda: cluster.leader() is to, 30, "it happens")
+    cluster.wait(lambda: cluster.leader() is to, 60, "it happens")
     assert datetime.datetime.now(datetime.timezone.utc) >= datetime.datetime.fromisoformat(at)
 
 
