@@ -351,6 +351,8 @@ static void on_first_status(void *userdata, const struct keeper_answer *answer)
     if (r > 0) {
         log_info("adopted the running postmaster, pid %d", (int)pg_server_pid(a->server));
         a->pg_started_at_us = clock_now_us();
+        /* It was up before: should it be frozen, that counts from now on, for it may never answer. */
+        a->pg.silent_since_us = a->pg_started_at_us;
         /* Until SQL says otherwise: what the keeper guards may be a primary. */
         a->was_standby_started = answer->state != KEEPER_ARMED;
         tether_tell_postmaster(a);

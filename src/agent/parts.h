@@ -47,6 +47,8 @@ struct operation {
 struct probe_result {
     bool valid;
     uint64_t answered_at_us, failing_since_us;
+    uint64_t silent_since_us;    /* nobody has said anything since then, not even no; 0 = somebody has, or never did */
+    uint64_t rejecting_since_us; /* it says that it is starting, or recovers from the crash of a backend; 0 = no */
     enum pg_probe_outcome outcome;
     struct pg_facts facts;             /* walsenders, slots and pending are owned copies */
     struct node_walsender *walsenders; /* for the status, same number as facts.n_walsenders */

@@ -92,7 +92,11 @@ static struct ha_decision decide_busy(const struct ha_view *v)
         return decide_stopping(v);
     if (op_needs_lease(v->op) && ha_disk_is_unfit(v))
         return ha_disk_demote(v);
-    if (op_needs_lease(v->op) && timeout_us && v->now_us - v->op_since_us >= timeout_us)
+    /* What was adopted frozen never answers, and what is promoted may freeze on the way. */
+    if (op_needs_lease(v->op) && v->pg.hung)
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
+                           "PostgreSQL does not answer any more while %s: giving the leader key up", ha_op_text(v->op));
+    if (op_needs_lease(v->op) && timeout_us && v->now_us - v->op_since_us >= timeout_us && ha_somebody_could_lead(v))
         return ha_say_stop(HA_DEMOTE, HA_SWIFT, true, "%s took longer than primary_start_timeout", ha_op_text(v->op));
     d = ha_say(HA_NOTHING, "%s", ha_op_text(v->op));
     d.wake_at_us = ha_demote_at_us(v);

@@ -7,6 +7,13 @@ static bool bootstrap_was_interrupted(const struct ha_view *v)
     return v->bootstrap_incomplete && v->cluster_is_fresh && !ha_stored_sysid(v);
 }
 
+/* A backend died and the postmaster starts over, as a primary that lets nobody in. */
+static bool recovers_for_too_long(const struct ha_view *v)
+{
+    return v->pg.rejecting_since_us && !v->policy.pause &&
+           v->now_us - v->pg.rejecting_since_us >= v->policy.primary_start_timeout_us && ha_somebody_could_lead(v);
+}
+
 struct ha_decision ha_decide_primary(const struct ha_view *v)
 {
     struct ha_decision d;
@@ -35,6 +42,10 @@ struct ha_decision ha_decide_primary(const struct ha_view *v)
                            "PostgreSQL does not answer any more: giving the leader key up");
     if (ha_disk_is_unfit(v) && !v->policy.pause)
         return ha_disk_demote(v);
+    if (recovers_for_too_long(v))
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
+                           "PostgreSQL has not recovered from a crash within primary_start_timeout: giving the leader "
+                           "key up");
     if (v->storage.failed)
         d = ha_say(HA_NOTHING, "no action. I am (%s), the leader with the lock, but %s", v->name,
                    ha_disk_text(v, text, sizeof(text)));

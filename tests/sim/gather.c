@@ -145,8 +145,12 @@ void gather_probed(struct world *w, struct node *n)
         note_streaming(a, now_us);
         if (!a->pg.in_recovery)
             a->memory.was_primary = true;
-    } else if (!a->pg.failing_since_us) {
-        a->pg.failing_since_us = now_us;
+    } else if (!hangs) {
+        a->pg.silent_since_us = 0;
+        if (!a->pg.rejecting_since_us)
+            a->pg.rejecting_since_us = now_us;
+    } else if (!a->pg.silent_since_us && a->pg.valid) {
+        a->pg.silent_since_us = now_us;
     }
     op_pg_changed(w, n);
     agent_wake(w, n);
@@ -244,7 +248,8 @@ static void view_pg(const struct world *w, const struct agent *a, uint64_t now_u
     memcpy(pg->follows, node_name(a->follows), 3);
     pg->in_recovery = a->pg.valid ? a->pg.in_recovery : a->was_standby_started;
     pg->accepting = a->pg.valid && now_us - a->pg.answered_at_us < PROBE_STALE_US;
-    pg->hung = a->pg.failing_since_us && a->pg.answered_at_us && now_us - a->pg.failing_since_us > hung_after_us;
+    pg->hung = a->pg.silent_since_us && now_us - a->pg.silent_since_us > hung_after_us;
+    pg->rejecting_since_us = a->pg.rejecting_since_us;
     if (!a->pg.valid)
         return;
     pg->timeline = a->pg.timeline;

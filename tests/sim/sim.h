@@ -39,6 +39,7 @@ enum mutant {
     MUTANT_FENCE_IGNORES_R,
     MUTANT_GATE_FOR_EVER,
     MUTANT_FORGET_ADDRESS,
+    MUTANT_WAIT_FOR_ADOPTED,
     MUTANTS,
 };
 extern const char *const mutant_names[MUTANTS];
@@ -205,7 +206,8 @@ struct pg {
     bool stopping;
     int follows;
     uint32_t gen;
-    uint64_t hung_until_us;
+    uint64_t hung_since_us, hung_until_us;
+    uint32_t hung_gen;             /* which postmaster it was that hung first */
     uint64_t disk_frozen_until_us; /* nothing of it starts, ends, dies or commits before */
     uint64_t disk_bad_until_us;    /* the probe gets errors */
 };
@@ -223,7 +225,7 @@ struct agent_op {
 
 struct probe {
     bool valid, in_recovery, streaming;
-    uint64_t answered_at_us, failing_since_us, lsn;
+    uint64_t answered_at_us, silent_since_us, rejecting_since_us, lsn;
     uint32_t timeline;
 };
 
@@ -246,6 +248,7 @@ struct agent {
     bool alive, started, connected, stopping;
     uint64_t thaw_at_us, freeze_at_us; /* real time; thaw_at 0 = not frozen */
     uint64_t stood_still_until_us;     /* local clock: truth about its last long freeze, for check.c */
+    uint64_t well_since_us;            /* the same about its start and its last thaw; real time */
     uint32_t gen, tick_gen, renew_gen, probe_gen, op_timer_gen;
     uint64_t tick_at_us;
     uint64_t frozen_at_us;

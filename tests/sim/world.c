@@ -19,6 +19,7 @@ const char *const mutant_names[MUTANTS] = {
     [MUTANT_FENCE_IGNORES_R] = "fence-ignores-r",
     [MUTANT_GATE_FOR_EVER] = "gate-for-ever",
     [MUTANT_FORGET_ADDRESS] = "forget-address",
+    [MUTANT_WAIT_FOR_ADOPTED] = "wait-for-adopted",
 };
 
 /* --- trace ----------------------------------------------------------------------------------------------------------
@@ -141,6 +142,7 @@ static void thaw_agent(struct world *w, struct node *n)
     if (w->now_us - a->freeze_at_us > 3 * SEC)
         a->stood_still_until_us = local_us(w, n);
     TRACE(w, n->id, "the agent thaws");
+    a->well_since_us = w->now_us;
     a->thaw_at_us = 0;
 }
 
