@@ -222,6 +222,7 @@ static int on_reload_signal(sd_event_source *source, const struct signalfd_sigin
     log_info("received SIGHUP: reading the store again and reloading PostgreSQL");
     a->config_revision = 0;
     (void)pg_server_reload(a->server);
+    hooks_reloaded(a);
     gather_store(a);
     return 0;
 }
@@ -308,6 +309,8 @@ static int open_parts(struct agent *a, int keeper_fd, struct err *err)
         r = pg_probe_new(a->loop, agent_pg_login(a), &a->probe, err);
     if (r >= 0)
         r = open_storage(a, err);
+    if (r >= 0)
+        r = hook_runs_new(a->loop, a->config, &a->hooks.runs, err);
     return r;
 }
 
@@ -410,6 +413,7 @@ struct agent *agent_free(struct agent *a)
     a->dcs = dcs_free(a->dcs);
     a->http = http_free(a->http);
     a->storage = storage_free(a->storage);
+    a->hooks.runs = hook_runs_free(a->hooks.runs);
     gather_done(a);
     a->probe = pg_probe_free(a->probe);
     a->server = pg_server_free(a->server);

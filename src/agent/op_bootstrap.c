@@ -101,6 +101,7 @@ static void on_sysid_written(void *userdata, struct dcs_answer *answer)
     if (answer->outcome == DCS_UNKNOWN)
         log_warning("not known whether the store has the system identifier: %s", answer->err.msg);
     op_end(a);
+    hooks_started(a);
     gather_store(a);
 }
 

@@ -185,6 +185,7 @@ void op_rewind(struct agent *a, const struct ha_decision *d)
 
 void op_rewind_server_exited(struct agent *a)
 {
+    hooks_stopped(a);
     if (a->op.stage < STAGE_PROVE)
         prove(a);
 }

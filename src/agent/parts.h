@@ -5,6 +5,7 @@
 #include <systemd/sd-event.h>
 #include "agent/agent.h"
 #include "agent/fence_report.h"
+#include "agent/hook_run.h"
 #include "agent/keeper_link.h"
 #include "agent/storage.h"
 #include "backup/fill.h"
@@ -29,6 +30,7 @@ struct operation {
     bool release;
     char target[MEMBER_NAME_SIZE];
     unsigned stage;
+    bool stopped_server;          /* demotion: a server ran when it began */
     uint64_t stop_until_us;       /* demotion: the budget of the shutdown under way ends */
     uint64_t initialize_revision; /* bootstrap: our mark on the initialize key */
     sd_event_source *timer;
@@ -151,6 +153,14 @@ struct agent {
     uint64_t pinged_at_us, connect_failing_since_us;
     bool duplicate_checked;
 
+    struct {
+        struct hook_runs *runs;
+        const char *told;        /* the role that the last callback was told, static; NULL = none yet */
+        bool restarts;           /* the stop and start under way are a restart: only its end is told */
+        uint64_t agreed_session; /* pre_promote has agreed to a promotion under this lease */
+        uint64_t linger_until_us;
+    } hooks;
+
     struct fence_record record;
     struct fence_history fence_history;
     char *guard_tags_json; /* what is published instead of our tags while that is so; NULL = not made */
@@ -268,6 +278,17 @@ void op_prove_dead(struct agent *a, void (*done)(struct agent *a));
 int start_server(struct agent *a, bool standby, const char *upstream_member, struct err *err);
 int write_files(struct agent *a, bool standby, const char *upstream_member, bool *ret_changed, struct err *err);
 bool fill_upstream(const struct agent *a, const char *member, struct pg_upstream *ret);
+
+/* hooks.c */
+void hooks_started(struct agent *a); /* SQL answers for the first time: of a server started, adopted, or bootstrapped */
+void hooks_promoted(struct agent *a); /* it was told to promote */
+void hooks_stopped(struct agent *a);  /* we stopped it, and it is proven dead */
+void hooks_lost(struct agent *a);     /* it died as a primary and will not lead any more */
+void hooks_reloaded(struct agent *a); /* it was told to read its files again */
+/* The process is to end and a callback still runs: true for some seconds at most. */
+bool hooks_linger(struct agent *a);
+/* Runs pre_promote, once for each lease; false if there is nothing to wait for. The promotion is decided again then. */
+bool hooks_pre_promote(struct agent *a);
 
 /* marker.c: "copy", "rewind" */
 void marker_set(struct agent *a, const char *what);
