@@ -314,8 +314,10 @@ static void call_ends(struct world *w, struct node *n, struct call *c, enum outc
         tether_answered(w, n, c);
         break;
     case CALL_RELEASE:
-        if (!c->revision)
+        if (!c->revision) {
             op_demote_released(w, n);
+            hooks_released(w, n);
+        }
         break;
     case CALL_REVOKE:
         break;

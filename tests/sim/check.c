@@ -164,6 +164,12 @@ void check_acts(struct world *w, struct node *n, const struct ha_decision *d)
         check_fail(w, "thaw", "the agent of %s acts on what it read before it stood still", node_name(n->id));
 }
 
+void check_promotion(struct world *w, const struct node *n)
+{
+    if (w->hooks && n->truth_agreed_session != n->agent.lease.session)
+        check_fail(w, "pre_promote", "%s is promoted although nobody has agreed to it", node_name(n->id));
+}
+
 /* --- liveness -------------------------------------------------------------------------------------------------------
  */
 

@@ -40,6 +40,7 @@ enum mutant {
     MUTANT_GATE_FOR_EVER,
     MUTANT_FORGET_ADDRESS,
     MUTANT_WAIT_FOR_ADOPTED,
+    MUTANT_PROMOTE_UNASKED,
     MUTANTS,
 };
 extern const char *const mutant_names[MUTANTS];
@@ -220,6 +221,7 @@ struct agent_op {
     char target[MEMBER_NAME_SIZE];
     unsigned stage;
     bool waits_armed, waits_dead, waits_key;
+    bool asks; /* pre_promote runs */
     uint32_t gen;
 };
 
@@ -283,6 +285,7 @@ struct agent {
     struct memory memory;
     struct agent_op op;
     uint64_t initialize_revision;
+    uint64_t agreed_session; /* pre_promote has agreed under this lease */
 
     bool member_busy;
     uint32_t member_face;
@@ -335,6 +338,7 @@ struct node {
     uint32_t sessions;
     uint64_t truth_deadline_us; /* S1, kept by check.c: the only deadline that is true; local clock */
     uint64_t truth_session;
+    uint64_t truth_agreed_session; /* for which pre_promote has agreed */
 };
 
 struct timeline {
@@ -357,6 +361,7 @@ struct world {
     uint64_t slow_us; /* added to the delay of messages */
     struct policy policy;
     enum watchdog_mode watchdog_mode;
+    bool hooks;            /* there is a pre_promote and a before_stop */
     bool gate;             /* clients come over the network, through the port gate */
     unsigned reset_factor; /* the device resets only after so many times its timeout; the setting knows */
     bool healed, done;
@@ -463,6 +468,10 @@ void op_demote_server_exited(struct world *w, struct node *n);
 void op_demote_timer(struct world *w, struct node *n);
 void op_demote_proven(struct world *w, struct node *n);
 void op_demote_released(struct world *w, struct node *n);
+bool hooks_pre_promote(struct world *w, struct node *n); /* false: nothing to wait for */
+void hooks_agreed(struct world *w, struct node *n, bool good);
+void hooks_released(struct world *w, struct node *n);
+uint64_t hooks_before_stop_us(struct world *w, struct node *n, uint64_t budget_us);
 void op_prove_dead(struct world *w, struct node *n);
 void op_arm(struct world *w, struct node *n);
 void bootstrap_note_finished(struct world *w, struct node *n);
@@ -493,6 +502,7 @@ void check_confirmed(struct world *w, struct node *n, const struct call *c);
 void check_pet(struct world *w, struct node *n);
 void check_deletion(struct world *w, int node, uint64_t session);
 void check_acts(struct world *w, struct node *n, const struct ha_decision *d);
+void check_promotion(struct world *w, const struct node *n);
 void check_fail(struct world *w, const char *rule, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* world.c */

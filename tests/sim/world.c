@@ -20,6 +20,7 @@ const char *const mutant_names[MUTANTS] = {
     [MUTANT_GATE_FOR_EVER] = "gate-for-ever",
     [MUTANT_FORGET_ADDRESS] = "forget-address",
     [MUTANT_WAIT_FOR_ADOPTED] = "wait-for-adopted",
+    [MUTANT_PROMOTE_UNASKED] = "promote-unasked",
 };
 
 /* --- trace ----------------------------------------------------------------------------------------------------------
@@ -66,6 +67,7 @@ static void choose_policy(struct world *w)
     p->remove_data_directory_on_diverged_timelines = !p->use_pg_rewind || rng_chance(&w->rng, RNG_SETUP, 50);
     w->watchdog_mode = (enum watchdog_mode)rng_between(&w->rng, RNG_SETUP, WATCHDOG_MODE_OFF, WATCHDOG_MODE_REQUIRED);
     w->gate = rng_chance(&w->rng, RNG_SETUP, 50);
+    w->hooks = rng_chance(&w->rng, RNG_SETUP, 30);
     w->reset_factor = rng_chance(&w->rng, RNG_SETUP, 25) ? 2 : 1;
 }
 
