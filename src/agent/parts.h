@@ -30,6 +30,7 @@ struct operation {
     bool release;
     char target[MEMBER_NAME_SIZE];
     unsigned stage;
+    bool rewind_begun;            /* pg_rewind was started on a directory that was whole */
     bool stopped_server;          /* demotion: a server ran when it began */
     uint64_t stop_until_us;       /* demotion: the budget of the shutdown under way ends */
     uint64_t initialize_revision; /* bootstrap: our mark on the initialize key */
@@ -269,6 +270,7 @@ void op_bootstrap_failed(struct agent *a, const char *why);
 /* Removes the marker once the store has our system identifier, the last thing a bootstrap writes. */
 void bootstrap_note_finished(struct agent *a);
 void op_rewind_server_exited(struct agent *a);
+void op_rewind_run(struct agent *a); /* once its server is proven dead */
 /* Asks the keeper to arm our lease and calls done(true) once it is ARMED; done(false) after a refusal. */
 void op_arm(struct agent *a, void (*done)(struct agent *a, bool armed));
 /* Asks the keeper to prove the old primary dead, again and again, then calls done. */

@@ -341,5 +341,9 @@ void faults_plan(struct world *w)
         burst_us = at_us;
         queue_push(&w->queue, (struct event){.at_us = at_us, .kind = EV_FAULT});
     }
+    /* A cluster that is made just now is at its most delicate. */
+    for (int i = 0; i < 3 && !w->store.data.initialize_exists; i++)
+        queue_push(&w->queue,
+                   (struct event){.at_us = rng_between(&w->rng, RNG_FAULT, SEC / 2, 12 * SEC), .kind = EV_FAULT});
     queue_push(&w->queue, (struct event){.at_us = w->heal_at_us, .kind = EV_HEAL_ALL});
 }

@@ -41,7 +41,8 @@ static void fill_cluster(struct agent *a, const struct stored *s)
     if (!s->initialize_empty)
         (void)snprintf(a->initialize, sizeof(a->initialize), "%llu", (unsigned long long)s->sysid);
     c->revision = s->revision;
-    c->initialize = (struct text_key){s->initialize_exists, a->initialize, s->initialize_revision};
+    c->initialize = (struct text_key){s->initialize_exists, a->initialize, s->initialize_revision,
+                                      s->initialize_empty ? mark_session(s->initialize_owner, s->initialize_agent) : 0};
     c->leader.exists = s->leader != NOBODY;
     memcpy(c->leader.name, node_name(s->leader), 3);
     c->leader.session = s->leader_session;

@@ -41,6 +41,7 @@ enum mutant {
     MUTANT_FORGET_ADDRESS,
     MUTANT_WAIT_FOR_ADOPTED,
     MUTANT_PROMOTE_UNASKED,
+    MUTANT_UNMARK_ANY,
     MUTANTS,
 };
 extern const char *const mutant_names[MUTANTS];
@@ -172,6 +173,12 @@ struct call {
     bool delete;
     struct stored view; /* READ */
 };
+
+/* The lease of the member key that an agent of a node has. */
+static inline uint64_t mark_session(int node, uint32_t agent)
+{
+    return (uint64_t)(node + 1) << 32 | agent;
+}
 
 struct store_lease {
     uint64_t id, expires_us, ttl_us;

@@ -21,6 +21,7 @@ const char *const mutant_names[MUTANTS] = {
     [MUTANT_FORGET_ADDRESS] = "forget-address",
     [MUTANT_WAIT_FOR_ADOPTED] = "wait-for-adopted",
     [MUTANT_PROMOTE_UNASKED] = "promote-unasked",
+    [MUTANT_UNMARK_ANY] = "unmark-any",
 };
 
 /* --- trace ----------------------------------------------------------------------------------------------------------
