@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 
+enum { STAGE_PROMOTE = 1 }; /* 0: waiting for pre_promote or for the keeper */
 enum { PROBE_AGAIN_US = 10000, PROMOTE_TIMEOUT_US = 60000000, CHECKPOINT_TIMEOUT_US = 600000000 };
 
 static int on_probe_again(sd_event_source *source, uint64_t planned_us, void *userdata)
@@ -31,6 +32,7 @@ static void on_promoted(void *userdata, const struct pg_rows *rows, const struct
         op_demote(a, &d);
         return;
     }
+    hooks_promoted(a);
     gather_pg(a);
 }
 
@@ -47,6 +49,7 @@ static void promote_when_armed(struct agent *a, bool armed)
         return;
     }
     log_info("promoting PostgreSQL");
+    a->op.stage = STAGE_PROMOTE;
     if (pg_command_start(a->loop, agent_pg_login(a), "SELECT pg_catalog.pg_promote(false)", PROMOTE_TIMEOUT_US,
                          on_promoted, a, &a->op.command, &err) < 0) {
         log_error("could not promote: %s", err.msg);
@@ -57,6 +60,8 @@ static void promote_when_armed(struct agent *a, bool armed)
 void op_promote(struct agent *a, const struct ha_decision *d)
 {
     op_begin(a, OP_PROMOTE, d);
+    if (hooks_pre_promote(a))
+        return;
     op_arm(a, promote_when_armed);
 }
 
@@ -87,7 +92,7 @@ static void checkpoint(struct agent *a)
 
 void op_promote_pg_changed(struct agent *a)
 {
-    if (!a->pg.valid || a->op.command || a->op.on_armed)
+    if (!a->pg.valid || !a->op.stage || a->op.command || a->op.on_armed)
         return;
     if (a->pg.facts.in_recovery) {
         (void)loop_timer_at(a->loop, &a->op.timer, clock_now_us() + PROBE_AGAIN_US, on_probe_again, a);

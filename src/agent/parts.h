@@ -5,6 +5,7 @@
 #include <systemd/sd-event.h>
 #include "agent/agent.h"
 #include "agent/fence_report.h"
+#include "agent/hook_run.h"
 #include "agent/keeper_link.h"
 #include "agent/storage.h"
 #include "backup/fill.h"
@@ -29,6 +30,8 @@ struct operation {
     bool release;
     char target[MEMBER_NAME_SIZE];
     unsigned stage;
+    bool rewind_begun;            /* pg_rewind was started on a directory that was whole */
+    bool stopped_server;          /* demotion: a server ran when it began */
     uint64_t stop_until_us;       /* demotion: the budget of the shutdown under way ends */
     uint64_t initialize_revision; /* bootstrap: our mark on the initialize key */
     sd_event_source *timer;
@@ -52,6 +55,8 @@ struct operation {
 struct probe_result {
     bool valid;
     uint64_t answered_at_us, failing_since_us;
+    uint64_t silent_since_us;    /* nobody has said anything since then, not even no; 0 = somebody has, or never did */
+    uint64_t rejecting_since_us; /* it says that it is starting, or recovers from the crash of a backend; 0 = no */
     enum pg_probe_outcome outcome;
     struct pg_facts facts;             /* walsenders, slots and pending are owned copies */
     struct node_walsender *walsenders; /* for the status, same number as facts.n_walsenders */
@@ -172,6 +177,14 @@ struct agent {
     uint64_t pinged_at_us, connect_failing_since_us;
     bool duplicate_checked;
 
+    struct {
+        struct hook_runs *runs;
+        const char *told;        /* the role that the last callback was told, static; NULL = none yet */
+        bool restarts;           /* the stop and start under way are a restart: only its end is told */
+        uint64_t agreed_session; /* pre_promote has agreed to a promotion under this lease */
+        uint64_t linger_until_us;
+    } hooks;
+
     struct fence_record record;
     struct fence_history fence_history;
     char *guard_tags_json; /* what is published instead of our tags while that is so; NULL = not made */
@@ -286,6 +299,7 @@ void op_bootstrap_failed(struct agent *a, const char *why);
 /* Removes the marker once the store has our system identifier, the last thing a bootstrap writes. */
 void bootstrap_note_finished(struct agent *a);
 void op_rewind_server_exited(struct agent *a);
+void op_rewind_run(struct agent *a); /* once its server is proven dead */
 /* Asks the keeper to arm our lease and calls done(true) once it is ARMED; done(false) after a refusal. */
 void op_arm(struct agent *a, void (*done)(struct agent *a, bool armed));
 /* Asks the keeper to prove the old primary dead, again and again, then calls done. */
@@ -324,6 +338,17 @@ unsigned schedule_read(const char *text, const char *action, int64_t *ret_s, cha
 int start_server(struct agent *a, bool standby, const char *upstream_member, struct err *err);
 int write_files(struct agent *a, bool standby, const char *upstream_member, bool *ret_changed, struct err *err);
 bool fill_upstream(const struct agent *a, const char *member, struct pg_upstream *ret);
+
+/* hooks.c */
+void hooks_started(struct agent *a); /* SQL answers for the first time: of a server started, adopted, or bootstrapped */
+void hooks_promoted(struct agent *a); /* it was told to promote */
+void hooks_stopped(struct agent *a);  /* we stopped it, and it is proven dead */
+void hooks_lost(struct agent *a);     /* it died as a primary and will not lead any more */
+void hooks_reloaded(struct agent *a); /* it was told to read its files again */
+/* The process is to end and a callback still runs: true for some seconds at most. */
+bool hooks_linger(struct agent *a);
+/* Runs pre_promote, once for each lease; false if there is nothing to wait for. The promotion is decided again then. */
+bool hooks_pre_promote(struct agent *a);
 
 /* marker.c: "copy", "rewind" */
 void marker_set(struct agent *a, const char *what);

@@ -44,6 +44,7 @@ static void set_text(struct text_key *key, struct entry *e)
 static int load_initialize(struct cluster *c, struct entry *e)
 {
     set_text(&c->initialize, e);
+    c->initialize.session = e->session;
     return 0;
 }
 

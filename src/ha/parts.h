@@ -17,6 +17,10 @@ const struct member *ha_running_leader(const struct ha_view *v);
 /* When pg_rewind cannot bring a diverged node back: may its data directory be set aside for a new copy? */
 bool ha_may_start_over(const struct ha_view *v);
 
+/* Another member is well and near enough to take over (facts sheet 3.7: a start that takes long is given up only then).
+ */
+bool ha_somebody_could_lead(const struct ha_view *v);
+
 /* A disk under PostgreSQL has failed, and the operator wants that to cost the leader key (storage_probe, "fence"). */
 bool ha_disk_is_unfit(const struct ha_view *v);
 enum { HA_DISK_TEXT_SIZE = 160 };

@@ -7,6 +7,13 @@ static bool bootstrap_was_interrupted(const struct ha_view *v)
     return v->bootstrap_incomplete && v->cluster_is_fresh && !ha_stored_sysid(v);
 }
 
+/* A backend died and the postmaster starts over, as a primary that lets nobody in. */
+static bool recovers_for_too_long(const struct ha_view *v)
+{
+    return v->pg.rejecting_since_us && v->now_us - v->pg.rejecting_since_us >= v->policy.primary_start_timeout_us &&
+           ha_somebody_could_lead(v);
+}
+
 /* Somebody promoted it by hand while nobody leads. In pause that is his right; the lease makes it safe. */
 static bool may_take_free_key(const struct ha_view *v)
 {
@@ -61,6 +68,10 @@ static bool is_unfit(const struct ha_view *v, struct ha_decision *ret)
             ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true, "PostgreSQL does not answer any more: giving the leader key up");
     else if (ha_disk_is_unfit(v))
         *ret = ha_disk_demote(v);
+    else if (recovers_for_too_long(v))
+        *ret = ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
+                           "PostgreSQL has not recovered from a crash within primary_start_timeout: giving the leader "
+                           "key up");
     else
         return false;
     return true;

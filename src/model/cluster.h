@@ -75,6 +75,7 @@ struct text_key { /* a key kept as text: initialize, config, failsafe, history *
     bool exists;
     char *text; /* owned, NULL when the key does not exist */
     uint64_t revision;
+    uint64_t session; /* initialize: the lease it hangs on; 0 = none */
 };
 
 struct cluster {

@@ -250,6 +250,8 @@ static void first_status(struct world *w, struct node *n, const struct keeper_sa
     if (n->pg.phase != PG_DOWN) {
         a->server_up = true;
         a->pg_started_at_us = local_us(w, n);
+        if (w->mutant != MUTANT_WAIT_FOR_ADOPTED)
+            a->pg.silent_since_us = a->pg_started_at_us;
         a->was_standby_started = s->state != KEEPER_ARMED;
         a->op.kind = s->state == KEEPER_ARMED ? OP_START_PRIMARY : OP_START_STANDBY;
         a->op.since_us = local_us(w, n);
@@ -327,8 +329,10 @@ static void call_ends(struct world *w, struct node *n, struct call *c, enum outc
         tether_answered(w, n, c);
         break;
     case CALL_RELEASE:
-        if (!c->revision)
+        if (!c->revision) {
             op_demote_released(w, n);
+            hooks_released(w, n);
+        }
         break;
     case CALL_REVOKE:
         break;
@@ -447,6 +451,7 @@ void agent_boot(struct world *w, struct node *n)
     memset((char *)a + offsetof(struct agent, cluster_known), 0, sizeof(*a) - offsetof(struct agent, cluster_known));
     a->gen = ++n->agent_lives;
     a->alive = a->connected = true;
+    a->well_since_us = w->now_us;
     a->follows = NOBODY;
     push_in(w, n, EV_AGENT_TICK, rng_between(&w->rng, RNG_PROCESS, 20 * MS, 150 * MS), a->gen, 0, 0);
     push_in(w, n, EV_AGENT_WATCH, rng_between(&w->rng, RNG_PROCESS, 30 * MS, 200 * MS), a->gen, 0, 0);

@@ -41,7 +41,8 @@ static void fill_cluster(struct agent *a, const struct stored *s)
     if (!s->initialize_empty)
         (void)snprintf(a->initialize, sizeof(a->initialize), "%llu", (unsigned long long)s->sysid);
     c->revision = s->revision;
-    c->initialize = (struct text_key){s->initialize_exists, a->initialize, s->initialize_revision};
+    c->initialize = (struct text_key){s->initialize_exists, a->initialize, s->initialize_revision,
+                                      s->initialize_empty ? mark_session(s->initialize_owner, s->initialize_agent) : 0};
     c->leader.exists = s->leader != NOBODY;
     memcpy(c->leader.name, node_name(s->leader), 3);
     c->leader.session = s->leader_session;
@@ -154,8 +155,12 @@ void gather_probed(struct world *w, struct node *n)
         note_streaming(a, now_us);
         if (!a->pg.in_recovery)
             a->memory.was_primary = true;
-    } else if (!a->pg.failing_since_us) {
-        a->pg.failing_since_us = now_us;
+    } else if (!hangs) {
+        a->pg.silent_since_us = 0;
+        if (!a->pg.rejecting_since_us)
+            a->pg.rejecting_since_us = now_us;
+    } else if (!a->pg.silent_since_us && a->pg.valid) {
+        a->pg.silent_since_us = now_us;
     }
     op_pg_changed(w, n);
     agent_wake(w, n);
@@ -254,7 +259,8 @@ static void view_pg(const struct world *w, const struct agent *a, uint64_t now_u
     memcpy(pg->follows, node_name(a->follows), 3);
     pg->in_recovery = a->pg.valid ? a->pg.in_recovery : a->was_standby_started;
     pg->accepting = a->pg.valid && now_us - a->pg.answered_at_us < PROBE_STALE_US;
-    pg->hung = a->pg.failing_since_us && a->pg.answered_at_us && now_us - a->pg.failing_since_us > hung_after_us;
+    pg->hung = a->pg.silent_since_us && now_us - a->pg.silent_since_us > hung_after_us;
+    pg->rejecting_since_us = a->pg.rejecting_since_us;
     if (!a->pg.valid)
         return;
     pg->timeline = a->pg.timeline;

@@ -41,6 +41,9 @@ enum mutant {
     MUTANT_FORGET_ADDRESS,
     MUTANT_SAY_TOO_EARLY,
     MUTANT_TRUST_OLD_WORD,
+    MUTANT_WAIT_FOR_ADOPTED,
+    MUTANT_PROMOTE_UNASKED,
+    MUTANT_UNMARK_ANY,
     MUTANTS,
 };
 extern const char *const mutant_names[MUTANTS];
@@ -194,6 +197,12 @@ struct call {
     struct stored view; /* READ */
 };
 
+/* The lease of the member key that an agent of a node has. */
+static inline uint64_t mark_session(int node, uint32_t agent)
+{
+    return (uint64_t)(node + 1) << 32 | agent;
+}
+
 struct store_lease {
     uint64_t id, expires_us, ttl_us;
 };
@@ -228,7 +237,8 @@ struct pg {
     bool stopping;
     int follows;
     uint32_t gen;
-    uint64_t hung_until_us;
+    uint64_t hung_since_us, hung_until_us;
+    uint32_t hung_gen;             /* which postmaster it was that hung first */
     uint64_t disk_frozen_until_us; /* nothing of it starts, ends, dies or commits before */
     uint64_t disk_bad_until_us;    /* the probe gets errors */
 };
@@ -244,12 +254,13 @@ struct agent_op {
     bool was_primary;   /* restart */
     bool was_shut_down; /* demotion */
     uint64_t stop_until_us;
+    bool asks; /* pre_promote runs */
     uint32_t gen;
 };
 
 struct probe {
     bool valid, in_recovery, streaming;
-    uint64_t answered_at_us, failing_since_us, lsn;
+    uint64_t answered_at_us, silent_since_us, rejecting_since_us, lsn;
     uint32_t timeline;
 };
 
@@ -272,6 +283,7 @@ struct agent {
     bool alive, started, connected, stopping;
     uint64_t thaw_at_us, freeze_at_us; /* real time; thaw_at 0 = not frozen */
     uint64_t stood_still_until_us;     /* local clock: truth about its last long freeze, for check.c */
+    uint64_t well_since_us;            /* the same about its start and its last thaw; real time */
     uint32_t gen, tick_gen, renew_gen, probe_gen, op_timer_gen;
     uint64_t tick_at_us;
     uint64_t frozen_at_us;
@@ -309,6 +321,7 @@ struct agent {
     struct request request;
     uint32_t checkpoint_gen;
     bool failover_busy, paused;
+    uint64_t agreed_session; /* pre_promote has agreed under this lease */
 
     bool member_busy;
     uint32_t member_face;
@@ -361,6 +374,7 @@ struct node {
     uint32_t sessions;
     uint64_t truth_deadline_us; /* S1, kept by check.c: the only deadline that is true; local clock */
     uint64_t truth_session;
+    uint64_t truth_agreed_session; /* for which pre_promote has agreed */
 };
 
 struct timeline {
@@ -383,6 +397,7 @@ struct world {
     uint64_t slow_us; /* added to the delay of messages */
     struct policy policy;
     enum watchdog_mode watchdog_mode;
+    bool hooks;            /* there is a pre_promote and a before_stop */
     bool gate;             /* clients come over the network, through the port gate */
     unsigned reset_factor; /* the device resets only after so many times its timeout; the setting knows */
     bool healed, done;
@@ -490,6 +505,10 @@ void op_demote_server_exited(struct world *w, struct node *n);
 void op_demote_timer(struct world *w, struct node *n);
 void op_demote_proven(struct world *w, struct node *n);
 void op_demote_released(struct world *w, struct node *n);
+bool hooks_pre_promote(struct world *w, struct node *n); /* false: nothing to wait for */
+void hooks_agreed(struct world *w, struct node *n, bool good);
+void hooks_released(struct world *w, struct node *n);
+uint64_t hooks_before_stop_us(struct world *w, struct node *n, uint64_t budget_us);
 void op_prove_dead(struct world *w, struct node *n);
 void op_arm(struct world *w, struct node *n);
 void bootstrap_note_finished(struct world *w, struct node *n);
@@ -540,6 +559,7 @@ void check_confirmed(struct world *w, struct node *n, const struct call *c);
 void check_pet(struct world *w, struct node *n);
 void check_deletion(struct world *w, int node, uint64_t session);
 void check_acts(struct world *w, struct node *n, const struct ha_decision *d);
+void check_promotion(struct world *w, const struct node *n);
 void check_fail(struct world *w, const char *rule, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* world.c */

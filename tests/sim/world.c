@@ -21,6 +21,9 @@ const char *const mutant_names[MUTANTS] = {
     [MUTANT_FORGET_ADDRESS] = "forget-address",
     [MUTANT_SAY_TOO_EARLY] = "say-too-early",
     [MUTANT_TRUST_OLD_WORD] = "trust-old-word",
+    [MUTANT_WAIT_FOR_ADOPTED] = "wait-for-adopted",
+    [MUTANT_PROMOTE_UNASKED] = "promote-unasked",
+    [MUTANT_UNMARK_ANY] = "unmark-any",
 };
 
 /* --- trace ----------------------------------------------------------------------------------------------------------
@@ -67,6 +70,7 @@ static void choose_policy(struct world *w)
     p->remove_data_directory_on_diverged_timelines = !p->use_pg_rewind || rng_chance(&w->rng, RNG_SETUP, 50);
     w->watchdog_mode = (enum watchdog_mode)rng_between(&w->rng, RNG_SETUP, WATCHDOG_MODE_OFF, WATCHDOG_MODE_REQUIRED);
     w->gate = rng_chance(&w->rng, RNG_SETUP, 50);
+    w->hooks = rng_chance(&w->rng, RNG_SETUP, 30);
     w->reset_factor = rng_chance(&w->rng, RNG_SETUP, 25) ? 2 : 1;
 }
 
@@ -143,6 +147,7 @@ static void thaw_agent(struct world *w, struct node *n)
     if (w->now_us - a->freeze_at_us > 3 * SEC)
         a->stood_still_until_us = local_us(w, n);
     TRACE(w, n->id, "the agent thaws");
+    a->well_since_us = w->now_us;
     a->thaw_at_us = 0;
 }
 
