@@ -67,6 +67,7 @@ static void on_cluster(void *userdata, struct dcs_answer *answer)
         note_leader_change(a, before);
         cluster_free(before);
         agent_apply_config(a);
+        failsafe_note_cluster(a);
         if (!a->duplicate_checked)
             duplicate_check(a);
         a->duplicate_checked = true;
@@ -324,8 +325,10 @@ void gather_view(struct agent *a, struct ha_view *ret)
         .peers = a->peers,
         .n_peers = a->n_peers,
         .peers_asked_at_us = a->peers_asked_at_us,
+        .acquiring = a->acquiring,
         .memory = a->memory,
     };
+    failsafe_view(a, &ret->failsafe);
     view_keeper(a, &ret->keeper);
     view_pg(a, now_us, &ret->pg);
     view_storage(a, &ret->storage);

@@ -129,7 +129,13 @@ struct agent {
         const char *trouble; /* static text; NULL = none */
         uint64_t since_us, conflict_at_us;
         uint32_t conflicts;
-    } kernel_leases; /* what was wrong with gate and addresses when it was last looked at */
+    } kernel_leases;             /* what was wrong with gate and addresses when it was last looked at */
+    struct failsafe *failsafe;   /* the leader's side of it */
+    uint64_t longest_promise_us; /* no promise is longer, and the disk knows it */
+    struct {
+        uint64_t at_us;   /* when a leader without store last asked us, and we promised; 0 = never */
+        char *slots_json; /* the positions of its slots, as it said then; owned, NULL = none */
+    } failsafe_heard;
     struct memory memory;
     struct operation op;
     uint64_t op_ended_at_us; /* when the last operation ended */
@@ -207,6 +213,25 @@ void tether_renew_soon(struct agent *a);
 void tether_release(struct agent *a, dcs_done_fn done);
 void tether_tell_postmaster(struct agent *a);
 void tether_adopt(struct agent *a, const struct keeper_answer *answer);
+
+/* More time from the promises of all others (failsafe.c); a deadline that is no later changes nothing. */
+void tether_prolong(struct agent *a, uint64_t deadline_us);
+
+/* failsafe.c: the leader's side */
+int failsafe_new(struct agent *a, struct err *err);
+void failsafe_free(struct agent *a);
+void failsafe_adopt(struct agent *a);           /* after tether_adopt() */
+void failsafe_note_cluster(struct agent *a);    /* after each good read of the store */
+void failsafe_publish(struct agent *a);         /* as the leader: the list in the store */
+void failsafe_store_is_silent(struct agent *a); /* a renewal brought no answer */
+void failsafe_store_answers(struct agent *a);   /* a renewal was confirmed */
+void failsafe_view(const struct agent *a, struct failsafe_view *ret);
+const struct failsafe_list *failsafe_known(const struct agent *a); /* NULL = none */
+uint64_t failsafe_asked_at_us(const struct agent *a);              /* when we last asked the others; 0 = never */
+
+/* promise.c: the others' side */
+void promise_load(struct agent *a);    /* once, at start */
+void promise_prepare(struct agent *a); /* after a configuration was accepted */
 
 /* serve.c */
 void serve_update(struct agent *a); /* after each decision, and as the first thing of a demotion */

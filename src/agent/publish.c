@@ -384,6 +384,7 @@ void publish(struct agent *a)
     if (!leads(a) || !a->cluster || a->store_failed)
         return;
     publish_status(a);
+    failsafe_publish(a);
     publish_history(a);
     repair_keys(a);
 }

@@ -284,6 +284,7 @@ static const struct dcs_ops etcd3_ops = {
     .get_cluster = etcd3_get_cluster,
     .acquire_leader = etcd3_acquire_leader,
     .renew_leader = etcd3_renew_leader,
+    .reclaim_leader = etcd3_reclaim_leader,
     .release_leader = etcd3_release_leader,
     .touch_member = etcd3_touch_member,
     .put = etcd3_put,

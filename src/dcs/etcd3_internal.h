@@ -188,6 +188,8 @@ void etcd3_acquire_leader(struct dcs *d, const char *name, uint64_t ttl_us, uint
                           void *userdata);
 void etcd3_renew_leader(struct dcs *d, const char *name, uint64_t session, uint64_t deadline_us, dcs_done_fn done,
                         void *userdata);
+void etcd3_reclaim_leader(struct dcs *d, const char *name, uint64_t session, uint64_t ttl_us, uint64_t deadline_us,
+                          dcs_done_fn done, void *userdata);
 void etcd3_release_leader(struct dcs *d, const char *name, uint64_t session, uint64_t deadline_us, dcs_done_fn done,
                           void *userdata);
 void etcd3_touch_member(struct dcs *d, const char *name, const char *json, uint64_t ttl_us, uint64_t deadline_us,

@@ -19,6 +19,7 @@ static struct ha_decision decide_bootstrap(const struct ha_view *v)
 {
     char text[HA_DISK_TEXT_SIZE];
     const struct text_key *initialize = &v->cluster->initialize;
+    struct ha_decision d;
 
     if (initialize->exists && cluster_sysid_is_valid(initialize->text))
         return ha_say(HA_NOTHING, "waiting for a leader: the store knows this cluster already");
@@ -37,6 +38,8 @@ static struct ha_decision decide_bootstrap(const struct ha_view *v)
         return ha_say(HA_NOTHING, "not bootstrapping: the port gate is required and not in force");
     if (ha_disk_is_unfit(v))
         return ha_say(HA_NOTHING, "not bootstrapping: %s", ha_disk_text(v, text, sizeof(text)));
+    if (ha_failsafe_bars(v, &d))
+        return d;
     if (v->now_us < v->memory.no_race_until_us)
         return ha_say(HA_NOTHING, "the last bootstrap failed: waiting before the next");
     if (!v->cluster_is_fresh || v->was_frozen)

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "base/core.h"
+#include "model/failsafe.h"
 #include "model/pgstate.h"
 #include "model/tags.h"
 
@@ -84,6 +85,7 @@ struct cluster {
     struct text_key config;
     struct text_key history_text;
     struct text_key failsafe;
+    struct failsafe_list *failsafe_list; /* the members in it; owned, NULL = none */
     struct text_key status_text;
     struct leader_key leader;
     struct leader_key replica_address; /* pgtether's own: which standby has the addresses for replicas */

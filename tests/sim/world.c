@@ -19,6 +19,10 @@ const char *const mutant_names[MUTANTS] = {
     [MUTANT_FENCE_IGNORES_R] = "fence-ignores-r",
     [MUTANT_GATE_FOR_EVER] = "gate-for-ever",
     [MUTANT_FORGET_ADDRESS] = "forget-address",
+    [MUTANT_PROMISE_FROM_ANSWER] = "promise-from-answer",
+    [MUTANT_PROMISE_ONE_MISSING] = "promise-one-missing",
+    [MUTANT_PROMISE_FORGOTTEN] = "promise-forgotten",
+    [MUTANT_STRANGER_LEADS] = "stranger-leads",
 };
 
 /* --- trace ----------------------------------------------------------------------------------------------------------
@@ -63,6 +67,7 @@ static void choose_policy(struct world *w)
     p->use_pg_rewind = rng_chance(&w->rng, RNG_SETUP, 50);
     p->remove_data_directory_on_rewind_failure = true;
     p->remove_data_directory_on_diverged_timelines = !p->use_pg_rewind || rng_chance(&w->rng, RNG_SETUP, 50);
+    p->failsafe_mode = rng_chance(&w->rng, RNG_SETUP, 50);
     w->watchdog_mode = (enum watchdog_mode)rng_between(&w->rng, RNG_SETUP, WATCHDOG_MODE_OFF, WATCHDOG_MODE_REQUIRED);
     w->gate = rng_chance(&w->rng, RNG_SETUP, 50);
     w->reset_factor = rng_chance(&w->rng, RNG_SETUP, 25) ? 2 : 1;
