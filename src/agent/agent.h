@@ -4,12 +4,10 @@
  * timer) wake it; loop_wait is only the upper bound between two looks.
  */
 #pragma once
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <systemd/sd-event.h>
 #include "base/core.h"
 #include "config/config.h"
+#include "model/command.h"
 #include "model/node.h"
 
 struct agent;
@@ -31,17 +29,8 @@ DEFINE_CLEANUP(struct agent, agent_free)
 /* What the node says about itself now; pointers stay valid until control returns to the event loop. */
 void agent_status(void *agent, struct node_status *ret);
 
-/*
- * POST /failsafe: a leader that cannot reach the store asks this node not to lead. What was promised holds from before
- * this returns.
- */
-struct failsafe_reply {
-    unsigned status;
-    bool is_json, lsn_known;
-    char text[160];
-    uint64_t lsn; /* our position, which the reference wants as the header "lsn" */
-};
-void failsafe_asked(void *agent, const char *body, size_t len, struct failsafe_reply *ret);
+/* Takes a request that changes something; answers it when it is done, or cannot be done. */
+void agent_command(void *agent, struct command *command);
 
 /* Orderly stop: hands over, stops PostgreSQL, then ends the event loop with an enum agent_exit. */
 void agent_stop(struct agent *a);

@@ -232,6 +232,8 @@ uint64_t failsafe_asked_at_us(const struct agent *a);              /* when we la
 /* promise.c: the others' side */
 void promise_load(struct agent *a);    /* once, at start */
 void promise_prepare(struct agent *a); /* after a configuration was accepted */
+/* POST /failsafe: a leader that cannot reach the store asks this node not to lead. */
+void promise_command(struct agent *a, struct command *command);
 
 /* serve.c */
 void serve_update(struct agent *a); /* after each decision, and as the first thing of a demotion */

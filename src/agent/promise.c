@@ -115,28 +115,6 @@ static int keep_promise(struct agent *a, const char *name, uint64_t until_us, st
     return 0;
 }
 
-static void reply(struct failsafe_reply *ret, unsigned status, const char *text)
-{
-    ret->status = status;
-    (void)text_copy(ret->text, sizeof(ret->text), text);
-}
-
-static void promised(struct agent *a, struct failsafe_reply *ret, const json_t *question, uint64_t duration_us)
-{
-    const struct pg_facts *f = &a->pg.facts;
-
-    ret->lsn = a->pg.valid ? (f->receive_lsn > f->replay_lsn ? f->receive_lsn : f->replay_lsn) : 0;
-    ret->lsn_known = a->pg.valid;
-    if (!json_object_get(question, "promise_ms")) {
-        reply(ret, 200, "Accepted"); /* the reference compares with that */
-        return;
-    }
-    reply(ret, 200, "");
-    ret->is_json = true;
-    (void)text_print(ret->text, sizeof(ret->text), "{\"promise_ms\":%" PRIu64 ",\"lsn\":%" PRIu64 "}",
-                     duration_us / USEC_PER_MSEC, ret->lsn);
-}
-
 static uint64_t wanted_us(const json_t *question)
 {
     json_int_t ms = json_integer_value(json_object_get(question, "promise_ms"));
@@ -144,53 +122,84 @@ static uint64_t wanted_us(const json_t *question)
     return ms > 0 && ms < INT32_MAX ? (uint64_t)ms * USEC_PER_MSEC : 0;
 }
 
-static void note_leader(struct agent *a, const json_t *question)
+/* The reference compares the body with "Accepted" and reads the header; a member of ours said how long it wants. */
+static void accept(struct agent *a, struct command *command, const json_t *question, uint64_t duration_us)
+{
+    struct command_answer answer = {.status = 200, .content_type = "text/html", .header = "lsn"};
+    const struct pg_facts *f = &a->pg.facts;
+    uint64_t lsn = a->pg.valid ? (f->receive_lsn > f->replay_lsn ? f->receive_lsn : f->replay_lsn) : 0;
+    struct textbuf text = {0};
+
+    (void)text_print(answer.header_value, sizeof(answer.header_value), "%" PRIu64, lsn);
+    if (!lsn)
+        answer.header = NULL;
+    if (wanted_us(question)) {
+        answer.content_type = "application/json";
+        textbuf_printf(&text, "{\"promise_ms\":%" PRIu64 ",\"lsn\":%" PRIu64 "}", duration_us / USEC_PER_MSEC, lsn);
+    } else {
+        textbuf_puts(&text, "Accepted");
+    }
+    answer.body = textbuf_take(&text);
+    command->answer(command, &answer);
+}
+
+static void note_leader(struct agent *a, const char *name, const json_t *question)
 {
     const json_t *slots = json_object_get(question, "slots");
+    uint64_t now_us = clock_now_us();
 
-    a->failsafe_heard.at_us = clock_now_us();
+    if (!a->failsafe_heard.at_us || now_us - a->failsafe_heard.at_us >= a->dynamic->policy.ttl_us)
+        log_info("failsafe mode: \"%s\" cannot reach the store and stays leader, as this node promises not to lead",
+                 name);
+    a->failsafe_heard.at_us = now_us;
     free(a->failsafe_heard.slots_json);
     a->failsafe_heard.slots_json = json_is_object(slots) ? json_dumps(slots, JSON_COMPACT) : NULL;
 }
 
-void failsafe_asked(void *agent, const char *body, size_t len, struct failsafe_reply *ret)
+/* Decides, and makes sure that what is promised outlives this process. */
+static struct failsafe_answer decide(struct agent *a, const char *name, uint64_t want_us)
 {
-    json_auto_t *question = json_loadb(body, len, 0, NULL);
-    const char *name = json_string_value(json_object_get(question, "name"));
-    struct agent *a = agent;
     struct failsafe_answer answer;
     struct err err = {0};
     struct ha_view v;
 
-    *ret = (struct failsafe_reply){0};
-    if (!name || !*name || strlen(name) >= MEMBER_NAME_SIZE) {
-        reply(ret, 400, "no member is named");
+    gather_view(a, &v);
+    answer = ha_failsafe_answer(&v, name, want_us);
+    if (answer.word != FAILSAFE_PROMISE)
+        return answer;
+    if (a->longest_promise_us < answer.duration_us)
+        return (struct failsafe_answer){.word = FAILSAFE_NOT_NOW, .reason = "how long could not be noted on the disk"};
+    if (keep_promise(a, name, answer.until_us, &err) >= 0)
+        return answer;
+    log_warning("failsafe mode: could not keep a promise across a restart: %s", err.msg);
+    return (struct failsafe_answer){.word = FAILSAFE_NOT_NOW, .reason = "a promise would not outlive a restart"};
+}
+
+void promise_command(struct agent *a, struct command *command)
+{
+    json_auto_t *question = json_loads(command->body, 0, NULL);
+    const char *name = json_string_value(json_object_get(question, "name"));
+    struct failsafe_answer answer;
+
+    if (!name || !*name || strlen(name) >= MEMBER_NAME_SIZE || strchr(name, '\n')) {
+        command_answer_text(command, 400, "no member is named");
         return;
     }
-    gather_view(a, &v);
-    answer = ha_failsafe_answer(&v, name, wanted_us(question));
-    if (answer.word == FAILSAFE_PROMISE && a->longest_promise_us < answer.duration_us)
-        answer = (struct failsafe_answer){FAILSAFE_NOT_NOW, 0, 0, "how long could not be noted on the disk"};
-    else if (answer.word == FAILSAFE_PROMISE && keep_promise(a, name, answer.until_us, &err) < 0)
-        answer = (struct failsafe_answer){FAILSAFE_NOT_NOW, 0, 0, "the promise could not be kept across a restart"};
+    answer = decide(a, name, wanted_us(question));
     switch (answer.word) {
     case FAILSAFE_PROMISE:
-        if (clock_now_us() >= a->failsafe_heard.at_us + a->dynamic->policy.ttl_us || !a->failsafe_heard.at_us)
-            log_info("failsafe mode: \"%s\" cannot reach the store and stays leader, as this node promises not to lead",
-                     name);
-        note_leader(a, question);
-        promised(a, ret, question, answer.duration_us);
+        note_leader(a, name, question);
+        accept(a, command, question, answer.duration_us);
         break;
     case FAILSAFE_IS_LEADER:
-        reply(ret, 500, "Running as a leader");
+        command_answer_text(command, 500, "Running as a leader");
         break;
     case FAILSAFE_IS_OFF:
-        reply(ret, 502, answer.reason);
+        command_answer_text(command, 502, "%s", answer.reason);
         break;
     case FAILSAFE_NOT_NOW:
-        log_info("failsafe mode: not promising \"%s\" anything: %s%s%s", name, answer.reason, err.code ? ": " : "",
-                 err.msg);
-        reply(ret, 503, answer.reason);
+        log_info("failsafe mode: not promising \"%s\" anything: %s", name, answer.reason);
+        command_answer_text(command, 503, "%s", answer.reason);
         break;
     }
 }
