@@ -147,7 +147,7 @@ struct agent {
     char member_face[192]; /* what the member key said last, less its positions */
     uint64_t member_written_at_us, member_ttl_us;
     uint64_t status_published_lsn;
-    uint64_t history_done_timeline;
+    uint64_t history_done_timeline, history_written_at_us;
     bool history_busy, config_busy, initialize_busy, slots_busy, checkpoint_busy;
     struct pg_command *slots_command, *checkpoint_command;
     bool checkpoint_pending;

@@ -101,30 +101,6 @@ static void endpoint_failed(struct etcd3 *e, const char *url, const struct err *
         etcd3_watch_endpoint_failed(e->watch, url);
 }
 
-/*
- * An endpoint of another cluster would hand out another leader key. One that lags behind an election which others have
- * told us about must not be believed either; it may be cut off without knowing.
- */
-#define REBUILT_HINT "\nHINT:  Restart the agent if the etcd cluster was built anew on purpose."
-
-static int guard(struct etcd3 *e, const json_t *json, const char *url, struct err *err)
-{
-    struct etcd3_header header;
-
-    etcd3_read_header(json, &header);
-    if (!header.cluster_id)
-        return 0;
-    if (e->cluster_id && header.cluster_id != e->cluster_id)
-        return err_set(err, -EREMCHG, "\"%s\" belongs to the etcd cluster %" PRIx64 ", not to %" PRIx64 REBUILT_HINT,
-                       url, header.cluster_id, e->cluster_id);
-    if (header.raft_term < e->raft_term)
-        return err_set(err, -ESTALE, "\"%s\" lags behind: raft term %" PRIu64 ", others are at %" PRIu64 REBUILT_HINT,
-                       url, header.raft_term, e->raft_term);
-    e->cluster_id = header.cluster_id;
-    e->raft_term = header.raft_term;
-    return 0;
-}
-
 void etcd3_forget_token(struct etcd3 *e)
 {
     free_secret(&e->token);
@@ -228,6 +204,15 @@ static void got_answer(struct etcd3_call *c, json_t *json)
     }
 }
 
+/* It began with a store that has been replaced since: what the new one says is no answer to it. */
+static bool is_outlived(struct etcd3_call *c)
+{
+    if (!c->life || c->life == c->e->life)
+        return false;
+    (void)err_set(&c->err, -ESTALE, "the store was built anew or restored meanwhile");
+    return true;
+}
+
 static bool may_repeat(const struct etcd3_call *c)
 {
     return c->step != ETCD3_STEP_REQUEST || c->idempotent;
@@ -239,7 +224,7 @@ static void sort_answer(struct etcd3_call *c, enum etcd3_kind kind, json_t *json
 
     switch (kind) {
     case ETCD3_OK:
-        if (guard(e, json, answer->endpoint, &c->err) < 0) {
+        if (etcd3_guard(e, json, answer->endpoint, &c->err) < 0) {
             endpoint_failed(e, answer->endpoint, &c->err);
             retry(c, may_repeat(c), true);
             return;
@@ -283,6 +268,10 @@ static void on_http(void *userdata, const struct http_answer *answer)
     enum etcd3_kind kind;
 
     c->request = NULL;
+    if (is_outlived(c)) {
+        give_up(c);
+        return;
+    }
     if (answer->error) {
         (void)err_set(&c->err, answer->error, "%s", answer->message ? answer->message : "the store did not answer");
         endpoint_failed(c->e, answer->endpoint, &c->err);
@@ -354,6 +343,10 @@ static void next_step(struct etcd3_call *c)
     char path[128];
     int r;
 
+    if (is_outlived(c)) {
+        give_up(c);
+        return;
+    }
     if (clock_rest_us(clock_now_us(), c->deadline_us) == 0) {
         (void)err_set(&c->err, c->err.code ? c->err.code : -ETIMEDOUT, "%s",
                       *c->err.msg ? c->err.msg : "the time was over before the store was asked");

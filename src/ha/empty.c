@@ -26,6 +26,9 @@ static struct ha_decision decide_bootstrap(const struct ha_view *v)
     /* A mark of ours whose answer was lost keeps everybody waiting, and stays as long as we live: take it up again. */
     if (initialize->exists && !v->memory.mark_may_be_ours)
         return ha_say(HA_NOTHING, "waiting for a leader: another node is bootstrapping");
+    if (v->memory.seen_initialized)
+        return ha_say(HA_NOTHING, "the store has forgotten the cluster it knew: not making another one; restart this "
+                                  "agent if that is wanted");
     if (v->tags.nofailover)
         return ha_say(HA_NOTHING, "waiting for a leader: the tag nofailover forbids this node to bootstrap");
     if (v->config_refused)

@@ -54,6 +54,11 @@ uint32_t cluster_timeline(const struct cluster *c)
     return c->history_text.text && strcmp(c->history_text.text, "[]") == 0 ? 1 : 0;
 }
 
+bool cluster_sysid_is_known(const struct cluster *c)
+{
+    return c->initialize.exists && cluster_sysid_is_valid(c->initialize.text);
+}
+
 bool cluster_sysid_is_valid(const char *text)
 {
     size_t digits = strspn(text, "0123456789");

@@ -81,6 +81,7 @@ struct text_key { /* a key kept as text: initialize, config, failsafe, history *
 struct cluster {
     uint64_t read_sent_at_us; /* instant just before the read was sent: nothing here is older than that */
     uint64_t revision;        /* of the whole read, to start a watch from */
+    uint64_t store_life; /* another number: the store was replaced or restored, and whoever leads may not be in it */
     struct text_key initialize;
     struct text_key config;
     struct text_key history_text;
@@ -110,5 +111,7 @@ const struct member *cluster_member(const struct cluster *c, const char *name);
 const struct member *cluster_leader_member(const struct cluster *c);
 /* Last entry of the history + 1; 1 if the history is exactly []; 0 (unknown) when absent. */
 uint32_t cluster_timeline(const struct cluster *c);
+/* The store knows the cluster's system identifier. */
+bool cluster_sysid_is_known(const struct cluster *c);
 /* Valid system identifier: at least 10 decimal digits. */
 bool cluster_sysid_is_valid(const char *text);

@@ -89,7 +89,8 @@ struct memory {
     bool rewind_failed; /* pg_rewind said no; only a new copy helps */
     uint64_t retry_check_at_us;
     uint64_t retry_clone_at_us;
-    uint64_t promised_until_us;         /* failsafe mode: this node has promised not to lead before */
+    bool seen_initialized;      /* this process has seen the store to know a cluster: it is not to make another one */
+    uint64_t promised_until_us; /* failsafe mode: this node has promised not to lead before */
     char promised_to[MEMBER_NAME_SIZE]; /* "" = by an earlier boot, perhaps */
     bool mark_may_be_ours; /* we wrote the mark of a bootstrap, or do not know whether; it may be there still */
 };
