@@ -78,6 +78,8 @@ static int load_failsafe(struct cluster *c, struct entry *e)
 {
     int r = load_object_text(&c->failsafe, e);
 
+    free(c->failsafe_list);
+    c->failsafe_list = NULL;
     if (r == 0 && c->failsafe.exists)
         r = codec_parse_failsafe(c->failsafe.text, &c->failsafe_list);
     return r;
