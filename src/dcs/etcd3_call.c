@@ -18,6 +18,8 @@
 #define DISCOVERY_EVERY_US (UINT64_C(300) * USEC_PER_SEC)
 #define DISCOVERY_AFTER_FAILURE_US (UINT64_C(10) * USEC_PER_SEC)
 #define DISCOVERY_TIMEOUT_US (UINT64_C(5) * USEC_PER_SEC)
+/* A wrong password is not tried more often: checking one takes etcd a tenth of a second of its processor, each time. */
+#define AUTH_AGAIN_US (UINT64_C(1) * USEC_PER_SEC)
 enum { AUTH_ROUNDS_MAX = 3 };
 
 static void next_step(struct etcd3_call *c);
@@ -247,6 +249,7 @@ static void sort_answer(struct etcd3_call *c, enum etcd3_kind kind, json_t *json
             finish(c, ETCD3_FAILED, NULL);
         return;
     case ETCD3_AUTH_WRONG:
+        e->auth_refused_at_us = clock_now_us();
         finish(c, ETCD3_FAILED, NULL);
         return;
     case ETCD3_WRONG_PATH:
@@ -337,6 +340,16 @@ static int send_request(struct etcd3_call *c, const char *method, const char *pa
     return r;
 }
 
+static bool needs_token(const struct etcd3 *e)
+{
+    return e->username && !e->token && !e->auth_off;
+}
+
+static bool was_refused_lately(const struct etcd3 *e)
+{
+    return e->auth_refused_at_us && clock_now_us() - e->auth_refused_at_us < AUTH_AGAIN_US;
+}
+
 static void next_step(struct etcd3_call *c)
 {
     struct etcd3 *e = c->e;
@@ -356,7 +369,9 @@ static void next_step(struct etcd3_call *c)
     if (!e->prefix) {
         c->step = ETCD3_STEP_VERSION;
         r = send_request(c, "GET", "/version", NULL);
-    } else if (e->username && !e->token && !e->auth_off) {
+    } else if (needs_token(e) && was_refused_lately(e)) {
+        r = err_set(&c->err, -EACCES, "the store refused our user name or password a moment ago");
+    } else if (needs_token(e)) {
         char *body = token_body(e);
 
         c->step = ETCD3_STEP_TOKEN;

@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import subprocess
+import time
 
 from . import net
 
@@ -33,14 +34,19 @@ def start(node, nodes, directory):
 
 # (user, password) while a test has switched authentication on.
 credentials = None
+_token = (None, 0.0, "")  # of these credentials, got then; etcd takes long to check a password
 
 
 def _headers(connection):
+    global _token
     if not credentials:
         return {}
-    connection.request("POST", "/v3/auth/authenticate",
-                       json.dumps({"name": credentials[0], "password": credentials[1]}))
-    return {"Authorization": json.loads(connection.getresponse().read()).get("token", "")}
+    if _token[0] != credentials or time.monotonic() - _token[1] > 1:
+        connection.request("POST", "/v3/auth/authenticate",
+                           json.dumps({"name": credentials[0], "password": credentials[1]}))
+        answer = json.loads(connection.getresponse().read())
+        _token = (credentials, time.monotonic(), answer.get("token", ""))
+    return {"Authorization": _token[2]}
 
 
 def _call(client_ns, address, path, body, timeout):
