@@ -346,6 +346,8 @@ static void on_first_status(void *userdata, const struct keeper_answer *answer)
 
     if (!answer)
         return;
+    promise_load(a);
+    promise_prepare(a);
     tether_adopt(a, answer);
     fence_record_look_back(a, answer);
     (void)text_print(marker, sizeof(marker), "%s/" BOOTSTRAP_MARKER, a->config->postgresql.data_dir);
@@ -389,7 +391,9 @@ int agent_new(sd_event *loop, const struct config *config, int keeper_fd, struct
         return err_set(err, -ENOMEM, "out of memory");
     a->loop = sd_event_ref(loop);
     a->config = config;
-    r = agent_load_config(a, err);
+    r = failsafe_new(a, err);
+    if (r >= 0)
+        r = agent_load_config(a, err);
     if (r >= 0)
         r = open_parts(a, keeper_fd, err);
     if (r >= 0)
@@ -422,6 +426,8 @@ struct agent *agent_free(struct agent *a)
     a->stop_checkpoint = pg_command_free(a->stop_checkpoint);
     a->dcs = dcs_free(a->dcs);
     a->http = http_free(a->http);
+    failsafe_free(a);
+    free(a->failsafe_heard.slots_json);
     a->storage = storage_free(a->storage);
     a->hooks.runs = hook_runs_free(a->hooks.runs);
     gather_done(a);

@@ -152,7 +152,13 @@ struct agent {
         const char *trouble; /* static text; NULL = none */
         uint64_t since_us, conflict_at_us;
         uint32_t conflicts;
-    } kernel_leases; /* what was wrong with gate and addresses when it was last looked at */
+    } kernel_leases;             /* what was wrong with gate and addresses when it was last looked at */
+    struct failsafe *failsafe;   /* the leader's side of it */
+    uint64_t longest_promise_us; /* no promise is longer, and the disk knows it */
+    struct {
+        uint64_t at_us;   /* when a leader without store last asked us, and we promised; 0 = never */
+        char *slots_json; /* the positions of its slots, as it said then; owned, NULL = none */
+    } failsafe_heard;
     struct memory memory;
     struct operation op;
     uint64_t op_ended_at_us; /* when the last operation ended */
@@ -164,7 +170,7 @@ struct agent {
     char member_face[192]; /* what the member key said last, less its positions */
     uint64_t member_written_at_us, member_ttl_us;
     uint64_t status_published_lsn;
-    uint64_t history_done_timeline;
+    uint64_t history_done_timeline, history_written_at_us;
     bool history_busy, config_busy, initialize_busy, slots_busy, checkpoint_busy;
     struct pg_command *slots_command, *checkpoint_command;
     struct pg_command *stop_checkpoint; /* the one before a stop that was asked for */
@@ -245,6 +251,27 @@ void tether_renew_soon(struct agent *a);
 void tether_release(struct agent *a, dcs_done_fn done);
 void tether_tell_postmaster(struct agent *a);
 void tether_adopt(struct agent *a, const struct keeper_answer *answer);
+
+/* More time from the promises of all others (failsafe.c); a deadline that is no later changes nothing. */
+void tether_prolong(struct agent *a, uint64_t deadline_us);
+
+/* failsafe.c: the leader's side */
+int failsafe_new(struct agent *a, struct err *err);
+void failsafe_free(struct agent *a);
+void failsafe_adopt(struct agent *a);           /* after tether_adopt() */
+void failsafe_note_cluster(struct agent *a);    /* after each good read of the store */
+void failsafe_publish(struct agent *a);         /* as the leader: the list in the store */
+void failsafe_store_is_silent(struct agent *a); /* a renewal brought no answer */
+void failsafe_store_answers(struct agent *a);   /* a renewal was confirmed */
+void failsafe_view(const struct agent *a, struct failsafe_view *ret);
+const struct failsafe_list *failsafe_known(const struct agent *a); /* NULL = none */
+uint64_t failsafe_asked_at_us(const struct agent *a);              /* when we last asked the others; 0 = never */
+
+/* promise.c: the others' side */
+void promise_load(struct agent *a);    /* once, at start */
+void promise_prepare(struct agent *a); /* after a configuration was accepted */
+/* POST /failsafe: a leader that cannot reach the store asks this node not to lead. */
+void promise_command(struct agent *a, struct command *command);
 
 /* serve.c */
 void serve_update(struct agent *a); /* after each decision, and as the first thing of a demotion */

@@ -193,7 +193,7 @@ static struct ha_decision decide_no_server(const struct ha_view *v)
     return ha_decide_down(v);
 }
 
-struct ha_decision ha_decide(const struct ha_view *v)
+static struct ha_decision decide(const struct ha_view *v)
 {
     if (!v->keeper.connected)
         return decide_without_keeper(v);
@@ -212,4 +212,19 @@ struct ha_decision ha_decide(const struct ha_view *v)
         return ha_say(HA_EXIT, "the data directory belongs to another cluster: its system identifier is %llu, not %s",
                       (unsigned long long)v->pg.sysid, v->cluster->initialize.text);
     return v->pg.running ? ha_decide_standby(v) : decide_no_server(v);
+}
+
+/* Whatever the rule that says so, now or in times to come: nothing that ends with the leader key against a promise. */
+static bool wants_to_lead(const struct ha_decision *d)
+{
+    return d->action == HA_ACQUIRE || d->action == HA_BOOTSTRAP;
+}
+
+struct ha_decision ha_decide(const struct ha_view *v)
+{
+    struct ha_decision d = decide(v);
+
+    if (wants_to_lead(&d))
+        (void)ha_failsafe_bars(v, &d);
+    return d;
 }

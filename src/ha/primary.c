@@ -47,8 +47,9 @@ static bool must_not_go_on(const struct ha_view *v, struct ha_decision *ret)
         *ret =
             ha_say_stop(HA_DEMOTE, HA_SWIFT, true, "the watchdog is required and has failed: handing leadership over");
     else if (v->now_us >= ha_demote_at_us(v))
-        *ret =
-            ha_say_stop(HA_DEMOTE, HA_SWIFT, false, "the lease was not renewed in time: demoting before it runs out");
+        *ret = ha_say_stop(
+            HA_DEMOTE, HA_SWIFT, false, "the lease was not renewed in time: demoting before it runs out%s%s",
+            v->failsafe.obstacle ? "; failsafe mode: " : "", v->failsafe.obstacle ? v->failsafe.obstacle : "");
     else
         return false;
     return true;
@@ -95,6 +96,9 @@ struct ha_decision ha_decide_primary(const struct ha_view *v)
     else if (v->storage.failed)
         d = ha_say(HA_NOTHING, "no action. I am (%s), the leader with the lock, but %s", v->name,
                    ha_disk_text(v, text, sizeof(text)));
+    else if (v->failsafe.holds)
+        d = ha_say(HA_NOTHING, "continue to run as a leader because failsafe mode is enabled and all members are "
+                               "accessible");
     else
         d = ha_say(HA_NOTHING, "no action. I am (%s), the leader with the lock", v->name);
     d.wake_at_us = ha_demote_at_us(v);

@@ -326,7 +326,11 @@ static void call_ends(struct world *w, struct node *n, struct call *c, enum outc
         tether_answered(w, n, c);
         break;
     case CALL_RENEW:
+    case CALL_RECLAIM:
         tether_answered(w, n, c);
+        break;
+    case CALL_FAILSAFE:
+        failsafe_written(w, n, c);
         break;
     case CALL_RELEASE:
         if (!c->revision) {
@@ -360,7 +364,8 @@ static void store_answered(struct world *w, struct node *n, const struct event *
 
     if (c->answered || c->stage != e->a)
         return;
-    if (outcome != OUTCOME_UNKNOWN && c->stage == 0 && (c->kind == CALL_ACQUIRE || c->kind == CALL_RENEW)) {
+    if (outcome != OUTCOME_UNKNOWN && c->stage == 0 &&
+        (c->kind == CALL_ACQUIRE || c->kind == CALL_RENEW || c->kind == CALL_RECLAIM)) {
         c->lease_is_in = e->b & 256;
         c->stage = 1;
         if (local_us(w, n) < c->deadline_us) {
@@ -369,6 +374,7 @@ static void store_answered(struct world *w, struct node *n, const struct event *
         }
         outcome = OUTCOME_UNKNOWN;
     }
+    c->key_is_gone = e->b & 512;
     if (c->kind == CALL_RENEW && outcome == OUTCOME_DONE && !c->lease_is_in)
         outcome = OUTCOME_UNKNOWN;
     if ((c->kind == CALL_RENEW || c->kind == CALL_ACQUIRE) && outcome == OUTCOME_DONE)
@@ -431,6 +437,12 @@ void agent_event(struct world *w, struct node *n, const struct event *e)
         if (e->a == a->checkpoint_gen)
             manual_checkpointed(w, n);
         break;
+    case EV_AGENT_FAILSAFE_DUE:
+    case EV_AGENT_FAILSAFE_ASKED:
+    case EV_AGENT_FAILSAFE_ANSWERED:
+    case EV_AGENT_FAILSAFE_SILENT:
+        failsafe_event(w, n, e);
+        break;
     case EV_AGENT_WATCH:
         store_changed(w, n, e->a);
         break;
@@ -453,6 +465,7 @@ void agent_boot(struct world *w, struct node *n)
     a->alive = a->connected = true;
     a->well_since_us = w->now_us;
     a->follows = NOBODY;
+    failsafe_boot(w, n);
     push_in(w, n, EV_AGENT_TICK, rng_between(&w->rng, RNG_PROCESS, 20 * MS, 150 * MS), a->gen, 0, 0);
     push_in(w, n, EV_AGENT_WATCH, rng_between(&w->rng, RNG_PROCESS, 30 * MS, 200 * MS), a->gen, 0, 0);
 }

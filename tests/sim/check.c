@@ -35,11 +35,43 @@ void check_confirmed(struct world *w, struct node *n, const struct call *c)
     /* A late word about a session that is over, as its successor was acquired since, prolongs nothing any more. */
     if (c->session < n->truth_session)
         return;
-    if (c->session != n->truth_session)
+    if (c->session != n->truth_session) {
         n->truth_deadline_us = 0;
+        memset(n->truth_promise_us, 0, sizeof(n->truth_promise_us));
+    }
     n->truth_session = c->session;
     if (deadline_us > n->truth_deadline_us)
         n->truth_deadline_us = deadline_us;
+}
+
+/* --- promises (failsafe mode) ---------------------------------------------------------------------------------------
+ */
+
+/* One of them was given to a question sent at sent_at_us (by NOBODY: the list has no others). */
+void check_promised(struct world *w, struct node *n, int by, uint64_t sent_at_us)
+{
+    uint64_t deadline_us = sent_at_us + w->policy.ttl_us - w->policy.ttl_us / 1000, all_us = NEVER;
+    uint8_t list = w->store.data.failsafe;
+
+    if (by != NOBODY && deadline_us > n->truth_promise_us[by])
+        n->truth_promise_us[by] = deadline_us;
+    /* Whoever is in the list may lead, whatever the one who asks believes about it. */
+    if (!(list & 1U << n->id) || n->agent.lease.session != n->truth_session)
+        return;
+    for (int i = 0; i < NODES; i++)
+        if (i != n->id && list & 1U << i && n->truth_promise_us[i] < all_us)
+            all_us = n->truth_promise_us[i];
+    if (all_us == NEVER)
+        all_us = deadline_us; /* there is nobody else who may lead */
+    if (all_us > n->truth_deadline_us)
+        n->truth_deadline_us = all_us;
+}
+
+void check_promise_kept(struct world *w, struct node *n)
+{
+    if (w->now_us < n->truth_promised_real_us)
+        check_fail(w, "promise", "%s leads %llu ms before the end of its promise not to", node_name(n->id),
+                   (unsigned long long)((n->truth_promised_real_us - w->now_us) / MS));
 }
 
 /* --- S3: dead by the deadline ---------------------------------------------------------------------------------------

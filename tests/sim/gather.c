@@ -34,7 +34,7 @@ static void fill_member(struct member *m, int id, const struct stored_member *fr
     m->streaming = from->streaming;
 }
 
-static void fill_cluster(struct agent *a, const struct stored *s)
+static void fill_cluster(const struct world *w, struct agent *a, const struct stored *s)
 {
     struct cluster *c = &a->cluster;
     a->initialize[0] = '\0';
@@ -54,6 +54,12 @@ static void fill_cluster(struct agent *a, const struct stored *s)
     memcpy(c->failover.leader, node_name(s->failover.leader), 3);
     memcpy(c->failover.candidate, node_name(s->failover.candidate), 3);
     a->paused = s->paused;
+    c->failsafe.revision = s->failsafe_revision;
+    a->failsafe_list.n = 0;
+    for (int i = 0; i < NODES; i++)
+        if (s->failsafe & 1U << i)
+            (void)failsafe_list_add(&a->failsafe_list, node_name(i), "http://h");
+    c->failsafe_list = w->mutant == MUTANT_STRANGER_LEADS ? NULL : &a->failsafe_list;
     c->members = a->members;
     c->n_members = 0;
     for (int i = 0; i < NODES; i++)
@@ -99,11 +105,12 @@ void gather_read(struct world *w, struct node *n, struct call *c)
     if (!a->store_failed) {
         before = a->cluster.leader;
         asked_before = a->cluster.failover;
-        fill_cluster(a, &c->view);
+        fill_cluster(w, a, &c->view);
         a->cluster.read_sent_at_us = c->sent_at_us;
         note_leader(w, n, &before);
         manual_note_failover(w, n, &asked_before);
         a->cluster_known = true;
+        failsafe_note_cluster(w, n);
         retake(w, n, c);
     }
     if (a->store_again) {
@@ -297,6 +304,8 @@ void gather_view(struct world *w, struct node *n, struct ha_view *ret)
         .peers = a->peers,
         .n_peers = a->n_peers,
         .peers_asked_at_us = a->peers_asked_at_us,
+        .acquiring = a->acquiring,
+        .failsafe = {.holds = a->failsafe.holds},
         .memory = a->memory,
     };
     if (w->mutant == MUTANT_THAWED_ACTS && read_us && read_us < a->stood_still_until_us)
@@ -338,6 +347,8 @@ void publish(struct world *w, struct node *n)
     uint32_t face = 1 + m.state + m.role * 32U + m.streaming * 512U + m.timeline * 1024U;
     struct call *c;
 
+    if (leads)
+        failsafe_publish(w, n);
     if (a->member_busy || (face == a->member_face && now_us - a->member_written_at_us < w->policy.loop_wait_us))
         return;
     a->member_face = face;

@@ -44,6 +44,10 @@ enum mutant {
     MUTANT_WAIT_FOR_ADOPTED,
     MUTANT_PROMOTE_UNASKED,
     MUTANT_UNMARK_ANY,
+    MUTANT_PROMISE_FROM_ANSWER,
+    MUTANT_PROMISE_ONE_MISSING,
+    MUTANT_PROMISE_FORGOTTEN,
+    MUTANT_STRANGER_LEADS,
     MUTANTS,
 };
 extern const char *const mutant_names[MUTANTS];
@@ -83,6 +87,10 @@ enum event_kind {
     EV_AGENT_STORE_ANSWERS,
     EV_AGENT_STORE_TIMEOUT,
     EV_AGENT_CHECKPOINTED,
+    EV_AGENT_FAILSAFE_DUE,
+    EV_AGENT_FAILSAFE_ASKED,
+    EV_AGENT_FAILSAFE_ANSWERED,
+    EV_AGENT_FAILSAFE_SILENT,
     EV_AGENT_WATCH, /* the last of these */
     /* to a keeper: likewise */
     EV_KEEPER_TURN,
@@ -135,12 +143,14 @@ enum call_kind {
     CALL_READ,
     CALL_ACQUIRE,
     CALL_RENEW,
+    CALL_RECLAIM,
     CALL_RELEASE,
     CALL_REVOKE,
     CALL_TOUCH,
     CALL_INITIALIZE,
     CALL_CLEAR_FAILOVER,
     CALL_SAY, /* the end of the WAL of a leader that was shut down */
+    CALL_FAILSAFE,
 };
 enum outcome { OUTCOME_UNKNOWN, OUTCOME_DONE, OUTCOME_REFUSED };
 
@@ -176,6 +186,8 @@ struct stored {
     uint64_t status_lsn, shutdown_lsn;
     struct stored_failover failover;
     bool paused;
+    uint8_t failsafe; /* who is in the failsafe list, a bit each */
+    uint64_t failsafe_revision;
     struct stored_member members[NODES];
 };
 
@@ -184,7 +196,7 @@ struct call {
     enum call_kind kind;
     uint8_t node, refs, stage;
     bool answered; /* the client has its outcome */
-    bool lease_is_in;
+    bool lease_is_in, key_is_gone;
     enum outcome outcome;
     uint32_t agent_gen;
     uint64_t session, revision, ttl_us, granted_us;
@@ -192,7 +204,8 @@ struct call {
     struct stored_member member;
     uint64_t status_lsn;
     uint64_t sysid_number;
-    bool sysid; /* INITIALIZE: write the system identifier instead of an empty mark; or delete */
+    uint8_t failsafe; /* FAILSAFE: the list to be written over the one of `revision` */
+    bool sysid;       /* INITIALIZE: write the system identifier instead of an empty mark; or delete */
     bool delete;
     struct stored view; /* READ */
 };
@@ -315,6 +328,19 @@ struct agent {
 
     struct leader_lease lease;
     bool renewing, acquiring, keeper_refused;
+    struct failsafe_list failsafe_list; /* of the store, as the decision core sees it */
+    struct failsafe_model {
+        uint8_t list, pending; /* a bit for each node */
+        uint64_t session, pending_over, missing_since_us;
+        bool in_store, is_pending, write_busy, asking, holds;
+        uint32_t timer_gen;
+        struct failsafe_promise promises[NODES];
+        struct {
+            bool busy;
+            uint32_t question;
+            uint64_t sent_at_us, again_at_us;
+        } peers[NODES];
+    } failsafe;
     struct memory memory;
     struct agent_op op;
     uint64_t initialize_revision;
@@ -361,7 +387,7 @@ struct node {
     bool up;
     uint32_t boot;
     int ppm;
-    uint64_t base_real_us, base_local_us;
+    uint64_t base_real_us, base_local_us, crashed_at_us;
     struct agent agent;
     uint32_t agent_lives;
     struct keeper keeper;
@@ -375,6 +401,15 @@ struct node {
     uint64_t truth_deadline_us; /* S1, kept by check.c: the only deadline that is true; local clock */
     uint64_t truth_session;
     uint64_t truth_agreed_session; /* for which pre_promote has agreed */
+    uint64_t truth_promise_us[NODES]; /* what the others have promised to it under that session; local clock */
+    uint64_t truth_promised_real_us;  /* until then it has promised not to lead; real time */
+    /* Files: of this boot; the longest promise ever, of all */
+    struct {
+        uint64_t promised_until_us, session;
+        uint8_t list;
+        bool in_store;
+    } run_dir;
+    uint64_t longest_promise_us;
 };
 
 struct timeline {
@@ -527,6 +562,17 @@ void op_rewind_timer(struct world *w, struct node *n);
 void op_rewind_proven(struct world *w, struct node *n);
 void op_abandon_bootstrap(struct world *w, struct node *n, const struct ha_decision *d);
 
+/* failsafe.c */
+void failsafe_boot(struct world *w, struct node *n);
+void failsafe_adopt(struct node *n);
+void failsafe_note_cluster(struct world *w, struct node *n);
+void failsafe_publish(struct world *w, struct node *n);
+void failsafe_written(struct world *w, struct node *n, const struct call *c);
+void failsafe_store_is_silent(struct world *w, struct node *n);
+void failsafe_store_answers(struct node *n);
+void failsafe_event(struct world *w, struct node *n, const struct event *e);
+void tether_prolong(struct world *w, struct node *n, uint64_t deadline_us);
+
 /* faults.c */
 void faults_plan(struct world *w);
 void faults_event(struct world *w, const struct event *e);
@@ -556,6 +602,8 @@ void check_before(struct world *w); /* time has passed, nothing else has happene
 void check_after(struct world *w);
 bool check_liveness(const struct world *w);
 void check_confirmed(struct world *w, struct node *n, const struct call *c);
+void check_promised(struct world *w, struct node *n, int by, uint64_t sent_at_us);
+void check_promise_kept(struct world *w, struct node *n);
 void check_pet(struct world *w, struct node *n);
 void check_deletion(struct world *w, int node, uint64_t session);
 void check_acts(struct world *w, struct node *n, const struct ha_decision *d);
