@@ -32,11 +32,6 @@ struct ha_decision ha_disk_demote(const struct ha_view *v);
 /* A promise, or a failsafe list without this node, keeps it from leading. Needs a view of the store. */
 bool ha_failsafe_bars(const struct ha_view *v, struct ha_decision *ret);
 
-struct ha_decision ha_decide_empty(const struct ha_view *v);   /* no cluster in the data directory */
-struct ha_decision ha_decide_down(const struct ha_view *v);    /* there is one, but no server runs */
-struct ha_decision ha_decide_standby(const struct ha_view *v); /* a server runs in recovery */
-struct ha_decision ha_decide_primary(const struct ha_view *v); /* a server runs as a primary */
-struct ha_decision ha_decide_race(const struct ha_view *v);    /* a standby without a leader */
 struct ha_decision ha_decide_empty(const struct ha_view *v);        /* no cluster in the data directory */
 struct ha_decision ha_decide_down(const struct ha_view *v);         /* there is one, but no server runs */
 struct ha_decision ha_decide_reinitialize(const struct ha_view *v); /* the operator wants a new copy; it is down */
