@@ -173,7 +173,7 @@ void check_deletion(struct world *w, int node, uint64_t session)
 
 /*
  * A primary that answers nobody must not keep the leader key, whichever agent has known it first. One that was only
- * started has primary_start_timeout.
+ * started has primary_start_timeout, and in pause people see to it.
  */
 static void check_hung(struct world *w, const struct node *n, const struct ha_decision *d)
 {
@@ -182,7 +182,8 @@ static void check_hung(struct world *w, const struct node *n, const struct ha_de
     uint64_t bound_us = (w->policy.ttl_us / 2 > HUNG_AFTER_US ? w->policy.ttl_us / 2 : HUNG_AFTER_US) + HUNG_SLACK_US;
 
     if (n->pg.phase == PG_PRIMARY && n->pg.hung_gen == n->pg.gen && n->pg.hung_until_us > w->now_us &&
-        w->now_us - since_us > bound_us && a->lease.held && a->op.kind != OP_DEMOTE && d->action == HA_NOTHING)
+        w->now_us - since_us > bound_us && a->lease.held && a->op.kind != OP_DEMOTE && d->action == HA_NOTHING &&
+        !a->paused)
         check_fail(w, "hung", "the agent of %s keeps the leader key for a PostgreSQL that has been silent for %llu ms",
                    node_name(n->id), (unsigned long long)((w->now_us - since_us) / MS));
 }

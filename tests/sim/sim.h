@@ -400,7 +400,7 @@ struct node {
     uint32_t sessions;
     uint64_t truth_deadline_us; /* S1, kept by check.c: the only deadline that is true; local clock */
     uint64_t truth_session;
-    uint64_t truth_agreed_session; /* for which pre_promote has agreed */
+    uint64_t truth_agreed_session;    /* for which pre_promote has agreed */
     uint64_t truth_promise_us[NODES]; /* what the others have promised to it under that session; local clock */
     uint64_t truth_promised_real_us;  /* until then it has promised not to lead; real time */
     /* Files: of this boot; the longest promise ever, of all */
