@@ -26,9 +26,11 @@ void agent_command(void *userdata, struct command *command)
     case COMMAND_PATCH_CONFIG:
     case COMMAND_PUT_CONFIG:
     case COMMAND_RELOAD:
-    case COMMAND_FAILSAFE:
     case COMMAND_SIGTERM:
         break;
+    case COMMAND_FAILSAFE:
+        promise_command(a, command);
+        return;
     }
     command_answer_text(command, 501, "not supported by this version");
 }
