@@ -110,8 +110,9 @@ def report(rows):
 
 
 def main():
-    for sig in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(sig, lambda number, _: sys.exit(128 + number))
+    enough = []  # a signal ends the row; what was measured until then is reported
+    for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(sig, lambda number, _: enough.append(number))
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--runs", type=int, default=30)
     p.add_argument("--clients", type=int, default=4)
@@ -129,7 +130,7 @@ def main():
         with Watch(cluster) as watch:
             if ours:
                 pinger = address.Prober(cluster, cluster.vip(), f"{watch.dir}/ping", 2, "lab.pinger")
-            for _ in range(args.runs):
+            while len(rows) < args.runs and not enough:
                 rows.append(measure(cluster, watch, pinger, load))
             load.stop()
             cluster.wait_whole()
