@@ -44,6 +44,9 @@ static void promote_when_armed(struct agent *a, bool armed)
         op_end(a);
         return;
     }
+    a->op.is_armed = true;
+    if (!a->op.is_reserved)
+        return;
     log_info("promoting PostgreSQL");
     a->op.stage = STAGE_PROMOTE;
     if (pg_command_start(a->loop, agent_pg_login(a), "SELECT pg_catalog.pg_promote(false)", PROMOTE_TIMEOUT_US,
@@ -53,10 +56,26 @@ static void promote_when_armed(struct agent *a, bool armed)
     }
 }
 
+/* ARMED must be true at the moment of the promotion: if the keeper was faster, it is looked at again. */
+static void promote_when_reserved(struct agent *a, bool reserved)
+{
+    if (!reserved) {
+        op_end(a);
+        gather_store(a);
+        return;
+    }
+    a->op.is_reserved = true;
+    if (a->op.is_armed)
+        op_arm(a, promote_when_armed);
+}
+
 void op_promote(struct agent *a, const struct ha_decision *d)
 {
     op_begin(a, OP_PROMOTE, d);
     if (hooks_pre_promote(a))
+        return;
+    timeline_reserve(a, promote_when_reserved);
+    if (a->op.kind != OP_PROMOTE)
         return;
     op_arm(a, promote_when_armed);
 }

@@ -38,6 +38,8 @@ struct operation {
     void (*on_acquired)(struct agent *a, struct dcs_answer *answer);
     void (*on_armed)(struct agent *a, bool armed);
     void (*on_dead)(struct agent *a);
+    void (*on_reserved)(struct agent *a, bool reserved);
+    bool is_armed, is_reserved; /* promotion */
     bool disarm_sent;
     struct fill *fill;
     struct post_bootstrap *post_bootstrap;
@@ -162,6 +164,12 @@ struct agent {
         uint64_t linger_until_us;
     } hooks;
 
+    struct {
+        uint32_t reserved, asked;        /* the number of our next timeline; what the store was asked for */
+        uint64_t session, asked_session; /* under which lease */
+        bool busy;
+    } timeline;
+
     struct fence_record record;
     struct fence_history fence_history;
     char *guard_tags_json; /* what is published instead of our tags while that is so; NULL = not made */
@@ -280,6 +288,10 @@ void op_prove_dead(struct agent *a, void (*done)(struct agent *a));
 int start_server(struct agent *a, bool standby, const char *upstream_member, struct err *err);
 int write_files(struct agent *a, bool standby, const char *upstream_member, bool *ret_changed, struct err *err);
 bool fill_upstream(const struct agent *a, const char *member, struct pg_upstream *ret);
+
+/* timeline.c: a number of its own for each promotion */
+void timeline_reserve(struct agent *a, void (*done)(struct agent *a, bool reserved)); /* done may be called at once */
+void timeline_publish(struct agent *a); /* as the leader: the key says at least our timeline */
 
 /* hooks.c */
 void hooks_started(struct agent *a); /* SQL answers for the first time: of a server started, adopted, or bootstrapped */

@@ -385,5 +385,6 @@ void publish(struct agent *a)
         return;
     publish_status(a);
     publish_history(a);
+    timeline_publish(a);
     repair_keys(a);
 }

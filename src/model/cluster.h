@@ -78,6 +78,12 @@ struct text_key { /* a key kept as text: initialize, config, failsafe, history *
     uint64_t session; /* initialize: the lease it hangs on; 0 = none */
 };
 
+struct timeline_key { /* pgtether's own: the highest timeline that a leader has reserved for itself */
+    bool exists;
+    uint32_t timeline; /* 0 if it is not a number */
+    uint64_t revision;
+};
+
 struct cluster {
     uint64_t read_sent_at_us; /* instant just before the read was sent: nothing here is older than that */
     uint64_t revision;        /* of the whole read, to start a watch from */
@@ -87,6 +93,7 @@ struct cluster {
     struct text_key failsafe;
     struct text_key status_text;
     struct leader_key leader;
+    struct timeline_key timeline;
     struct leader_key replica_address; /* pgtether's own: which standby has the addresses for replicas */
     struct sync_key sync;
     struct failover_key failover;

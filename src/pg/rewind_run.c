@@ -36,7 +36,7 @@ struct rewind_run {
     struct textbuf text;       /* the local history file, later the restore_command */
     struct lost_report report; /* what is lost */
     uint64_t done_bytes, total_bytes;
-    bool has_written; /* pg_rewind, that is */
+    bool has_written, not_required; /* as pg_rewind says */
     rewind_begins_fn begins;
     rewind_done_fn done;
     void *userdata;
@@ -64,6 +64,35 @@ static void finish(struct rewind_run *r, const struct err *failure)
 /* --- 6: pg_rewind ---------------------------------------------------------------------------------------------------
  */
 
+/*
+ * pg_rewind does nothing where both are on one timeline. A primary that was killed so soon after its promotion that its
+ * control file did not say so yet comes out of crash recovery on a timeline of its own; if that has the number of the
+ * leader's, it is another one all the same, with other WAL.
+ */
+static void on_control_after(void *userdata, int outcome, const struct local_pg *found, const struct err *control_err)
+{
+    struct rewind_run *r = userdata;
+    struct err err = *control_err;
+
+    if (outcome == 0 && found->control_timeline == r->leader_timeline) {
+        r->has_written = true; /* it must not be started as it is */
+        (void)err_set(&err, -EXDEV,
+                      "this node and \"%s\" were both promoted to timeline %" PRIu32 ": only a new copy helps",
+                      r->leader_name, r->leader_timeline);
+    }
+    r->control = pg_controldata_free(r->control);
+    finish(r, &err);
+}
+
+static bool was_killed_as_primary_before(const struct rewind_run *r)
+{
+    enum pg_control_state state = r->local.control_state;
+
+    return (state == PG_CONTROL_IN_PRODUCTION || state == PG_CONTROL_IN_CRASH_RECOVERY ||
+            state == PG_CONTROL_SHUTTING_DOWN) &&
+           r->local.control_timeline < r->leader_timeline;
+}
+
 static void on_rewind(void *userdata, const struct child_result *result)
 {
     struct rewind_run *r = userdata;
@@ -72,6 +101,9 @@ static void on_rewind(void *userdata, const struct child_result *result)
     if (result->exit_code != 0)
         (void)tool_failure("pg_rewind", result, &err);
     r->child = child_free(r->child);
+    if (!err.code && r->not_required && was_killed_as_primary_before(r) &&
+        pg_controldata_start(r->loop, r->config, DISK_TIMEOUT_US, on_control_after, r, &r->control, &err) == 0)
+        return;
     finish(r, &err);
 }
 
@@ -84,6 +116,7 @@ static void on_rewind_line(void *userdata, const char *line)
     struct rewind_run *r = userdata;
 
     r->has_written = r->has_written || strstr(line, "need to copy") != NULL;
+    r->not_required = r->not_required || strstr(line, "no rewind required") != NULL;
     (void)tool_parse_progress(line, &r->done_bytes, &r->total_bytes);
 }
 

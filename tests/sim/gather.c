@@ -48,6 +48,7 @@ static void fill_cluster(struct agent *a, const struct stored *s)
     c->leader.session = s->leader_session;
     c->leader.revision = s->leader_revision;
     c->status_lsn = s->status_lsn;
+    c->timeline = (struct timeline_key){s->timeline_revision != 0, s->timeline, s->timeline_revision};
     c->members = a->members;
     c->n_members = 0;
     for (int i = 0; i < NODES; i++)

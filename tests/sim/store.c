@@ -275,6 +275,17 @@ static enum outcome initialize(struct world *w, struct call *c)
     return OUTCOME_DONE;
 }
 
+static enum outcome write_timeline(struct world *w, const struct call *c)
+{
+    struct stored *d = &w->store.data;
+
+    if (d->timeline_revision != c->revision)
+        return OUTCOME_REFUSED;
+    d->timeline = c->timeline;
+    d->timeline_revision = ++d->revision;
+    return OUTCOME_DONE;
+}
+
 static void read_all(struct world *w, struct call *c)
 {
     c->view = w->store.data;
@@ -319,6 +330,9 @@ static void execute(struct world *w, struct call *c, uint64_t stage)
         break;
     case CALL_INITIALIZE:
         outcome = initialize(w, c);
+        break;
+    case CALL_TIMELINE:
+        outcome = write_timeline(w, c);
         break;
     }
     answer(w, c, stage, outcome, lease_is_in);

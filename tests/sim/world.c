@@ -22,6 +22,7 @@ const char *const mutant_names[MUTANTS] = {
     [MUTANT_WAIT_FOR_ADOPTED] = "wait-for-adopted",
     [MUTANT_PROMOTE_UNASKED] = "promote-unasked",
     [MUTANT_UNMARK_ANY] = "unmark-any",
+    [MUTANT_ANY_TIMELINE] = "any-timeline",
 };
 
 /* --- trace ----------------------------------------------------------------------------------------------------------
