@@ -67,9 +67,8 @@ static void on_cluster(void *userdata, struct dcs_answer *answer)
         note_leader_change(a, before);
         cluster_free(before);
         agent_apply_config(a);
-        if (!a->duplicate_checked)
-            duplicate_check(a);
-        a->duplicate_checked = true;
+        identity_check(a);
+        impostor_check_cluster(a);
     }
     if (a->store_again) {
         a->store_again = false;
@@ -183,6 +182,7 @@ static void on_probe(void *userdata, enum pg_probe_outcome outcome, const struct
     a->pg.outcome = outcome;
     note_voice(a, outcome, err ? err->code : 0, now_us);
     if (outcome == PG_PROBE_OK) {
+        impostor_note_facts(a, facts);
         keep_facts(&a->pg, facts);
         a->pg.answered_at_us = now_us;
         a->pg.failing_since_us = 0;
@@ -281,8 +281,10 @@ static void view_pg(const struct agent *a, uint64_t now_us, struct local_pg *pg)
         hung_after_us = PROBE_STALE_US;
     *pg = a->control;
     pg->running = pg_server_pid(a->server) != 0;
+    pg->foreign_server = !pg->running && a->foreign_server;
     if (!pg->running)
         return;
+    pg->sysid = a->pg.valid ? f->system_identifier : 0;
     pg->running_since_us = a->pg_started_at_us;
     pg->starting_since_us = a->pg_started_at_us;
     pg->rejecting_since_us = a->pg.rejecting_since_us;

@@ -154,7 +154,19 @@ struct agent {
     bool checkpoint_pending;
     struct pg_ping *ping;
     uint64_t pinged_at_us, connect_failing_since_us;
-    bool duplicate_checked;
+    struct {
+        char node[NODE_ID_SIZE];   /* as published */
+        bool is_clear;             /* nobody else has our name: it may be written */
+        bool asking;               /* whoever is at the address of the other key is being asked whether he lives */
+        uint64_t waiting_since_us; /* for a member key of our name to vanish; 0 = not */
+    } identity;
+    struct {
+        char note[192];
+        uint64_t at_us;
+        unsigned n[IMPOSTORS], looks;
+        sd_event_source *watch, *timer;
+    } impostors;
+    bool foreign_server; /* runs in our data directory, and is not ours */
 
     struct {
         struct hook_runs *runs;
@@ -210,8 +222,20 @@ const char *fence_tags_json(const struct agent *a);
 void connect_check(struct agent *a);
 void connect_check_forget(struct agent *a);
 
-/* duplicate.c: once, after the first read of the store */
-void duplicate_check(struct agent *a);
+/* identity.c */
+void identity_open(struct agent *a);  /* once at start; waits for the disk */
+void identity_check(struct agent *a); /* after each read of the store */
+/* duplicate.c: asks at the address in a member key of our name whether its node lives; if so, this process ends */
+void duplicate_check(struct agent *a, const struct member *m);
+
+/* impostor.c */
+void impostor_found(struct agent *a, enum impostor what, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+const char *impostor_note(const struct agent *a);                      /* "" = none lately */
+void impostor_note_facts(struct agent *a, const struct pg_facts *now); /* before they replace those of before */
+void impostor_watch(struct agent *a);                                  /* a server was started or adopted */
+void impostor_look_for_server(struct agent *a);                        /* now and then while ours is down */
+void impostor_check_cluster(struct agent *a);                          /* after each read of the store */
+void impostor_done(struct agent *a);
 
 /* config.c */
 int agent_load_config(struct agent *a, struct err *err); /* before the store was read: the copy, else bootstrap.dcs */

@@ -11,7 +11,7 @@
 #include "model/pgstate.h"
 #include "model/tags.h"
 
-enum { URL_SIZE = 256, HOST_SIZE = 128, FENCE_NOTE_SIZE = 320 };
+enum { URL_SIZE = 256, HOST_SIZE = 128, FENCE_NOTE_SIZE = 320, NODE_ID_SIZE = 72 };
 
 struct member {
     char name[MEMBER_NAME_SIZE];
@@ -34,9 +34,10 @@ struct member {
     bool checkpoint_pending; /* checkpoint_after_promote:false was published */
     int64_t fence_at_s;      /* pgtether's own: when its host was last reset under a lease; 0 = not lately */
     char fence_note[FENCE_NOTE_SIZE];
-    char note[128];   /* pgtether's own: what an operator should see to, "" = nothing */
-    uint64_t session; /* the lease the key hangs on; 0 = none */
-    char *data;       /* the JSON text as stored, owned; NULL in simulation */
+    char note[192];          /* pgtether's own: what an operator should see to, "" = nothing */
+    char node[NODE_ID_SIZE]; /* pgtether's own: which node, and which life of it, has written this; "" = not said */
+    uint64_t session;        /* the lease the key hangs on; 0 = none */
+    char *data;              /* the JSON text as stored, owned; NULL in simulation */
 };
 
 struct leader_key {

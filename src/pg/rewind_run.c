@@ -276,8 +276,8 @@ static void list_lost(struct rewind_run *r, const struct history_line *history, 
     size_t n = 0;
 
     if (spans)
-        n = rewind_lost_spans(r->local.control_timeline, history, n_history, r->leader_timeline, r->leader_history,
-                              r->n_leader_history, spans);
+        n = rewind_lost_spans(rewind_local_timeline(&r->local), history, n_history, r->leader_timeline,
+                              r->leader_history, r->n_leader_history, spans);
     r->report = (struct lost_report){.is_complete = spans != NULL, .problem = "out of memory"};
     if (n > 0 && lost_start(r->loop, r->config, r->leader_name, spans, n, on_lost, r, &r->lost, &err) == 0) {
         free(spans);
@@ -322,7 +322,8 @@ static int read_history(struct rewind_run *r, struct err *err)
     int code;
 
     tool_args_add(&args, "cat");
-    tool_args_add(&args, "%s/pg_wal/%08" PRIX32 ".history", r->config->postgresql.data_dir, r->local.control_timeline);
+    tool_args_add(&args, "%s/pg_wal/%08" PRIX32 ".history", r->config->postgresql.data_dir,
+                  rewind_local_timeline(&r->local));
     spec.argv = tool_args_list(&args);
     code =
         spec.argv ? child_start(r->loop, &spec, on_history, r, &r->child, err) : err_set(err, -ENOMEM, "out of memory");
@@ -365,7 +366,7 @@ static void on_leader(void *userdata, int outcome, const struct pg_leader_facts 
     r->leader = pg_leader_free(r->leader);
     if (err.code)
         finish(r, &err);
-    else if (r->local.control_timeline <= 1)
+    else if (rewind_local_timeline(&r->local) <= 1)
         list_lost(r, NULL, 0);
     else if (read_history(r, &err) < 0)
         finish(r, &err);
