@@ -35,6 +35,9 @@ static int on_decide(sd_event_source *source, void *userdata)
     if (a->ending || !a->begun)
         return 0;
     bootstrap_note_finished(a);
+    restart_look(a);
+    if (a->lease.held)
+        reinitialize_finished(a); /* it was asked of a standby */
     gather_view(a, &view);
     /* No decision about a server that is down without a look at its directory. */
     if (!view.pg.running && !a->control.data_dir_known && a->op.kind == OP_NONE)
@@ -158,6 +161,10 @@ void op_server_exited(struct agent *a, int wait_status)
     }
     if (a->op.kind == OP_REWIND) {
         op_rewind_server_exited(a);
+        return;
+    }
+    if (a->op.kind == OP_RESTART) {
+        op_restart_server_exited(a);
         return;
     }
     note_crash(a);
@@ -341,6 +348,8 @@ static void on_first_status(void *userdata, const struct keeper_answer *answer)
     if (!answer)
         return;
     identity_open(a);
+    promise_load(a);
+    promise_prepare(a);
     tether_adopt(a, answer);
     fence_record_look_back(a, answer);
     (void)text_print(marker, sizeof(marker), "%s/" BOOTSTRAP_MARKER, a->config->postgresql.data_dir);
@@ -386,7 +395,9 @@ int agent_new(sd_event *loop, const struct config *config, int keeper_fd, struct
         return err_set(err, -ENOMEM, "out of memory");
     a->loop = sd_event_ref(loop);
     a->config = config;
-    r = agent_load_config(a, err);
+    r = failsafe_new(a, err);
+    if (r >= 0)
+        r = agent_load_config(a, err);
     if (r >= 0)
         r = open_parts(a, keeper_fd, err);
     if (r >= 0)
@@ -409,14 +420,19 @@ struct agent *agent_free(struct agent *a)
     }
     fence_record_done(a);
     impostor_done(a);
+    switchover_done(a);
+    restart_done(a);
     a->tick = loop_source_free(a->tick);
     a->renew_timer = loop_source_free(a->renew_timer);
     a->sigterm = loop_source_free(a->sigterm);
     a->sighup = loop_source_free(a->sighup);
     a->slots_command = pg_command_free(a->slots_command);
     a->checkpoint_command = pg_command_free(a->checkpoint_command);
+    a->stop_checkpoint = pg_command_free(a->stop_checkpoint);
     a->dcs = dcs_free(a->dcs);
     a->http = http_free(a->http);
+    failsafe_free(a);
+    free(a->failsafe_heard.slots_json);
     a->storage = storage_free(a->storage);
     a->hooks.runs = hook_runs_free(a->hooks.runs);
     gather_done(a);

@@ -69,6 +69,7 @@ void agent_apply_config(struct agent *a)
     log_info("using the dynamic configuration of the store");
     times = agent_storage_times(a);
     storage_set_times(a->storage, &times);
+    promise_prepare(a);
 }
 
 static void write_cache(struct agent *a)

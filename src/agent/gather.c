@@ -24,6 +24,8 @@ enum {
 static void note_leaderless(struct agent *a)
 {
     if (a->cluster->leader.exists)
+        a->memory.last_leader_session = a->cluster->leader.session;
+    if (a->cluster->leader.exists)
         a->memory.leaderless_since_us = 0;
     else if (!a->memory.leaderless_since_us)
         a->memory.leaderless_since_us = clock_now_us();
@@ -42,6 +44,23 @@ static void note_leader_change(struct agent *a, const struct cluster *before)
         a->memory.rewind_failed = false;
         a->memory.retry_check_at_us = 0;
     }
+}
+
+/*
+ * Whoever leads by a lease of the old store is not to be found in the new one, and may go on until that lease ends: a
+ * ttl at most from now on, as the old store confirms none any more.
+ */
+static void note_store_change(struct agent *a, const struct cluster *before)
+{
+    uint64_t until_us = clock_now_us() + a->dynamic->policy.ttl_us;
+
+    if (!before || before->store_life == a->cluster->store_life)
+        return;
+    log_warning("the store was built anew or restored: %s",
+                a->lease.held ? "writing what belongs there" : "not leading before every old lease has ended");
+    if (a->memory.no_race_until_us < until_us)
+        a->memory.no_race_until_us = until_us;
+    a->config_revision = 0; /* the same number may be of another content */
 }
 
 static void on_cluster(void *userdata, struct dcs_answer *answer)
@@ -65,10 +84,18 @@ static void on_cluster(void *userdata, struct dcs_answer *answer)
         a->dcs_last_seen_s = (int64_t)time(NULL);
         note_leaderless(a);
         note_leader_change(a, before);
+        request_note_failover(a, before);
+        switchover_look(a);
+        if (!a->restart_taken_up)
+            restart_take_up(a);
+        a->restart_taken_up = true;
+        note_store_change(a, before);
+        a->memory.seen_initialized |= cluster_sysid_is_known(a->cluster);
         cluster_free(before);
         agent_apply_config(a);
         identity_check(a);
         impostor_check_cluster(a);
+        failsafe_note_cluster(a);
     }
     if (a->store_again) {
         a->store_again = false;
@@ -218,6 +245,7 @@ void gather_forget_pg(struct agent *a)
     a->control.control_known = false;
     a->control.data_dir_known = false;
     a->memory.not_streaming_since_us = 0;
+    request_forget_checkpoint(a);
 }
 
 bool agent_is_primary(const struct agent *a)
@@ -296,6 +324,7 @@ static void view_pg(const struct agent *a, uint64_t now_us, struct local_pg *pg)
                (a->connect_failing_since_us && now_us - a->connect_failing_since_us > hung_after_us);
     if (!a->pg.valid)
         return;
+    pg->sysid = f->system_identifier;
     pg->timeline = f->timeline;
     pg->current_lsn = f->current_lsn;
     pg->receive_lsn = f->receive_lsn;
@@ -317,6 +346,14 @@ static void view_storage(const struct agent *a, struct storage_view *s)
 
     storage_view_of(data ? data : &nothing, storage_track_of(a->storage, true),
                     a->config->storage_probe.mode == STORAGE_PROBE_FENCE, s);
+}
+
+int64_t agent_realtime_us(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
 void gather_view(struct agent *a, struct ha_view *ret)
@@ -343,11 +380,16 @@ void gather_view(struct agent *a, struct ha_view *ret)
         .member = a->member,
         .op = a->op.kind,
         .op_since_us = a->op.since_us,
+        .op_timeout_us = a->op.timeout_us,
+        .realtime_us = agent_realtime_us(),
+        .request = a->requests.of_node,
         .peers = a->peers,
         .n_peers = a->n_peers,
         .peers_asked_at_us = a->peers_asked_at_us,
+        .acquiring = a->acquiring,
         .memory = a->memory,
     };
+    failsafe_view(a, &ret->failsafe);
     view_keeper(a, &ret->keeper);
     view_pg(a, now_us, &ret->pg);
     view_storage(a, &ret->storage);

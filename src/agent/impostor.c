@@ -46,6 +46,9 @@ void impostor_note_facts(struct agent *a, const struct pg_facts *now)
 {
     bool was_standby = a->pg.valid && a->pg.facts.in_recovery;
 
+    /* In pause that is an operator's right, and the decision core sees to the lease. */
+    if (a->dynamic->policy.pause)
+        return;
     if (was_standby && !now->in_recovery && a->op.kind != OP_PROMOTE && !a->lease.held &&
         keeper_link_last(a->link)->state == KEEPER_DISARMED)
         impostor_found(a, IMPOSTOR_PROMOTED,

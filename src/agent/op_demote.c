@@ -55,15 +55,26 @@ static void tell_hooks(struct agent *a)
         hooks_lost(a);
 }
 
+static void release(struct agent *a)
+{
+    a->op.stage = STAGE_RELEASE;
+    if (!a->lease.held) {
+        tell_hooks(a);
+        demoted(a);
+        return;
+    }
+    tether_release(a, on_released);
+    tell_hooks(a);
+}
+
 /* The primary is proven dead: others may lead now. */
 static void proven(struct agent *a)
 {
-    a->op.stage = STAGE_RELEASE;
     if (a->lease.held && a->op.release) {
-        tether_release(a, on_released);
-        tell_hooks(a);
+        hand_over_wait(a, release);
         return;
     }
+    a->op.stage = STAGE_RELEASE;
     /* The lease could not be renewed in time; if the store can be reached after all, others need not wait for its end.
      */
     if (a->lease.held)
@@ -124,6 +135,7 @@ static int on_stop_budget(sd_event_source *source, uint64_t planned_us, void *us
     if (a->op.stage == STAGE_FAST) {
         log_warning("PostgreSQL did not stop in time: immediate shutdown");
         stop_by(a, PG_STOP_IMMEDIATE, STAGE_IMMEDIATE, IMMEDIATE_BUDGET_US);
+        serve_update(a);
         return 0;
     }
     log_warning("PostgreSQL did not stop: killing its processes");
@@ -182,26 +194,41 @@ void op_demote(struct agent *a, const struct ha_decision *d)
     uint64_t budget_us;
 
     op_begin(a, OP_DEMOTE, d);
-    serve_update(a); /* the addresses go first */
+    request_restarted(a, false); /* something else is needed than what was asked for */
     if (!pg_server_pid(a->server)) {
+        serve_update(a);
         prove(a);
         return;
     }
+    a->memory.stopped_here = true;
     a->op.stopped_server = true;
     budget_us = d->urgency == HA_GRACEFUL ? before_stop_budget_us(a) : 0;
     a->op.stage = STAGE_BEFORE_STOP;
-    if (budget_us && hook_wait(a->hooks.runs, HOOK_BEFORE_STOP, budget_us, on_before_stop, a))
-        return;
-    if (d->urgency == HA_AT_ONCE) {
-        pg_probe_disconnect(a->probe);
-        stop_by(a, PG_STOP_IMMEDIATE, STAGE_IMMEDIATE, IMMEDIATE_BUDGET_US);
-    } else {
-        stop_fast(a);
+    if (!budget_us || !hook_wait(a->hooks.runs, HOOK_BEFORE_STOP, budget_us, on_before_stop, a)) {
+        if (d->urgency == HA_AT_ONCE) {
+            pg_probe_disconnect(a->probe);
+            stop_by(a, PG_STOP_IMMEDIATE, STAGE_IMMEDIATE, IMMEDIATE_BUDGET_US);
+        } else {
+            stop_fast(a);
+        }
     }
+    serve_update(a);
+}
+
+/*
+ * Where somebody takes over at once the addresses stay until PostgreSQL has ended: it tells its clients that it shuts
+ * down, which is news, and an address without a host is not. Whoever must stop in a hurry gives them up first.
+ */
+bool op_demote_keeps_addresses(const struct agent *a)
+{
+    return a->op.kind == OP_DEMOTE && a->op.urgency == HA_GRACEFUL && a->op.release && a->op.stage <= STAGE_FAST;
 }
 
 void op_demote_server_exited(struct agent *a)
 {
-    if (a->op.stage < STAGE_PROVE)
-        prove(a);
+    if (a->op.stage >= STAGE_PROVE)
+        return;
+    if (a->op.stage == STAGE_FAST && a->op.release)
+        hand_over_begin(a); /* beside the proof: both are needed before the key goes */
+    prove(a);
 }

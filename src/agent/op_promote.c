@@ -5,7 +5,7 @@
 #include "base/loop.h"
 
 enum { STAGE_PROMOTE = 1 }; /* 0: waiting for pre_promote or for the keeper */
-enum { PROBE_AGAIN_US = 50000, PROMOTE_TIMEOUT_US = 60000000, CHECKPOINT_TIMEOUT_US = 600000000 };
+enum { PROBE_AGAIN_US = 10000, PROMOTE_TIMEOUT_US = 60000000, CHECKPOINT_TIMEOUT_US = 600000000 };
 
 static int on_probe_again(sd_event_source *source, uint64_t planned_us, void *userdata)
 {
@@ -17,13 +17,8 @@ static int on_probe_again(sd_event_source *source, uint64_t planned_us, void *us
     return 0;
 }
 
-static void on_promoted(void *userdata, const struct pg_rows *rows, const struct err *err, const char *sqlstate)
+static void promoted(struct agent *a, const struct err *err)
 {
-    struct agent *a = userdata;
-
-    (void)rows;
-    (void)sqlstate;
-    a->op.command = pg_command_free(a->op.command);
     if (err && err->code) {
         struct ha_decision d = {.action = HA_DEMOTE, .urgency = HA_AT_ONCE, .release = true};
 
@@ -34,6 +29,25 @@ static void on_promoted(void *userdata, const struct pg_rows *rows, const struct
     }
     hooks_promoted(a);
     gather_pg(a);
+}
+
+static void on_promoted(void *userdata, const struct pg_rows *rows, const struct err *err, const char *sqlstate)
+{
+    struct agent *a = userdata;
+
+    (void)rows;
+    (void)sqlstate;
+    a->op.command = pg_command_free(a->op.command);
+    promoted(a, err);
+}
+
+static void on_told(void *userdata, const struct err *err)
+{
+    struct agent *a = userdata;
+
+    a->probe_busy = false;
+    if (a->op.kind == OP_PROMOTE)
+        promoted(a, err);
 }
 
 static void promote_when_armed(struct agent *a, bool armed)
@@ -47,8 +61,16 @@ static void promote_when_armed(struct agent *a, bool armed)
     a->op.is_armed = true;
     if (!a->op.is_reserved)
         return;
-    log_info("promoting PostgreSQL");
     a->op.stage = STAGE_PROMOTE;
+    if (agent_is_primary(a)) { /* by hand, in pause */
+        op_promote_pg_changed(a);
+        return;
+    }
+    log_info("promoting PostgreSQL");
+    if (!a->probe_busy && pg_probe_promote(a->probe, PROMOTE_TIMEOUT_US, on_told, a, NULL) >= 0) {
+        a->probe_busy = true;
+        return;
+    }
     if (pg_command_start(a->loop, agent_pg_login(a), "SELECT pg_catalog.pg_promote(false)", PROMOTE_TIMEOUT_US,
                          on_promoted, a, &a->op.command, &err) < 0) {
         log_error("could not promote: %s", err.msg);
@@ -72,9 +94,12 @@ static void promote_when_reserved(struct agent *a, bool reserved)
 void op_promote(struct agent *a, const struct ha_decision *d)
 {
     op_begin(a, OP_PROMOTE, d);
-    if (hooks_pre_promote(a))
+    if (!agent_is_primary(a) && hooks_pre_promote(a))
         return;
-    timeline_reserve(a, promote_when_reserved);
+    if (agent_is_primary(a))
+        a->op.is_reserved = true; /* it has its timeline already */
+    else
+        timeline_reserve(a, promote_when_reserved);
     if (a->op.kind != OP_PROMOTE)
         return;
     op_arm(a, promote_when_armed);

@@ -31,7 +31,7 @@ static const unsigned weights[FAULTS] = {
     [FAULT_POSTMASTER] = 12,   [FAULT_AGENT_KILL] = 10,  [FAULT_AGENT_FREEZE] = 12, [FAULT_KEEPER_KILL] = 7,
     [FAULT_KEEPER_FREEZE] = 6, [FAULT_BOTH_KILL] = 5,    [FAULT_BOTH_FREEZE] = 8,   [FAULT_HOST] = 8,
     [FAULT_CUT_STORE] = 10,    [FAULT_CUT_NODES] = 6,    [FAULT_CUT_ALL] = 8,       [FAULT_NET] = 8,
-    [FAULT_STORE] = 6,         [FAULT_PG_HANGS] = 4,     [FAULT_TERM] = 6,          [FAULT_DATA_LOST] = 1,
+    [FAULT_STORE] = 9,         [FAULT_PG_HANGS] = 4,     [FAULT_TERM] = 6,          [FAULT_DATA_LOST] = 1,
     [FAULT_DISK] = 7,          [FAULT_HANG_REPLACE] = 2,
 };
 
@@ -171,8 +171,9 @@ static void break_store(struct world *w)
         return;
     TRACE(w, STORE, "the store goes down");
     w->store.down = true;
-    queue_push(&w->queue,
-               (struct event){.at_us = w->now_us + some_time_us(w, w->policy.ttl_us * 2), .kind = EV_STORE_BACK});
+    queue_push(&w->queue, (struct event){.at_us = w->now_us +
+                                                  some_time_us(w, w->policy.ttl_us * (w->policy.failsafe_mode ? 6 : 2)),
+                                         .kind = EV_STORE_BACK});
 }
 
 static void hang_pg(struct world *w, struct node *n)
@@ -297,6 +298,7 @@ static void heal_all(struct world *w)
         if (p->cannot_die)
             p->cannot_die = p->killed = false;
     }
+    manual_heal(w);
     queue_push(&w->queue, (struct event){.at_us = w->now_us + SEC, .kind = EV_LOOK});
 }
 
@@ -309,6 +311,9 @@ void faults_event(struct world *w, const struct event *e)
         n = choose_node(w);
         if (n->up)
             strike(w, n, choose_fault(w));
+        break;
+    case EV_OPERATOR:
+        manual_strike(w);
         break;
     case EV_LINK_HEALS:
         if (!w->healed)
@@ -345,5 +350,6 @@ void faults_plan(struct world *w)
     for (int i = 0; i < 3 && !w->store.data.initialize_exists; i++)
         queue_push(&w->queue,
                    (struct event){.at_us = rng_between(&w->rng, RNG_FAULT, SEC / 2, 12 * SEC), .kind = EV_FAULT});
+    manual_plan(w);
     queue_push(&w->queue, (struct event){.at_us = w->heal_at_us, .kind = EV_HEAL_ALL});
 }

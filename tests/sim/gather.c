@@ -34,7 +34,7 @@ static void fill_member(struct member *m, int id, const struct stored_member *fr
     m->streaming = from->streaming;
 }
 
-static void fill_cluster(struct agent *a, const struct stored *s)
+static void fill_cluster(const struct world *w, struct agent *a, const struct stored *s)
 {
     struct cluster *c = &a->cluster;
     a->initialize[0] = '\0';
@@ -49,6 +49,19 @@ static void fill_cluster(struct agent *a, const struct stored *s)
     c->leader.revision = s->leader_revision;
     c->status_lsn = s->status_lsn;
     c->timeline = (struct timeline_key){s->timeline_revision != 0, s->timeline, s->timeline_revision};
+    c->shutdown_lsn = s->shutdown_lsn;
+    c->shutdown_session = s->shutdown_session;
+    c->failover = (struct failover_key){
+        .exists = s->failover.exists, .scheduled_at_s = s->failover.scheduled_s, .revision = s->failover.revision};
+    memcpy(c->failover.leader, node_name(s->failover.leader), 3);
+    memcpy(c->failover.candidate, node_name(s->failover.candidate), 3);
+    a->paused = s->paused;
+    c->failsafe.revision = s->failsafe_revision;
+    a->failsafe_list.n = 0;
+    for (int i = 0; i < NODES; i++)
+        if (s->failsafe & 1U << i)
+            (void)failsafe_list_add(&a->failsafe_list, node_name(i), "http://h");
+    c->failsafe_list = w->mutant == MUTANT_STRANGER_LEADS ? NULL : &a->failsafe_list;
     c->members = a->members;
     c->n_members = 0;
     for (int i = 0; i < NODES; i++)
@@ -60,6 +73,12 @@ static void note_leader(struct world *w, struct node *n, const struct leader_key
 {
     struct memory *m = &n->agent.memory;
 
+    if (n->agent.cluster.leader.exists)
+        m->last_leader_session = n->agent.cluster.leader.session;
+    if (w->mutant == MUTANT_TRUST_ANY_STATUS) {
+        n->agent.cluster.shutdown_lsn = n->agent.cluster.status_lsn;
+        n->agent.cluster.shutdown_session = m->last_leader_session;
+    }
     if (n->agent.cluster.leader.exists)
         m->leaderless_since_us = 0;
     else if (!m->leaderless_since_us)
@@ -87,15 +106,19 @@ void gather_read(struct world *w, struct node *n, struct call *c)
 {
     struct agent *a = &n->agent;
     struct leader_key before;
+    struct failover_key asked_before;
 
     a->store_busy = false;
     a->store_failed = c->outcome != OUTCOME_DONE;
     if (!a->store_failed) {
         before = a->cluster.leader;
-        fill_cluster(a, &c->view);
+        asked_before = a->cluster.failover;
+        fill_cluster(w, a, &c->view);
         a->cluster.read_sent_at_us = c->sent_at_us;
         note_leader(w, n, &before);
+        manual_note_failover(w, n, &asked_before);
         a->cluster_known = true;
+        failsafe_note_cluster(w, n);
         retake(w, n, c);
     }
     if (a->store_again) {
@@ -168,6 +191,7 @@ void gather_forget_pg(struct node *n)
     a->control.control_known = false;
     a->control.data_dir_known = false;
     a->memory.not_streaming_since_us = 0;
+    manual_forget_checkpoint(n);
 }
 
 /* --- the data directory ---------------------------------------------------------------------------------------------
@@ -283,13 +307,18 @@ void gather_view(struct world *w, struct node *n, struct ha_view *ret)
         .lease = a->lease,
         .op = a->op.kind,
         .op_since_us = a->op.since_us,
+        .realtime_us = manual_realtime_us(w),
+        .request = a->request,
         .peers = a->peers,
         .n_peers = a->n_peers,
         .peers_asked_at_us = a->peers_asked_at_us,
+        .acquiring = a->acquiring,
+        .failsafe = {.holds = a->failsafe.holds},
         .memory = a->memory,
     };
     if (w->mutant == MUTANT_THAWED_ACTS && read_us && read_us < a->stood_still_until_us)
         ret->cluster_is_fresh = !a->store_failed;
+    ret->policy.pause = a->paused;
     view_keeper(w, a, &ret->keeper);
     view_pg(w, a, now_us, &ret->pg);
     storage_view_of(&a->disk, NULL, true, &ret->storage);
@@ -326,6 +355,8 @@ void publish(struct world *w, struct node *n)
     uint32_t face = 1 + m.state + m.role * 32U + m.streaming * 512U + m.timeline * 1024U;
     struct call *c;
 
+    if (leads)
+        failsafe_publish(w, n);
     if (a->member_busy || (face == a->member_face && now_us - a->member_written_at_us < w->policy.loop_wait_us))
         return;
     a->member_face = face;

@@ -39,10 +39,16 @@ enum mutant {
     MUTANT_FENCE_IGNORES_R,
     MUTANT_GATE_FOR_EVER,
     MUTANT_FORGET_ADDRESS,
+    MUTANT_SAY_TOO_EARLY,
+    MUTANT_TRUST_ANY_STATUS,
     MUTANT_WAIT_FOR_ADOPTED,
     MUTANT_PROMOTE_UNASKED,
     MUTANT_UNMARK_ANY,
     MUTANT_ANY_TIMELINE,
+    MUTANT_PROMISE_FROM_ANSWER,
+    MUTANT_PROMISE_ONE_MISSING,
+    MUTANT_PROMISE_FORGOTTEN,
+    MUTANT_STRANGER_LEADS,
     MUTANTS,
 };
 extern const char *const mutant_names[MUTANTS];
@@ -51,7 +57,7 @@ extern const char *const mutant_names[MUTANTS];
  */
 
 /* One stream per concern: a change in one model does not shuffle all the others. */
-enum stream { RNG_SETUP, RNG_FAULT, RNG_NET, RNG_STORE, RNG_PG, RNG_PROCESS, RNG_STREAMS };
+enum stream { RNG_SETUP, RNG_FAULT, RNG_NET, RNG_STORE, RNG_PG, RNG_PROCESS, RNG_MANUAL, RNG_STREAMS };
 
 struct rng {
     uint64_t state[RNG_STREAMS];
@@ -81,7 +87,12 @@ enum event_kind {
     EV_AGENT_KEEPER_GONE,
     EV_AGENT_STORE_ANSWERS,
     EV_AGENT_STORE_TIMEOUT,
-    EV_AGENT_WATCH,
+    EV_AGENT_CHECKPOINTED,
+    EV_AGENT_FAILSAFE_DUE,
+    EV_AGENT_FAILSAFE_ASKED,
+    EV_AGENT_FAILSAFE_ANSWERED,
+    EV_AGENT_FAILSAFE_SILENT,
+    EV_AGENT_WATCH, /* the last of these */
     /* to a keeper: likewise */
     EV_KEEPER_TURN,
     EV_KEEPER_ASKED,
@@ -101,6 +112,7 @@ enum event_kind {
     EV_STORE_LEASE_CHECK,
     EV_STORE_BACK,
     EV_FAULT,
+    EV_OPERATOR,
     EV_LINK_HEALS,
     EV_NET_HEALS,
     EV_HEAL_ALL,
@@ -132,11 +144,15 @@ enum call_kind {
     CALL_READ,
     CALL_ACQUIRE,
     CALL_RENEW,
+    CALL_RECLAIM,
     CALL_RELEASE,
     CALL_REVOKE,
     CALL_TOUCH,
     CALL_INITIALIZE,
-    CALL_TIMELINE
+    CALL_TIMELINE,
+    CALL_CLEAR_FAILOVER,
+    CALL_SAY, /* the end of the WAL of a leader that was shut down */
+    CALL_FAILSAFE,
 };
 enum outcome { OUTCOME_UNKNOWN, OUTCOME_DONE, OUTCOME_REFUSED };
 
@@ -151,6 +167,13 @@ struct stored_member {
     uint32_t agent;      /* each agent of a node has a lease of its own for this key */
 };
 
+struct stored_failover {
+    bool exists;
+    int leader, candidate; /* NOBODY = none is named */
+    int64_t scheduled_s;
+    uint64_t revision;
+};
+
 struct stored {
     uint64_t revision;
     int leader; /* NOBODY, or the node whose name it holds */
@@ -162,9 +185,13 @@ struct stored {
     int initialize_owner;
     uint64_t sysid; /* else this */
     uint64_t initialize_revision;
-    uint64_t status_lsn;
     uint32_t timeline; /* the highest one reserved */
     uint64_t timeline_revision;
+    uint64_t status_lsn, shutdown_lsn, shutdown_session;
+    struct stored_failover failover;
+    bool paused;
+    uint8_t failsafe; /* who is in the failsafe list, a bit each */
+    uint64_t failsafe_revision;
     struct stored_member members[NODES];
 };
 
@@ -173,7 +200,7 @@ struct call {
     enum call_kind kind;
     uint8_t node, refs, stage;
     bool answered; /* the client has its outcome */
-    bool lease_is_in;
+    bool lease_is_in, key_is_gone;
     enum outcome outcome;
     uint32_t agent_gen;
     uint64_t session, revision, ttl_us, granted_us;
@@ -182,7 +209,8 @@ struct call {
     uint64_t status_lsn;
     uint32_t timeline; /* TIMELINE */
     uint64_t sysid_number;
-    bool sysid; /* INITIALIZE: write the system identifier instead of an empty mark; or delete */
+    uint8_t failsafe; /* FAILSAFE: the list to be written over the one of `revision` */
+    bool sysid;       /* INITIALIZE: write the system identifier instead of an empty mark; or delete */
     bool delete;
     struct stored view; /* READ */
 };
@@ -242,6 +270,9 @@ struct agent_op {
     char target[MEMBER_NAME_SIZE];
     unsigned stage;
     bool waits_armed, waits_dead, waits_key;
+    bool was_primary;             /* restart */
+    bool word_pending, is_proven; /* demotion */
+    uint64_t stop_until_us;
     bool asks; /* pre_promote runs */
     bool waits_reserved, is_reserved, is_armed;
     uint32_t gen;
@@ -304,6 +335,19 @@ struct agent {
 
     struct leader_lease lease;
     bool renewing, acquiring, keeper_refused;
+    struct failsafe_list failsafe_list; /* of the store, as the decision core sees it */
+    struct failsafe_model {
+        uint8_t list, pending; /* a bit for each node */
+        uint64_t session, pending_over, missing_since_us;
+        bool in_store, is_pending, write_busy, asking, holds;
+        uint32_t timer_gen;
+        struct failsafe_promise promises[NODES];
+        struct {
+            bool busy;
+            uint32_t question;
+            uint64_t sent_at_us, again_at_us;
+        } peers[NODES];
+    } failsafe;
     struct memory memory;
     struct agent_op op;
     uint64_t initialize_revision;
@@ -312,6 +356,9 @@ struct agent {
         uint64_t session, asked_session;
         bool busy;
     } timeline;
+    struct request request;
+    uint32_t checkpoint_gen;
+    bool failover_busy, paused;
     uint64_t agreed_session; /* pre_promote has agreed under this lease */
 
     bool member_busy;
@@ -352,7 +399,7 @@ struct node {
     bool up;
     uint32_t boot;
     int ppm;
-    uint64_t base_real_us, base_local_us;
+    uint64_t base_real_us, base_local_us, crashed_at_us;
     struct agent agent;
     uint32_t agent_lives;
     struct keeper keeper;
@@ -365,7 +412,16 @@ struct node {
     uint32_t sessions;
     uint64_t truth_deadline_us; /* S1, kept by check.c: the only deadline that is true; local clock */
     uint64_t truth_session;
-    uint64_t truth_agreed_session; /* for which pre_promote has agreed */
+    uint64_t truth_agreed_session;    /* for which pre_promote has agreed */
+    uint64_t truth_promise_us[NODES]; /* what the others have promised to it under that session; local clock */
+    uint64_t truth_promised_real_us;  /* until then it has promised not to lead; real time */
+    /* Files: of this boot; the longest promise ever, of all */
+    struct {
+        uint64_t promised_until_us, session;
+        uint8_t list;
+        bool in_store;
+    } run_dir;
+    uint64_t longest_promise_us;
 };
 
 struct timeline {
@@ -392,6 +448,7 @@ struct world {
     bool gate;             /* clients come over the network, through the port gate */
     unsigned reset_factor; /* the device resets only after so many times its timeout; the setting knows */
     bool healed, done;
+    uint64_t handed_lsn; /* where the WAL of the leader ended that gave the key up last */
     uint64_t heal_at_us;
     const char *broken; /* the rule, NULL while all is well */
     char detail[256];
@@ -520,15 +577,48 @@ void op_rewind_timer(struct world *w, struct node *n);
 void op_rewind_proven(struct world *w, struct node *n);
 void op_abandon_bootstrap(struct world *w, struct node *n, const struct ha_decision *d);
 
+/* failsafe.c */
+void failsafe_boot(struct world *w, struct node *n);
+void failsafe_adopt(struct node *n);
+void failsafe_note_cluster(struct world *w, struct node *n);
+void failsafe_publish(struct world *w, struct node *n);
+void failsafe_written(struct world *w, struct node *n, const struct call *c);
+void failsafe_store_is_silent(struct world *w, struct node *n);
+void failsafe_store_answers(struct node *n);
+void failsafe_event(struct world *w, struct node *n, const struct event *e);
+void tether_prolong(struct world *w, struct node *n, uint64_t deadline_us);
+
 /* faults.c */
 void faults_plan(struct world *w);
 void faults_event(struct world *w, const struct event *e);
+
+/* manual.c */
+int64_t manual_realtime_us(const struct world *w);
+void manual_plan(struct world *w);
+void manual_strike(struct world *w);
+void manual_heal(struct world *w);
+void manual_note_failover(struct world *w, struct node *n, const struct failover_key *before);
+void manual_checkpoint(struct world *w, struct node *n);
+void manual_checkpointed(struct world *w, struct node *n);
+void manual_forget_checkpoint(struct node *n);
+void manual_clear_failover(struct world *w, struct node *n);
+void manual_failover_cleared(struct world *w, struct node *n);
+void manual_say(struct world *w, struct node *n);
+void op_restart(struct world *w, struct node *n, const struct ha_decision *d);
+void op_restart_timer(struct world *w, struct node *n);
+void op_restart_server_exited(struct world *w, struct node *n);
+void op_demote_said(struct world *w, struct node *n);
+bool op_demote_keeps_addresses(const struct agent *a);
+void store_set_failover(struct world *w, const struct stored_failover *f);
+void store_set_pause(struct world *w, bool paused);
 
 /* check.c */
 void check_before(struct world *w); /* time has passed, nothing else has happened yet */
 void check_after(struct world *w);
 bool check_liveness(const struct world *w);
 void check_confirmed(struct world *w, struct node *n, const struct call *c);
+void check_promised(struct world *w, struct node *n, int by, uint64_t sent_at_us);
+void check_promise_kept(struct world *w, struct node *n);
 void check_pet(struct world *w, struct node *n);
 void check_deletion(struct world *w, int node, uint64_t session);
 void check_acts(struct world *w, struct node *n, const struct ha_decision *d);
