@@ -120,6 +120,7 @@ static int on_tick(sd_event_source *source, uint64_t planned_us, void *userdata)
     ask_keeper(a);
     if (a->fence_guard)
         fence_record_look_for_guard(a); /* a node that leads is not guarded: its lease waits for no disk here */
+    impostor_look_for_server(a);
     if (!pg_server_pid(a->server) && now_us - a->control_at_us > CONTROL_AGAIN_US && a->op.kind == OP_NONE)
         gather_control(a);
     (void)loop_timer_at(a->loop, &a->tick, now_us + tick_interval_us(a), on_tick, a);
@@ -346,6 +347,7 @@ static void on_first_status(void *userdata, const struct keeper_answer *answer)
 
     if (!answer)
         return;
+    identity_open(a);
     promise_load(a);
     promise_prepare(a);
     tether_adopt(a, answer);
@@ -368,6 +370,7 @@ static void on_first_status(void *userdata, const struct keeper_answer *answer)
         /* Until SQL says otherwise: what the keeper guards may be a primary. */
         a->was_standby_started = answer->state != KEEPER_ARMED;
         tether_tell_postmaster(a);
+        impostor_watch(a);
         /* Under a lease it is bound by it, and by primary_start_timeout should it never answer. */
         a->op.kind = answer->state == KEEPER_ARMED ? OP_START_PRIMARY : OP_START_STANDBY;
         a->op.since_us = clock_now_us();
@@ -376,6 +379,7 @@ static void on_first_status(void *userdata, const struct keeper_answer *answer)
         a->memory.was_primary = true;
         note_crash(a);
     }
+    impostor_look_for_server(a);
     a->begun = true;
     gather_control(a);
     gather_store(a);
@@ -415,6 +419,7 @@ struct agent *agent_free(struct agent *a)
         a->decide_soon = loop_source_free(a->decide_soon);
     }
     fence_record_done(a);
+    impostor_done(a);
     switchover_done(a);
     restart_done(a);
     a->tick = loop_source_free(a->tick);

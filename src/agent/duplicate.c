@@ -1,6 +1,7 @@
 /*
  * S9: two nodes with one name. Whoever starts second finds the member key of the first: if its REST API, at another
- * address than ours, answers anything at all, that node lives and we must not.
+ * address than ours, answers anything at all, that node lives and we must not. Who does not answer may live all the
+ * same (agent/identity.c).
  */
 #include "agent/parts.h"
 #include <string.h>
@@ -14,6 +15,7 @@ static void on_answer(void *userdata, const struct http_answer *answer)
 {
     struct agent *a = userdata;
 
+    a->identity.asking = false;
     if (answer->error)
         return;
     log_error("there is already a node named \"%s\" running at %s", a->config->name, answer->endpoint);
@@ -33,15 +35,14 @@ static bool base_url(const char *api_url, char *buf, size_t size)
     return text_print(buf, size, "%.*s", (int)len, api_url);
 }
 
-void duplicate_check(struct agent *a)
+void duplicate_check(struct agent *a, const struct member *m)
 {
-    const struct member *m = cluster_member(a->cluster, a->config->name);
     char own_url[URL_SIZE], url[URL_SIZE];
     const char *const endpoints[] = {url, NULL};
     struct http_call call = {.method = "GET", .endpoints = endpoints, .path = "/liveness", .idempotent = true};
     struct err err = {0};
 
-    if (!m || !base_url(m->api_url, url, sizeof(url)))
+    if (!base_url(m->api_url, url, sizeof(url)))
         return;
     agent_api_url(a, own_url, sizeof(own_url));
     if (text_starts_with(own_url, url))
@@ -49,4 +50,6 @@ void duplicate_check(struct agent *a)
     call.deadline_us = clock_now_us() + ASK_TIMEOUT_US;
     if (http_start(a->http, &call, NULL, on_answer, a, NULL, &err) < 0)
         log_warning("could not ask whether another node has the name \"%s\": %s", a->config->name, err.msg);
+    else
+        a->identity.asking = true;
 }

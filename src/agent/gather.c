@@ -93,10 +93,9 @@ static void on_cluster(void *userdata, struct dcs_answer *answer)
         a->memory.seen_initialized |= cluster_sysid_is_known(a->cluster);
         cluster_free(before);
         agent_apply_config(a);
+        identity_check(a);
+        impostor_check_cluster(a);
         failsafe_note_cluster(a);
-        if (!a->duplicate_checked)
-            duplicate_check(a);
-        a->duplicate_checked = true;
     }
     if (a->store_again) {
         a->store_again = false;
@@ -210,6 +209,7 @@ static void on_probe(void *userdata, enum pg_probe_outcome outcome, const struct
     a->pg.outcome = outcome;
     note_voice(a, outcome, err ? err->code : 0, now_us);
     if (outcome == PG_PROBE_OK) {
+        impostor_note_facts(a, facts);
         keep_facts(&a->pg, facts);
         a->pg.answered_at_us = now_us;
         a->pg.failing_since_us = 0;
@@ -309,8 +309,10 @@ static void view_pg(const struct agent *a, uint64_t now_us, struct local_pg *pg)
         hung_after_us = PROBE_STALE_US;
     *pg = a->control;
     pg->running = pg_server_pid(a->server) != 0;
+    pg->foreign_server = !pg->running && a->foreign_server;
     if (!pg->running)
         return;
+    pg->sysid = a->pg.valid ? f->system_identifier : 0;
     pg->running_since_us = a->pg_started_at_us;
     pg->starting_since_us = a->pg_started_at_us;
     pg->rejecting_since_us = a->pg.rejecting_since_us;

@@ -18,6 +18,7 @@ static void demoted(struct agent *a)
     if (a->keeper_refused)
         a->memory.no_race_until_us = clock_now_us() + a->dynamic->policy.ttl_us;
     serve_forget(a);
+    a->foreign_server = false; /* if there was one it is dead, too */
     a->memory.was_primary = false;
     a->memory.crashed = false;
     a->memory.failed_starts = 0;

@@ -58,6 +58,9 @@ static void promote_when_armed(struct agent *a, bool armed)
         op_end(a);
         return;
     }
+    a->op.is_armed = true;
+    if (!a->op.is_reserved)
+        return;
     a->op.stage = STAGE_PROMOTE;
     if (agent_is_primary(a)) { /* by hand, in pause */
         op_promote_pg_changed(a);
@@ -75,10 +78,29 @@ static void promote_when_armed(struct agent *a, bool armed)
     }
 }
 
+/* ARMED must be true at the moment of the promotion: if the keeper was faster, it is looked at again. */
+static void promote_when_reserved(struct agent *a, bool reserved)
+{
+    if (!reserved) {
+        op_end(a);
+        gather_store(a);
+        return;
+    }
+    a->op.is_reserved = true;
+    if (a->op.is_armed)
+        op_arm(a, promote_when_armed);
+}
+
 void op_promote(struct agent *a, const struct ha_decision *d)
 {
     op_begin(a, OP_PROMOTE, d);
     if (!agent_is_primary(a) && hooks_pre_promote(a))
+        return;
+    if (agent_is_primary(a))
+        a->op.is_reserved = true; /* it has its timeline already */
+    else
+        timeline_reserve(a, promote_when_reserved);
+    if (a->op.kind != OP_PROMOTE)
         return;
     op_arm(a, promote_when_armed);
 }

@@ -1,5 +1,6 @@
 /* Starting PostgreSQL: as a standby, as a standby of somebody else, or as the primary it was before a crash. */
 #include <errno.h>
+#include <string.h>
 #include "agent/parts.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -38,6 +39,8 @@ void op_start_failed(struct agent *a)
 
     pg_server_diagnose(a->server, why, sizeof(why));
     log_error("PostgreSQL did not start: %s", why);
+    if (strstr(why, "in use"))
+        impostor_found(a, IMPOSTOR_PORT, "%.*s", (int)strcspn(why, "\n"), why);
     note_failed_start(a);
     op_end(a);
     gather_control(a);

@@ -38,6 +38,8 @@ struct operation {
     void (*on_acquired)(struct agent *a, struct dcs_answer *answer);
     void (*on_armed)(struct agent *a, bool armed);
     void (*on_dead)(struct agent *a);
+    void (*on_reserved)(struct agent *a, bool reserved);
+    bool is_armed, is_reserved; /* promotion */
     bool disarm_sent;
     struct pg_controldata *last_control; /* demotion: what the shutdown has left */
     bool word_pending;                   /* it is not known yet, or not yet in the store */
@@ -190,7 +192,19 @@ struct agent {
     bool checkpoint_pending;
     struct pg_ping *ping;
     uint64_t pinged_at_us, connect_failing_since_us;
-    bool duplicate_checked;
+    struct {
+        char node[NODE_ID_SIZE];   /* as published */
+        bool is_clear;             /* nobody else has our name: it may be written */
+        bool asking;               /* whoever is at the address of the other key is being asked whether he lives */
+        uint64_t waiting_since_us; /* for a member key of our name to vanish; 0 = not */
+    } identity;
+    struct {
+        char note[192];
+        uint64_t at_us;
+        unsigned n[IMPOSTORS], looks;
+        sd_event_source *watch, *timer;
+    } impostors;
+    bool foreign_server; /* runs in our data directory, and is not ours */
 
     struct {
         struct hook_runs *runs;
@@ -199,6 +213,12 @@ struct agent {
         uint64_t agreed_session; /* pre_promote has agreed to a promotion under this lease */
         uint64_t linger_until_us;
     } hooks;
+
+    struct {
+        uint32_t reserved, asked;        /* the number of our next timeline; what the store was asked for */
+        uint64_t session, asked_session; /* under which lease */
+        bool busy;
+    } timeline;
 
     struct fence_record record;
     struct fence_history fence_history;
@@ -241,8 +261,20 @@ const char *fence_tags_json(const struct agent *a);
 void connect_check(struct agent *a);
 void connect_check_forget(struct agent *a);
 
-/* duplicate.c: once, after the first read of the store */
-void duplicate_check(struct agent *a);
+/* identity.c */
+void identity_open(struct agent *a);  /* once at start; waits for the disk */
+void identity_check(struct agent *a); /* after each read of the store */
+/* duplicate.c: asks at the address in a member key of our name whether its node lives; if so, this process ends */
+void duplicate_check(struct agent *a, const struct member *m);
+
+/* impostor.c */
+void impostor_found(struct agent *a, enum impostor what, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+const char *impostor_note(const struct agent *a);                      /* "" = none lately */
+void impostor_note_facts(struct agent *a, const struct pg_facts *now); /* before they replace those of before */
+void impostor_watch(struct agent *a);                                  /* a server was started or adopted */
+void impostor_look_for_server(struct agent *a);                        /* now and then while ours is down */
+void impostor_check_cluster(struct agent *a);                          /* after each read of the store */
+void impostor_done(struct agent *a);
 
 /* config.c */
 int agent_load_config(struct agent *a, struct err *err); /* before the store was read: the copy, else bootstrap.dcs */
@@ -377,6 +409,10 @@ unsigned schedule_read(const char *text, const char *action, int64_t *ret_s, cha
 int start_server(struct agent *a, bool standby, const char *upstream_member, struct err *err);
 int write_files(struct agent *a, bool standby, const char *upstream_member, bool *ret_changed, struct err *err);
 bool fill_upstream(const struct agent *a, const char *member, struct pg_upstream *ret);
+
+/* timeline.c: a number of its own for each promotion */
+void timeline_reserve(struct agent *a, void (*done)(struct agent *a, bool reserved)); /* done may be called at once */
+void timeline_publish(struct agent *a); /* as the leader: the key says at least our timeline */
 
 /* hooks.c */
 void hooks_started(struct agent *a); /* SQL answers for the first time: of a server started, adopted, or bootstrapped */

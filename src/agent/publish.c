@@ -85,6 +85,12 @@ void agent_api_url(const struct agent *a, char *buf, size_t size)
                      c->restapi.tls.certfile ? "https" : "http", c->restapi.connect_host, c->restapi.connect_port);
 }
 
+/* The worse one, where there are two. */
+static const char *agent_note(const struct agent *a)
+{
+    return impostor_note(a)[0] ? impostor_note(a) : kernel_leases_note(a);
+}
+
 static char *print_member(struct agent *a)
 {
     const struct pg_facts *f = &a->pg.facts;
@@ -103,7 +109,8 @@ static char *print_member(struct agent *a)
     if (r.fence_at_s)
         fence_report_text(&a->fence_history.reports[0], fence_note, sizeof(fence_note));
     r.fence_note = fence_note;
-    r.note = kernel_leases_note(a);
+    r.note = agent_note(a);
+    r.node = a->identity.node;
     r.pause = a->dynamic->policy.pause;
     r.scheduled_restart_json = a->requests.schedule_json;
     r.positions_known = a->pg.valid && (r.state == PG_STATE_RUNNING || r.state == PG_STATE_STARTING);
@@ -151,7 +158,7 @@ static bool member_is_due(struct agent *a)
     publish_state(a, &state, &role);
     (void)text_print(face, sizeof(face), "%d %d %d %u %s %d %d %zu %c %lld", a->fence_guard, (int)state, (int)role,
                      a->pg.facts.timeline, a->pg.facts.replication_state, a->dynamic->policy.pause,
-                     a->checkpoint_pending, a->pg.facts.n_pending, kernel_leases_note(a)[0] ? 'n' : '-',
+                     a->checkpoint_pending, a->pg.facts.n_pending, *agent_note(a) ? *agent_note(a) : '-',
                      (long long)(a->requests.schedule_json ? a->requests.schedule_at_s : 0));
     if (strcmp(face, a->member_face) == 0 && now_us - a->member_written_at_us < a->dynamic->policy.loop_wait_us)
         return false;
@@ -168,7 +175,7 @@ static void publish_member(struct agent *a)
         a->member_again = true;
         return;
     }
-    if (!member_is_due(a))
+    if (!a->identity.is_clear || !member_is_due(a))
         return;
     json = print_member(a);
     if (!json)
@@ -194,7 +201,7 @@ void publish_last(struct agent *a)
     if (a->leaving)
         return;
     a->leaving = true;
-    json = print_member(a);
+    json = a->identity.is_clear ? print_member(a) : NULL;
     if (!json) {
         agent_exit(a, AGENT_EXIT_OK);
         return;
@@ -401,5 +408,6 @@ void publish(struct agent *a)
     publish_status(a);
     failsafe_publish(a);
     publish_history(a);
+    timeline_publish(a);
     repair_keys(a);
 }

@@ -67,5 +67,6 @@ int start_server(struct agent *a, bool standby, const char *upstream_member, str
     a->pg_started_at_us = clock_now_us();
     gather_forget_pg(a);
     tether_tell_postmaster(a);
+    impostor_watch(a);
     return 0;
 }

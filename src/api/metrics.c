@@ -323,6 +323,21 @@ static void put_own(struct metrics *m, const struct node_status *n, uint64_t now
             n->loop_ran_at_us ? clock_rest_us(n->loop_ran_at_us, now_us) : 0);
 }
 
+/* One counter for each thing that somebody else may have done. */
+static void put_impostors(struct metrics *m, const struct node_status *n)
+{
+    static const char name[] = "pgtether_impostors_total";
+    static const char *const kinds[IMPOSTORS] = {
+        [IMPOSTOR_PROMOTED] = "promoted", [IMPOSTOR_SERVER] = "server",   [IMPOSTOR_PORT] = "port",
+        [IMPOSTOR_NAME] = "name",         [IMPOSTOR_CLUSTER] = "cluster",
+    };
+
+    textbuf_printf(&m->out, "# HELP %s How often somebody else was seen to act as this node.\n# TYPE %s counter\n",
+                   name, name);
+    for (int i = 0; i < IMPOSTORS; i++)
+        textbuf_printf(&m->out, "%s{%s,kind=\"%s\"} %u\n", name, m->labels, kinds[i], n->impostors[i]);
+}
+
 char *render_metrics(const struct node_status *n, uint64_t now_us)
 {
     struct textbuf labels = {0};
@@ -337,6 +352,7 @@ char *render_metrics(const struct node_status *n, uint64_t now_us)
     put_postgres(&m, n, now_us);
     put_cluster(&m, n, now_us);
     put_own(&m, n, now_us);
+    put_impostors(&m, n);
     put_storage(&m, n, now_us);
     free(m.labels);
     return textbuf_take(&m.out);

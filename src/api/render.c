@@ -179,6 +179,8 @@ static void set_node_facts(json_t *o, const struct node_status *n, uint64_t now_
 {
     char sysid[24];
 
+    if (n->impostor_note && n->impostor_note[0])
+        set(o, "impostor", json_string(n->impostor_note));
     if (n->policy.pause)
         set(o, "pause", json_true());
     if (!health_view_is_valid(n, now_us) || !n->cluster->leader.exists)

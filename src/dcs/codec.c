@@ -105,6 +105,13 @@ static int load_replica_address(struct cluster *c, struct entry *e)
     return load_holder(&c->replica_address, e);
 }
 
+static int load_timeline(struct cluster *c, struct entry *e)
+{
+    c->timeline = (struct timeline_key){.exists = true, .revision = e->revision};
+    (void)text_to_u32(e->text, &c->timeline.timeline);
+    return 0;
+}
+
 /* "node1, node2,": blanks and empty names out. */
 static char *tidy_names(const char *text)
 {
@@ -375,6 +382,7 @@ static const struct {
     {"failover", load_failover},
     {"failsafe", load_failsafe},
     {"replica_address", load_replica_address},
+    {"timeline", load_timeline},
 };
 
 static int load_entry(struct cluster *c, const char *key, struct entry *e)

@@ -57,6 +57,7 @@ struct member_report {
     int64_t fence_at_s; /* a key of pgtether's own, which the reference ignores; 0 = none */
     const char *fence_note;
     const char *note; /* another one: what an operator should see to; NULL, "" = nothing */
+    const char *node; /* another one: which node and which life of it this is; NULL, "" = not said */
 };
 /* Each returns a string the caller frees, or NULL when memory ran out. */
 char *codec_print_member(const struct member_report *r);

@@ -194,6 +194,7 @@ static void parse_object(const json_t *json, struct member *m)
     m->fence_at_s = (int64_t)json_integer_value(json_object_get(json, "pgtether_fence_at"));
     (void)codec_json_copy(json, "pgtether_fence", m->fence_note, sizeof(m->fence_note));
     (void)codec_json_copy(json, "pgtether_note", m->note, sizeof(m->note));
+    (void)codec_json_copy(json, "pgtether_node", m->node, sizeof(m->node));
     m->checkpoint_pending = json_is_false(json_object_get(json, "checkpoint_after_promote"));
 }
 

@@ -155,6 +155,8 @@ char *codec_print_member(const struct member_report *r)
     }
     if (r->note && r->note[0])
         put_text_field(&b, "pgtether_note", r->note);
+    if (r->node && r->node[0])
+        put_text_field(&b, "pgtether_node", r->node);
     textbuf_puts(&b, "}");
     return textbuf_take(&b);
 }

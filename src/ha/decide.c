@@ -172,14 +172,33 @@ static bool sysid_differs(const struct ha_view *v)
     uint64_t stored = ha_stored_sysid(v);
 
     /* What is left of a bootstrap that never finished was never anybody's cluster: it is set aside. */
-    if (!stored || !v->pg.control_known || v->pg.data_dir_empty || v->bootstrap_incomplete)
+    if (!stored || v->pg.data_dir_empty || v->bootstrap_incomplete)
+        return false;
+    /* Of a server that runs SQL says it, once it has answered. */
+    if (v->pg.running ? !v->pg.sysid : !v->pg.control_known)
         return false;
     return stored != v->pg.sysid;
+}
+
+static struct ha_decision decide_other_cluster(const struct ha_view *v)
+{
+    if (v->pg.running)
+        return ha_say_stop(
+            HA_STOP, HA_SWIFT, false,
+            "the store knows another cluster of this scope, with system identifier %s, not %llu: stopping",
+            v->cluster->initialize.text, (unsigned long long)v->pg.sysid);
+    return ha_say(HA_EXIT,
+                  "the data directory belongs to another cluster: its system identifier is %llu, that of scope and "
+                  "store %s",
+                  (unsigned long long)v->pg.sysid, v->cluster->initialize.text);
 }
 
 /* No server runs here. */
 static struct ha_decision decide_no_server(const struct ha_view *v)
 {
+    if (v->pg.foreign_server)
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
+                           "somebody else has started PostgreSQL in our data directory: stopping it");
     if (!v->pg.data_dir_known)
         return ha_say(HA_NOTHING, "waiting for the check of the data directory, which has not answered");
     if (v->copy_incomplete && !v->pg.data_dir_empty)
@@ -209,8 +228,7 @@ static struct ha_decision decide(const struct ha_view *v)
         return ha_say(HA_NOTHING, "paused: the data directory belongs to another cluster, not to %s",
                       v->cluster->initialize.text);
     if (sysid_differs(v))
-        return ha_say(HA_EXIT, "the data directory belongs to another cluster: its system identifier is %llu, not %s",
-                      (unsigned long long)v->pg.sysid, v->cluster->initialize.text);
+        return decide_other_cluster(v);
     return v->pg.running ? ha_decide_standby(v) : decide_no_server(v);
 }
 

@@ -10,6 +10,9 @@ static bool should_check_divergence(const struct ha_view *v, const struct member
         return false;
     if (!since_us || v->now_us - since_us < 2 * v->policy.loop_wait_us || v->now_us < v->memory.retry_check_at_us)
         return false;
+    /* Ahead of the leader's timeline it can never stream, whatever its control file had said before it ran. */
+    if (leader->timeline && v->pg.timeline > leader->timeline)
+        return true;
     return v->memory.divergence == DIVERGENCE_UNKNOWN || strcmp(v->memory.divergence_from, leader->name) != 0;
 }
 

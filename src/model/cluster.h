@@ -12,7 +12,7 @@
 #include "model/pgstate.h"
 #include "model/tags.h"
 
-enum { URL_SIZE = 256, HOST_SIZE = 128, FENCE_NOTE_SIZE = 320 };
+enum { URL_SIZE = 256, HOST_SIZE = 128, FENCE_NOTE_SIZE = 320, NODE_ID_SIZE = 72 };
 
 struct member {
     char name[MEMBER_NAME_SIZE];
@@ -35,9 +35,10 @@ struct member {
     bool checkpoint_pending; /* checkpoint_after_promote:false was published */
     int64_t fence_at_s;      /* pgtether's own: when its host was last reset under a lease; 0 = not lately */
     char fence_note[FENCE_NOTE_SIZE];
-    char note[128];   /* pgtether's own: what an operator should see to, "" = nothing */
-    uint64_t session; /* the lease the key hangs on; 0 = none */
-    char *data;       /* the JSON text as stored, owned; NULL in simulation */
+    char note[192];          /* pgtether's own: what an operator should see to, "" = nothing */
+    char node[NODE_ID_SIZE]; /* pgtether's own: which node, and which life of it, has written this; "" = not said */
+    uint64_t session;        /* the lease the key hangs on; 0 = none */
+    char *data;              /* the JSON text as stored, owned; NULL in simulation */
 };
 
 struct leader_key {
@@ -79,6 +80,12 @@ struct text_key { /* a key kept as text: initialize, config, failsafe, history *
     uint64_t session; /* initialize: the lease it hangs on; 0 = none */
 };
 
+struct timeline_key { /* pgtether's own: the highest timeline that a leader has reserved for itself */
+    bool exists;
+    uint32_t timeline; /* 0 if it is not a number */
+    uint64_t revision;
+};
+
 struct cluster {
     uint64_t read_sent_at_us; /* instant just before the read was sent: nothing here is older than that */
     uint64_t revision;        /* of the whole read, to start a watch from */
@@ -90,6 +97,7 @@ struct cluster {
     struct failsafe_list *failsafe_list; /* the members in it; owned, NULL = none */
     struct text_key status_text;
     struct leader_key leader;
+    struct timeline_key timeline;
     struct leader_key replica_address; /* pgtether's own: which standby has the addresses for replicas */
     struct sync_key sync;
     struct failover_key failover;

@@ -10,6 +10,7 @@ struct local_pg {
      * false. */
     bool data_dir_known;
     bool data_dir_empty;   /* no cluster in it */
+    bool foreign_server;   /* somebody else has started a server in it, while ours is down */
     bool data_dir_foreign; /* not a data directory of ours: not empty, but no pg_control, or of another owner */
 
     /* From pg_controldata, valid while the server is down. */

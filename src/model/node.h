@@ -13,6 +13,16 @@
 #include "model/storage.h"
 #include "model/tags.h"
 
+/* What somebody else has done to our PostgreSQL or in our name. */
+enum impostor {
+    IMPOSTOR_PROMOTED, /* a standby was promoted by hand */
+    IMPOSTOR_SERVER,   /* a server was started in our data directory */
+    IMPOSTOR_PORT,     /* another server has our port */
+    IMPOSTOR_NAME,     /* another node has our name */
+    IMPOSTOR_CLUSTER,  /* another cluster has our scope */
+    IMPOSTORS,
+};
+
 struct node_walsender {
     char usename[64], application_name[128], client_addr[64], state[24], sync_state[16];
     int sync_priority;
@@ -76,6 +86,8 @@ struct node_status {
     unsigned address_conflicts, net_restarts;
     const char *kernel_leases_note; /* what is wrong with gate and addresses; NULL, "" = nothing */
 
+    const char *impostor_note;     /* what somebody else did lately; NULL, "" = nothing */
+    unsigned impostors[IMPOSTORS]; /* how often since this agent was started */
     const char *fence_report_json; /* of the last reset under a lease, NULL = none */
     unsigned fence_reports;        /* how many are kept */
     int64_t last_fence_s;          /* Unix time, 0 = never */

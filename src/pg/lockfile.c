@@ -15,7 +15,7 @@ int lockfile_read(const char *path, struct lockfile *ret, struct err *err)
     CLEANUP(freep) char *text = NULL;
     struct lockfile f = {0};
     const char *line[5] = {"", "", "", "", ""};
-    uint32_t pid = 0;
+    uint32_t pid = 0, port = 0;
     uint64_t started = 0;
     char *rest;
     int r;
@@ -34,7 +34,9 @@ int lockfile_read(const char *path, struct lockfile *ret, struct err *err)
             path);
     (void)text_to_u64(line[2], &started);
     f.pid = (pid_t)pid;
+    (void)text_to_u32(line[3], &port);
     f.started_s = (int64_t)started;
+    f.port = port <= UINT16_MAX ? (uint16_t)port : 0;
     (void)text_copy(f.data_dir, sizeof(f.data_dir), line[1]);
     (void)text_copy(f.socket_dir, sizeof(f.socket_dir), line[4]);
     *ret = f;

@@ -16,6 +16,7 @@ struct lockfile {
     bool single_user; /* a stand-alone backend, not a postmaster */
     char data_dir[PATH_MAX], socket_dir[PATH_MAX];
     int64_t started_s; /* Unix time */
+    uint16_t port;     /* 0: not said */
 };
 
 /* 0, -ENOENT if there is none, -EBADMSG if it is something else, else -errno. */

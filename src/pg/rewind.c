@@ -43,12 +43,18 @@ static struct rewind_position of_checkpoint(const struct local_pg *local)
     };
 }
 
+uint32_t rewind_local_timeline(const struct local_pg *local)
+{
+    return local->control_min_recovery_timeline > local->control_timeline ? local->control_min_recovery_timeline
+                                                                          : local->control_timeline;
+}
+
 int rewind_local_position(const struct local_pg *local, struct rewind_position *ret, struct err *err)
 {
     if (local->running) {
         if (!local->accepting || !local->in_recovery || !local->timeline || !local->replay_lsn)
             return err_set(err, -EAGAIN, "the local server cannot tell its position now");
-        *ret = (struct rewind_position){local->timeline, local->replay_lsn, true, 0};
+        *ret = (struct rewind_position){local->timeline, local->replay_lsn, true, 0, false};
         return 0;
     }
     if (!local->control_known)
@@ -60,7 +66,7 @@ int rewind_local_position(const struct local_pg *local, struct rewind_position *
             *ret = of_checkpoint(local);
         else
             *ret = (struct rewind_position){local->control_min_recovery_timeline, local->control_min_recovery_lsn, true,
-                                            0};
+                                            0, false};
         return 0;
     case PG_CONTROL_SHUT_DOWN:
         *ret = of_checkpoint(local);
@@ -71,7 +77,8 @@ int rewind_local_position(const struct local_pg *local, struct rewind_position *
     case PG_CONTROL_IN_PRODUCTION:
         /* Killed as a primary: the control file does not say how far its WAL goes, so a leader of another timeline is
          * taken to have left it earlier. pg_rewind looks closely and does nothing where that is wrong. */
-        *ret = (struct rewind_position){local->control_timeline, UINT64_MAX, false, 0};
+        *ret = (struct rewind_position){rewind_local_timeline(local), UINT64_MAX, false, 0,
+                                        rewind_local_timeline(local) > local->control_timeline};
         return 0;
     case PG_CONTROL_UNKNOWN:
         break;

@@ -24,7 +24,13 @@ struct rewind_position {
     uint64_t lsn;
     bool in_recovery;
     uint64_t shutdown_checkpoint_end_lsn;
+    bool is_alone; /* killed right after its own promotion: nobody else can be on its timeline, whatever the number */
 };
+/*
+ * Pure: the timeline that a stopped server's WAL is on. Between a promotion and the checkpoint after it the control
+ * file has it as that of the minimum recovery point only (PostgreSQL, CreateEndOfRecoveryRecord()).
+ */
+uint32_t rewind_local_timeline(const struct local_pg *local);
 /*
  * Pure: 0, or -EAGAIN with err when it cannot be told now (no control data, server running but not as a standby that
  * answers). A primary that was killed has written WAL of unknown length: its position is UINT64_MAX.

@@ -31,6 +31,8 @@ static enum rewind_need compare(const struct rewind_check *c, const struct pg_le
     }
     need = rewind_decide(c->local.timeline, c->local.lsn, c->local.in_recovery, c->local.shutdown_checkpoint_end_lsn,
                          f->timeline, f->history, f->n_history);
+    if (c->local.is_alone)
+        need = REWIND_NEEDED;
     /* pg_rewind reads the leader's control file: before the checkpoint it would still find our timeline there and do
      * nothing (facts sheet 6.4). */
     if (need == REWIND_NEEDED && f->control_timeline != f->timeline) {

@@ -36,7 +36,7 @@ struct rewind_run {
     struct textbuf text;       /* the local history file, later the restore_command */
     struct lost_report report; /* what is lost */
     uint64_t done_bytes, total_bytes;
-    bool has_written; /* pg_rewind, that is */
+    bool has_written, not_required; /* as pg_rewind says */
     rewind_begins_fn begins;
     rewind_done_fn done;
     void *userdata;
@@ -64,6 +64,35 @@ static void finish(struct rewind_run *r, const struct err *failure)
 /* --- 6: pg_rewind ---------------------------------------------------------------------------------------------------
  */
 
+/*
+ * pg_rewind does nothing where both are on one timeline. A primary that was killed so soon after its promotion that its
+ * control file did not say so yet comes out of crash recovery on a timeline of its own; if that has the number of the
+ * leader's, it is another one all the same, with other WAL.
+ */
+static void on_control_after(void *userdata, int outcome, const struct local_pg *found, const struct err *control_err)
+{
+    struct rewind_run *r = userdata;
+    struct err err = *control_err;
+
+    if (outcome == 0 && found->control_timeline == r->leader_timeline) {
+        r->has_written = true; /* it must not be started as it is */
+        (void)err_set(&err, -EXDEV,
+                      "this node and \"%s\" were both promoted to timeline %" PRIu32 ": only a new copy helps",
+                      r->leader_name, r->leader_timeline);
+    }
+    r->control = pg_controldata_free(r->control);
+    finish(r, &err);
+}
+
+static bool was_killed_as_primary_before(const struct rewind_run *r)
+{
+    enum pg_control_state state = r->local.control_state;
+
+    return (state == PG_CONTROL_IN_PRODUCTION || state == PG_CONTROL_IN_CRASH_RECOVERY ||
+            state == PG_CONTROL_SHUTTING_DOWN) &&
+           r->local.control_timeline < r->leader_timeline;
+}
+
 static void on_rewind(void *userdata, const struct child_result *result)
 {
     struct rewind_run *r = userdata;
@@ -72,6 +101,9 @@ static void on_rewind(void *userdata, const struct child_result *result)
     if (result->exit_code != 0)
         (void)tool_failure("pg_rewind", result, &err);
     r->child = child_free(r->child);
+    if (!err.code && r->not_required && was_killed_as_primary_before(r) &&
+        pg_controldata_start(r->loop, r->config, DISK_TIMEOUT_US, on_control_after, r, &r->control, &err) == 0)
+        return;
     finish(r, &err);
 }
 
@@ -84,6 +116,7 @@ static void on_rewind_line(void *userdata, const char *line)
     struct rewind_run *r = userdata;
 
     r->has_written = r->has_written || strstr(line, "need to copy") != NULL;
+    r->not_required = r->not_required || strstr(line, "no rewind required") != NULL;
     (void)tool_parse_progress(line, &r->done_bytes, &r->total_bytes);
 }
 
@@ -243,8 +276,8 @@ static void list_lost(struct rewind_run *r, const struct history_line *history, 
     size_t n = 0;
 
     if (spans)
-        n = rewind_lost_spans(r->local.control_timeline, history, n_history, r->leader_timeline, r->leader_history,
-                              r->n_leader_history, spans);
+        n = rewind_lost_spans(rewind_local_timeline(&r->local), history, n_history, r->leader_timeline,
+                              r->leader_history, r->n_leader_history, spans);
     r->report = (struct lost_report){.is_complete = spans != NULL, .problem = "out of memory"};
     if (n > 0 && lost_start(r->loop, r->config, r->leader_name, spans, n, on_lost, r, &r->lost, &err) == 0) {
         free(spans);
@@ -289,7 +322,8 @@ static int read_history(struct rewind_run *r, struct err *err)
     int code;
 
     tool_args_add(&args, "cat");
-    tool_args_add(&args, "%s/pg_wal/%08" PRIX32 ".history", r->config->postgresql.data_dir, r->local.control_timeline);
+    tool_args_add(&args, "%s/pg_wal/%08" PRIX32 ".history", r->config->postgresql.data_dir,
+                  rewind_local_timeline(&r->local));
     spec.argv = tool_args_list(&args);
     code =
         spec.argv ? child_start(r->loop, &spec, on_history, r, &r->child, err) : err_set(err, -ENOMEM, "out of memory");
@@ -332,7 +366,7 @@ static void on_leader(void *userdata, int outcome, const struct pg_leader_facts 
     r->leader = pg_leader_free(r->leader);
     if (err.code)
         finish(r, &err);
-    else if (r->local.control_timeline <= 1)
+    else if (rewind_local_timeline(&r->local) <= 1)
         list_lost(r, NULL, 0);
     else if (read_history(r, &err) < 0)
         finish(r, &err);

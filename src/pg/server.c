@@ -199,8 +199,27 @@ int pg_server_adopt(struct pg_server *s, struct err *err)
         return errno == ESRCH || errno == EINVAL ? 0 : err_sys(err, -errno, "could not watch process %d", (int)f.pid);
     if (lockfile_holder(&f, &p) != LOCKFILE_HELD)
         return 0;
+    if (f.port && f.port != s->config->postgresql.listen_port)
+        return 0;
     r = check_adoptable(s, &f, &p, err);
     return r < 0 ? r : watch_adopted(s, f.pid, &pidfd, err);
+}
+
+int pg_server_look(struct pg_server *s, struct err *err)
+{
+    struct lockfile f;
+    struct proc p;
+    int r;
+
+    if (s->pid)
+        return 0;
+    r = lockfile_read_pid(s->data_dir, &f, err);
+    if (r <= 0)
+        return r == -EBADMSG ? 0 : r;
+    if (f.pid == 0 || lockfile_holder(&f, &p) != LOCKFILE_HELD)
+        return 0;
+    r = check_adoptable(s, &f, &p, err);
+    return r < 0 ? r : (int)f.pid;
 }
 
 /* --- starting --- */

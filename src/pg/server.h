@@ -25,9 +25,16 @@ DEFINE_CLEANUP(struct pg_server, pg_server_free)
 
 /*
  * Looks for a postmaster that runs in our data directory (postmaster.pid, start time, cwd). Returns 1 and watches it, 0
- * if there is none, -EBUSY if one runs that is not ours to adopt (other user, other service's cgroup), else -errno.
+ * if there is none, or one on another port, which we did not start and could not ask; -EBUSY if one runs that is not
+ * ours to adopt (other user, other service's cgroup), else -errno.
  */
 int pg_server_adopt(struct pg_server *s, struct err *err);
+
+/*
+ * Whether somebody else's postmaster runs in our data directory while ours does not: its process, 0 if there is none,
+ * -EBUSY if one runs that is another user's or service's, else -errno. Reads postmaster.pid.
+ */
+int pg_server_look(struct pg_server *s, struct err *err);
 
 /*
  * Starts "postgres -D … --config-file=… <protected parameters>" with output appended to the log file. A stale

@@ -119,6 +119,8 @@ static void decide(struct world *w, struct node *n)
     if (d.wake_at_us)
         agent_wake_at(w, n, d.wake_at_us);
     publish(w, n);
+    if (a->op.kind == OP_NONE && a->lease.held && a->pg.valid && !a->pg.in_recovery)
+        timeline_publish(w, n);
 }
 
 void agent_wake(struct world *w, struct node *n)
@@ -347,6 +349,9 @@ static void call_ends(struct world *w, struct node *n, struct call *c, enum outc
         break;
     case CALL_INITIALIZE:
         op_bootstrap_answered(w, n, c);
+        break;
+    case CALL_TIMELINE:
+        timeline_answered(w, n, c);
         break;
     case CALL_CLEAR_FAILOVER:
         manual_failover_cleared(w, n);

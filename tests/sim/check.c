@@ -204,6 +204,23 @@ void check_acts(struct world *w, struct node *n, const struct ha_decision *d)
         check_fail(w, "thaw", "the agent of %s acts on what it read before it stood still", node_name(n->id));
 }
 
+static uint16_t root_of(const struct world *w, uint16_t way)
+{
+    while (w->timelines[way].number != 1)
+        way = w->timelines[way].parent;
+    return way;
+}
+
+/* pg_rewind and PostgreSQL tell timelines by their numbers: two of one number in one cluster are one to them. */
+void check_timeline(struct world *w, const struct node *n, const struct timeline *t)
+{
+    uint16_t root = root_of(w, t->parent);
+
+    for (uint16_t i = 0; i < w->n_timelines; i++)
+        if (w->timelines[i].number == t->number && root_of(w, i) == root)
+            check_fail(w, "timeline", "%s makes a second timeline %u", node_name(n->id), t->number);
+}
+
 void check_promotion(struct world *w, const struct node *n)
 {
     if (w->hooks && n->truth_agreed_session != n->agent.lease.session)

@@ -48,6 +48,7 @@ static void fill_cluster(const struct world *w, struct agent *a, const struct st
     c->leader.session = s->leader_session;
     c->leader.revision = s->leader_revision;
     c->status_lsn = s->status_lsn;
+    c->timeline = (struct timeline_key){s->timeline_revision != 0, s->timeline, s->timeline_revision};
     c->shutdown_lsn = s->shutdown_lsn;
     c->shutdown_session = s->shutdown_session;
     c->failover = (struct failover_key){

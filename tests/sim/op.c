@@ -67,6 +67,8 @@ static void armed(struct world *w, struct node *n, bool yes)
         op_end(w, n);
     } else if (a->op.kind == OP_START_PRIMARY) {
         start(w, n, false);
+    } else if (!a->op.is_reserved) {
+        a->op.is_armed = true;
     } else {
         /* The command goes to PostgreSQL; what comes of it shows the next probe. */
         op_in(w, n, rng_between(&w->rng, RNG_PG, MS, 20 * MS), 0);
@@ -219,6 +221,13 @@ static void follow(struct world *w, struct node *n)
     op_end(w, n);
 }
 
+static void promote(struct world *w, struct node *n)
+{
+    timeline_reserve(w, n);
+    if (n->agent.op.kind == OP_PROMOTE)
+        op_arm(w, n);
+}
+
 void op_run(struct world *w, struct node *n)
 {
     enum op_kind kind = n->agent.op.kind;
@@ -230,7 +239,7 @@ void op_run(struct world *w, struct node *n)
     else if (kind == OP_ACQUIRE)
         tether_acquire(w, n);
     else if (!hooks_pre_promote(w, n))
-        op_arm(w, n);
+        promote(w, n);
 }
 
 static void start_answered(struct world *w, struct node *n)

@@ -32,6 +32,7 @@ static void set_aside(struct world *w, struct node *n)
     n->pg.aside++;
     n->pg.dir_there = n->pg.marker = n->pg.half_copy = n->pg.half_rewound = false;
     n->pg.copy_note = n->pg.rewind_note = false;
+    n->pg.known_timeline = 0;
     TRACE(w, n->id, "the data directory is set aside");
     a->bootstrap_incomplete = a->copy_incomplete = a->rewind_incomplete = false;
     a->memory.divergence = DIVERGENCE_UNKNOWN;

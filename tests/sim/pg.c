@@ -238,6 +238,13 @@ static void started(struct world *w, struct node *n)
           w->timelines[p->way].number, (unsigned long long)p->lsn);
 }
 
+static uint32_t next_number(const struct world *w, const struct node *n)
+{
+    uint32_t number = w->timelines[n->pg.way].number;
+
+    return (n->pg.known_timeline > number ? n->pg.known_timeline : number) + 1;
+}
+
 static void promoted(struct world *w, struct node *n)
 {
     struct timeline *t = &w->timelines[w->n_timelines];
@@ -246,7 +253,8 @@ static void promoted(struct world *w, struct node *n)
         check_fail(w, "calm", "PostgreSQL is promoted again and again");
         return;
     }
-    *t = (struct timeline){.number = w->timelines[n->pg.way].number + 1, .parent = n->pg.way, .switch_lsn = n->pg.lsn};
+    *t = (struct timeline){.number = next_number(w, n), .parent = n->pg.way, .switch_lsn = n->pg.lsn};
+    check_timeline(w, n, t);
     n->pg.way = (uint16_t)w->n_timelines++;
     n->pg.phase = PG_PRIMARY;
     n->pg.control = PG_CONTROL_IN_PRODUCTION;

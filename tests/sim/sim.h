@@ -44,6 +44,7 @@ enum mutant {
     MUTANT_WAIT_FOR_ADOPTED,
     MUTANT_PROMOTE_UNASKED,
     MUTANT_UNMARK_ANY,
+    MUTANT_ANY_TIMELINE,
     MUTANT_PROMISE_FROM_ANSWER,
     MUTANT_PROMISE_ONE_MISSING,
     MUTANT_PROMISE_FORGOTTEN,
@@ -148,6 +149,7 @@ enum call_kind {
     CALL_REVOKE,
     CALL_TOUCH,
     CALL_INITIALIZE,
+    CALL_TIMELINE,
     CALL_CLEAR_FAILOVER,
     CALL_SAY, /* the end of the WAL of a leader that was shut down */
     CALL_FAILSAFE,
@@ -183,6 +185,8 @@ struct stored {
     int initialize_owner;
     uint64_t sysid; /* else this */
     uint64_t initialize_revision;
+    uint32_t timeline; /* the highest one reserved */
+    uint64_t timeline_revision;
     uint64_t status_lsn, shutdown_lsn, shutdown_session;
     struct stored_failover failover;
     bool paused;
@@ -203,6 +207,7 @@ struct call {
     uint64_t sent_at_us, deadline_us; /* local clock of the client */
     struct stored_member member;
     uint64_t status_lsn;
+    uint32_t timeline; /* TIMELINE */
     uint64_t sysid_number;
     uint8_t failsafe; /* FAILSAFE: the list to be written over the one of `revision` */
     bool sysid;       /* INITIALIZE: write the system identifier instead of an empty mark; or delete */
@@ -239,8 +244,9 @@ struct pg {
     bool half_rewound;           /* pg_rewind was at work and has not finished */
     bool copy_note, rewind_note; /* the markers beside it */
     enum pg_control_state control;
-    unsigned aside; /* directories set aside */
-    uint16_t way;   /* identity of the timeline its WAL is on: an index into world.timelines */
+    unsigned aside;          /* directories set aside */
+    uint16_t way;            /* identity of the timeline its WAL is on: an index into world.timelines */
+    uint32_t known_timeline; /* the highest history file in its WAL beyond its own history */
     uint64_t lsn, lsn_at_us;
     enum pg_phase phase; /* of the running postmaster */
     bool orphan;         /* a backend of a dead postmaster of a primary goes on committing */
@@ -268,6 +274,7 @@ struct agent_op {
     bool word_pending, is_proven; /* demotion */
     uint64_t stop_until_us;
     bool asks; /* pre_promote runs */
+    bool waits_reserved, is_reserved, is_armed;
     uint32_t gen;
 };
 
@@ -344,6 +351,11 @@ struct agent {
     struct memory memory;
     struct agent_op op;
     uint64_t initialize_revision;
+    struct {
+        uint32_t reserved, asked;
+        uint64_t session, asked_session;
+        bool busy;
+    } timeline;
     struct request request;
     uint32_t checkpoint_gen;
     bool failover_busy, paused;
@@ -540,6 +552,9 @@ void op_demote_server_exited(struct world *w, struct node *n);
 void op_demote_timer(struct world *w, struct node *n);
 void op_demote_proven(struct world *w, struct node *n);
 void op_demote_released(struct world *w, struct node *n);
+void timeline_reserve(struct world *w, struct node *n);
+void timeline_answered(struct world *w, struct node *n, const struct call *c);
+void timeline_publish(struct world *w, struct node *n);
 bool hooks_pre_promote(struct world *w, struct node *n); /* false: nothing to wait for */
 void hooks_agreed(struct world *w, struct node *n, bool good);
 void hooks_released(struct world *w, struct node *n);
@@ -607,6 +622,7 @@ void check_promise_kept(struct world *w, struct node *n);
 void check_pet(struct world *w, struct node *n);
 void check_deletion(struct world *w, int node, uint64_t session);
 void check_acts(struct world *w, struct node *n, const struct ha_decision *d);
+void check_timeline(struct world *w, const struct node *n, const struct timeline *t);
 void check_promotion(struct world *w, const struct node *n);
 void check_fail(struct world *w, const char *rule, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 

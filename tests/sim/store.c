@@ -278,6 +278,17 @@ static enum outcome initialize(struct world *w, struct call *c)
     return OUTCOME_DONE;
 }
 
+static enum outcome write_timeline(struct world *w, const struct call *c)
+{
+    struct stored *d = &w->store.data;
+
+    if (d->timeline_revision != c->revision)
+        return OUTCOME_REFUSED;
+    d->timeline = c->timeline;
+    d->timeline_revision = ++d->revision;
+    return OUTCOME_DONE;
+}
+
 static enum outcome write_failsafe(struct world *w, const struct call *c)
 {
     struct stored *d = &w->store.data;
@@ -359,6 +370,9 @@ static void execute(struct world *w, struct call *c, uint64_t stage)
         break;
     case CALL_INITIALIZE:
         outcome = initialize(w, c);
+        break;
+    case CALL_TIMELINE:
+        outcome = write_timeline(w, c);
         break;
     case CALL_CLEAR_FAILOVER:
         if (w->store.data.failover.revision != c->revision)

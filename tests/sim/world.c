@@ -24,6 +24,7 @@ const char *const mutant_names[MUTANTS] = {
     [MUTANT_WAIT_FOR_ADOPTED] = "wait-for-adopted",
     [MUTANT_PROMOTE_UNASKED] = "promote-unasked",
     [MUTANT_UNMARK_ANY] = "unmark-any",
+    [MUTANT_ANY_TIMELINE] = "any-timeline",
     [MUTANT_PROMISE_FROM_ANSWER] = "promise-from-answer",
     [MUTANT_PROMISE_ONE_MISSING] = "promise-one-missing",
     [MUTANT_PROMISE_FORGOTTEN] = "promise-forgotten",

@@ -578,6 +578,10 @@ static void test_codec_text_keys_stay_as_they_are_but_only_objects_count(void **
     load(&c, "initialize", "");
     assert_true(c.initialize.exists);
     assert_string_equal(c.initialize.text, "");
+    load(&c, "timeline", "12");
+    assert_true(c.timeline.exists && c.timeline.timeline == 12);
+    load(&c, "timeline", "nonsense");
+    assert_true(c.timeline.exists && c.timeline.timeline == 0);
     load(&c, "initialize", "7412345678901234567");
     assert_string_equal(c.initialize.text, "7412345678901234567");
     load(&c, "config", "{ \"ttl\": 30 }");

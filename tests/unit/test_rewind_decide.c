@@ -65,37 +65,45 @@ static const struct {
     int want_code;
     struct rewind_position want;
 } positions[] = {
-    {"clean primary", {CONTROL(PG_CONTROL_SHUT_DOWN)}, 0, {3, 30, false, 31}},
+    {"clean primary", {CONTROL(PG_CONTROL_SHUT_DOWN)}, 0, {3, 30, false, 31, false}},
     {"clean primary that was a standby long ago",
      {CONTROL(PG_CONTROL_SHUT_DOWN), .control_min_recovery_lsn = 20, .control_min_recovery_timeline = 2},
      0,
-     {3, 30, false, 31}},
+     {3, 30, false, 31, false}},
     {"clean standby",
      {CONTROL(PG_CONTROL_SHUT_DOWN_IN_RECOVERY), .control_min_recovery_lsn = 40, .control_min_recovery_timeline = 4},
      0,
-     {4, 40, true, 0}},
+     {4, 40, true, 0, false}},
     {"killed standby",
      {CONTROL(PG_CONTROL_IN_ARCHIVE_RECOVERY), .control_min_recovery_lsn = 40, .control_min_recovery_timeline = 4},
      0,
-     {4, 40, true, 0}},
+     {4, 40, true, 0, false}},
     {"standby without a position counts as a primary",
      {CONTROL(PG_CONTROL_SHUT_DOWN_IN_RECOVERY), .control_min_recovery_timeline = 4},
      0,
-     {3, 30, false, 31}},
+     {3, 30, false, 31, false}},
     {"standby without a timeline counts as a primary",
      {CONTROL(PG_CONTROL_IN_ARCHIVE_RECOVERY), .control_min_recovery_lsn = 40},
      0,
-     {3, 30, false, 31}},
-    {"killed primary", {CONTROL(PG_CONTROL_IN_PRODUCTION)}, 0, {3, UINT64_MAX, false, 0}},
-    {"primary killed while stopping", {CONTROL(PG_CONTROL_SHUTTING_DOWN)}, 0, {3, UINT64_MAX, false, 0}},
-    {"primary killed while recovering", {CONTROL(PG_CONTROL_IN_CRASH_RECOVERY)}, 0, {3, UINT64_MAX, false, 0}},
+     {3, 30, false, 31, false}},
+    {"killed primary", {CONTROL(PG_CONTROL_IN_PRODUCTION)}, 0, {3, UINT64_MAX, false, 0, false}},
+    {"primary killed while stopping", {CONTROL(PG_CONTROL_SHUTTING_DOWN)}, 0, {3, UINT64_MAX, false, 0, false}},
+    {"primary killed while recovering", {CONTROL(PG_CONTROL_IN_CRASH_RECOVERY)}, 0, {3, UINT64_MAX, false, 0, false}},
+    {"primary killed long after it was a standby",
+     {CONTROL(PG_CONTROL_IN_PRODUCTION), .control_min_recovery_lsn = 20, .control_min_recovery_timeline = 3},
+     0,
+     {3, UINT64_MAX, false, 0, false}},
+    {"primary killed right after its promotion",
+     {CONTROL(PG_CONTROL_IN_PRODUCTION), .control_min_recovery_lsn = 40, .control_min_recovery_timeline = 4},
+     0,
+     {4, UINT64_MAX, false, 0, true}},
     {"unknown state", {CONTROL(PG_CONTROL_UNKNOWN)}, -EAGAIN, {0}},
     {"control file not read", {.control_state = PG_CONTROL_SHUT_DOWN}, -EAGAIN, {0}},
     {"running standby",
      {CONTROL(PG_CONTROL_SHUT_DOWN), .running = true, .accepting = true, .in_recovery = true, .timeline = 5,
       .replay_lsn = 50, .receive_lsn = 55},
      0,
-     {5, 50, true, 0}},
+     {5, 50, true, 0, false}},
     {"running standby that does not answer",
      {CONTROL(PG_CONTROL_SHUT_DOWN), .running = true, .in_recovery = true, .timeline = 5, .replay_lsn = 50},
      -EAGAIN,
@@ -116,7 +124,7 @@ static void test_rewind_local_position_follows_the_table(void **state)
 
         if (rewind_local_position(&positions[i].local, &got, &err) != positions[i].want_code ||
             got.timeline != want->timeline || got.lsn != want->lsn || got.in_recovery != want->in_recovery ||
-            got.shutdown_checkpoint_end_lsn != want->shutdown_checkpoint_end_lsn)
+            got.shutdown_checkpoint_end_lsn != want->shutdown_checkpoint_end_lsn || got.is_alone != want->is_alone)
             fail_msg("%s: wrong", positions[i].name);
         if ((positions[i].want_code != 0) != (err.msg[0] != '\0'))
             fail_msg("%s: wrong message", positions[i].name);

@@ -18,6 +18,7 @@
 enum { TIMEOUT_S = 120 };
 
 struct outcome {
+    bool has_written;
     bool is_done;
     int code;
     enum rewind_need need;
@@ -104,6 +105,7 @@ static struct outcome rewind_to(sd_event *loop, const struct config *c, const st
     o.code = rewind_run_start(loop, c, &upstream, NULL, NULL, on_done, &o, &run, &o.err);
     if (o.code == 0)
         live_wait(loop, &o.is_done, TIMEOUT_S);
+    o.has_written = run && rewind_run_has_written(run);
     (void)rewind_run_free(run);
     return o;
 }
@@ -272,8 +274,40 @@ static void test_rewind_without_privileges_fails_with_its_reason(void **state)
     node2->postgresql.rewind.password = node2->postgresql.replication.password;
     o = rewind_to(*state, node2, node1);
     assert_int_equal(o.code, -EIO);
+    assert_false(o.has_written);
     if (!strstr(o.err.msg, "pg_rewind failed") || !strstr(o.err.msg, "permission denied"))
         fail_msg("unclear: %s", o.err.msg);
+}
+
+/*
+ * node2 does not hear of the promotion of node1, takes the same timeline and is killed before its control file says so.
+ * pg_rewind finds both on one timeline and nothing to do.
+ */
+static void test_two_that_were_promoted_to_one_timeline_are_not_taken_for_one(void **state)
+{
+    struct outcome o;
+
+    node2->postgresql.rewind.username = node2->postgresql.rewind.password = NULL;
+    assert_int_equal(live_run("touch node2/standby.signal"), 0);
+    live_start(node2, "");
+    wait_for(node2, "select pg_is_in_recovery()", "t");
+    assert_int_equal(
+        live_run("kill -STOP %s",
+                 live_query(node2, "select pid from pg_stat_activity where backend_type = 'checkpointer'")),
+        0);
+    (void)live_query(node2, "select pg_promote(false)");
+    wait_for(node2, "select pg_is_in_recovery()", "f");
+    (void)live_query(node2, "insert into t values ('on another timeline of that number')");
+    live_stop(node2, "immediate");
+
+    o = check(*state, node2, node1);
+    if (o.need != REWIND_NEEDED)
+        fail_msg("need %d: %s", (int)o.need, o.err.msg);
+    o = rewind_to(*state, node2, node1);
+    assert_int_equal(o.code, -EXDEV);
+    if (!strstr(o.err.msg, "both promoted to timeline"))
+        fail_msg("unclear: %s", o.err.msg);
+    assert_true(o.has_written);
 }
 
 static int make_loop(void **state)
@@ -301,6 +335,7 @@ int main(void)
         cmocka_unit_test(test_clean_switchover_needs_no_rewind),
         cmocka_unit_test(test_primary_that_was_killed_is_rewound),
         cmocka_unit_test(test_rewind_without_privileges_fails_with_its_reason),
+        cmocka_unit_test(test_two_that_were_promoted_to_one_timeline_are_not_taken_for_one),
     };
     int failed;
 

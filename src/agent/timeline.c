@@ -1,0 +1,153 @@
+/*
+ * Which number the next timeline gets. PostgreSQL takes the next one it has no history file of, so two standbys that
+ * are promoted one after the other, the second without having heard of the first, would take the same one. Nothing
+ * tells their WAL apart then: pg_rewind sees equal timelines and does nothing, and a server that was promoted for a
+ * moment would follow its successor with other data in its files.
+ *
+ * So a number is reserved in the store, key "timeline", before a promotion. Where somebody reserved it before us, a
+ * history file of that number makes PostgreSQL take the next one. The file says of no timeline that it leads to that
+ * number (it ends timeline 1 at its first byte), so that no standby ever follows it.
+ */
+#include <inttypes.h>
+#include <string.h>
+#include "agent/parts.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+
+enum { SKIP_MAX = 64, SQL_TIMEOUT_US = 5000000 };
+
+static uint64_t store_deadline_us(const struct agent *a)
+{
+    return clock_now_us() + a->dynamic->policy.retry_timeout_us;
+}
+
+/* The highest number that was ever reserved, as far as it can be believed; 0 = none. */
+static uint32_t taken(const struct agent *a)
+{
+    const struct timeline_key *key = &a->cluster->timeline;
+
+    if (!key->exists || key->timeline <= a->pg.facts.timeline)
+        return 0;
+    if (key->timeline - a->pg.facts.timeline > SKIP_MAX) {
+        log_warning("the timeline key in the store says %" PRIu32 ", far beyond our timeline %" PRIu32 ": not believed",
+                    key->timeline, a->pg.facts.timeline);
+        return 0;
+    }
+    return key->timeline;
+}
+
+static void write_number(struct agent *a, uint32_t timeline, dcs_done_fn done)
+{
+    const struct timeline_key *key = &a->cluster->timeline;
+    char text[16];
+
+    (void)text_print(text, sizeof(text), "%" PRIu32, timeline);
+    a->timeline.busy = true;
+    a->timeline.asked = timeline;
+    a->timeline.asked_session = a->lease.session;
+    /* By its revision: a late order of a former leader must not take a number back. */
+    a->dcs->ops->put(a->dcs, "timeline", text, key->revision ? DCS_REVISION : DCS_ABSENT, key->revision,
+                     store_deadline_us(a), done, a);
+}
+
+static void on_reserved(void *userdata, struct dcs_answer *answer)
+{
+    struct agent *a = userdata;
+    void (*done)(struct agent * a, bool reserved) = a->op.on_reserved;
+
+    a->timeline.busy = false;
+    if (answer->outcome == DCS_DONE) {
+        a->timeline.reserved = a->timeline.asked;
+        a->timeline.session = a->timeline.asked_session;
+    } else {
+        log_info("could not reserve timeline %" PRIu32 ": %s", a->timeline.asked, answer->err.msg);
+    }
+    a->op.on_reserved = NULL;
+    if (done)
+        done(a, answer->outcome == DCS_DONE && a->timeline.session == a->lease.session);
+}
+
+static void reserve(struct agent *a)
+{
+    uint32_t last = taken(a), ours = a->pg.facts.timeline;
+
+    write_number(a, (last > ours ? last : ours) + 1, on_reserved);
+}
+
+static void on_skipped(void *userdata, const struct pg_rows *rows, const struct err *err, const char *sqlstate)
+{
+    struct agent *a = userdata;
+
+    (void)rows;
+    (void)sqlstate;
+    a->op.command = pg_command_free(a->op.command);
+    if (err && err->code)
+        log_warning("could not keep PostgreSQL from using a timeline that another leader has used: %s", err->msg);
+    reserve(a);
+}
+
+/* By SQL, since the agent touches no disk: COPY TO a file works in recovery. */
+static void print_skip(const struct agent *a, uint32_t from, uint32_t to, struct textbuf *sql)
+{
+    for (uint32_t timeline = from; timeline <= to; timeline++) {
+        textbuf_puts(sql, "COPY (SELECT 1, '0/1', 'reserved by another leader') TO '");
+        for (const char *c = a->config->postgresql.data_dir; *c; c++)
+            textbuf_append(sql, *c == '\'' ? "''" : c, *c == '\'' ? 2 : 1);
+        textbuf_printf(sql, "/pg_wal/%08" PRIX32 ".history';", timeline);
+    }
+}
+
+static void skip(struct agent *a, uint32_t last)
+{
+    struct textbuf sql = {0};
+    struct err err = {0};
+
+    log_info("timelines up to %" PRIu32 " were used by earlier leaders: skipping them", last);
+    print_skip(a, a->pg.facts.timeline + 1, last, &sql);
+    if (sql.failed || pg_command_start(a->loop, agent_pg_login(a), sql.data, SQL_TIMEOUT_US, on_skipped, a,
+                                       &a->op.command, &err) < 0) {
+        log_warning("could not keep PostgreSQL from using a timeline that another leader has used: %s", err.msg);
+        reserve(a);
+    }
+    textbuf_done(&sql);
+}
+
+void timeline_reserve(struct agent *a, void (*done)(struct agent *a, bool reserved))
+{
+    uint32_t last = a->cluster ? taken(a) : 0;
+
+    a->op.on_reserved = done;
+    if (a->timeline.busy) /* of an operation that has ended; its answer will do */
+        return;
+    if (!a->cluster) {
+        a->op.on_reserved = NULL;
+        done(a, false);
+    } else if (a->timeline.session == a->lease.session && a->timeline.reserved > a->pg.facts.timeline) {
+        a->op.on_reserved = NULL;
+        done(a, true);
+    } else if (last) {
+        skip(a, last);
+    } else {
+        reserve(a);
+    }
+}
+
+static void on_published(void *userdata, struct dcs_answer *answer)
+{
+    struct agent *a = userdata;
+
+    a->timeline.busy = false;
+    if (answer->outcome != DCS_DONE)
+        log_debug("could not write the timeline key: %s", answer->err.msg);
+}
+
+/* What a bootstrap, a predecessor of another program, or PostgreSQL by itself has made of it. */
+void timeline_publish(struct agent *a)
+{
+    bool is_ours = a->timeline.session == a->lease.session && a->timeline.reserved >= a->pg.facts.timeline;
+
+    if (!is_ours && !a->timeline.busy && a->cluster && !a->store_failed &&
+        a->cluster->timeline.timeline < a->pg.facts.timeline)
+        write_number(a, a->pg.facts.timeline, on_published);
+}
