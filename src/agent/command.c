@@ -5,12 +5,16 @@ void agent_command(void *userdata, struct command *command)
 {
     struct agent *a = userdata;
 
-    (void)a;
     switch (command->kind) {
-    case COMMAND_NONE:
     case COMMAND_PATCH_CONFIG:
     case COMMAND_PUT_CONFIG:
+        config_change(a, command);
+        return;
     case COMMAND_RELOAD:
+        agent_reload(a, "the REST API");
+        command_answer_text(command, 202, "reload scheduled");
+        return;
+    case COMMAND_NONE:
     case COMMAND_RESTART:
     case COMMAND_CANCEL_RESTART:
     case COMMAND_SWITCHOVER:

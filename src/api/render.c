@@ -193,6 +193,8 @@ static void set_node_facts(json_t *o, const struct node_status *n, uint64_t now_
         set(o, "pending_restart", json_true());
         set_json_text(o, "pending_restart_reason", n->pending_restart_reason_json);
     }
+    if (n->parameters_note && n->parameters_note[0])
+        set(o, "parameters_problem", json_string(n->parameters_note));
     set(o, "patroni", identity(n));
     /* To members of both kinds it means: this one will not lead, so do not wait for it although it has more WAL. */
     if (n->watchdog_failed || n->gate_failed ||

@@ -292,12 +292,13 @@ void guc_print(const struct guc *g, const char *value, char *buf, size_t size)
 
 /* --- the catalog -------------------------------------------------------------------------------------------------- */
 
-/* Columns by place: name, vartype, context, unit, enumvals, min_val, max_val, setting, version. */
+/* Columns by place: name, vartype, context, unit, enumvals, min_val, max_val, setting, boot_val, version. */
 const char guc_catalog_sql[] =
     "SELECT name, vartype, context, COALESCE(unit, ''), COALESCE(array_to_string(enumvals, ','), ''),"
-    " COALESCE(min_val, ''), COALESCE(max_val, ''), COALESCE(setting, ''), current_setting('server_version_num')"
+    " COALESCE(min_val, ''), COALESCE(max_val, ''), COALESCE(setting, ''), COALESCE(boot_val, ''),"
+    " current_setting('server_version_num')"
     " FROM pg_settings";
-enum { COLUMNS = 9, FILE_COLUMNS = 7 };
+enum { COLUMNS = 10, FILE_COLUMNS = 7 };
 
 static bool kind_of(const char *text, enum guc_kind *ret)
 {
@@ -325,6 +326,7 @@ static void guc_done(struct guc *g)
     free(g->name);
     free(g->unit);
     free(g->words);
+    free(g->boot);
     free(g->setting);
 }
 
@@ -340,7 +342,7 @@ struct guc_catalog *guc_catalog_free(struct guc_catalog *c)
 }
 
 /* values: the columns of the query, or of a line of the file, which ends before the setting. */
-static int add(struct guc_catalog *c, const char *const *values, const char *setting)
+static int add(struct guc_catalog *c, const char *const *values, const char *setting, const char *boot)
 {
     struct guc *g = &c->items[c->n];
 
@@ -357,8 +359,9 @@ static int add(struct guc_catalog *c, const char *const *values, const char *set
     g->unit = strdup(values[3]);
     g->words = strdup(values[4]);
     g->setting = strdup(setting);
+    g->boot = strdup(boot);
     c->n++; /* what there is of it is freed with the rest */
-    return g->name && g->unit && g->words && g->setting ? 0 : -ENOMEM;
+    return g->name && g->unit && g->words && g->setting && g->boot ? 0 : -ENOMEM;
 }
 
 static int compare(const void *a, const void *b)
@@ -401,9 +404,9 @@ int guc_catalog_read(const struct pg_rows *rows, struct guc_catalog **ret, struc
     for (size_t i = 0; i < rows->n_rows && r == 0; i++) {
         const char *const *values = rows->values + i * COLUMNS;
 
-        r = values[7] ? add(c, values, values[7]) : -EBADMSG;
+        r = values[7] && values[8] ? add(c, values, values[7], values[8]) : -EBADMSG;
     }
-    if (r == 0 && (!rows->values[8] || !text_to_u32(rows->values[8], &version)))
+    if (r == 0 && (!rows->values[9] || !text_to_u32(rows->values[9], &version)))
         r = -EBADMSG;
     if (r < 0)
         return fail(r, err);
@@ -440,7 +443,7 @@ static int load_line(struct guc_catalog *c, char *line)
 
     for (int i = 0; i < FILE_COLUMNS; i++)
         values[i] = strsep(&line, "\t");
-    return line ? -EBADMSG : add(c, values, "");
+    return line ? -EBADMSG : add(c, values, "", "");
 }
 
 int guc_catalog_load(const char *text, struct guc_catalog **ret, struct err *err)

@@ -25,6 +25,7 @@ struct guc {
     char *unit;      /* what a number without unit counts: "kB", "8kB", "MB", "ms", "s", "min", "B" or "" */
     char *words;     /* GUC_ENUM: "on,off,try" */
     double min, max; /* GUC_INT, GUC_REAL */
+    char *boot;      /* what holds if nobody sets it; "" in a catalog that comes from a file */
     char *setting;   /* in force when the rows were read, in `unit`; "" in a catalog that comes from a file */
 };
 
