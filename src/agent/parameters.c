@@ -193,6 +193,8 @@ void parameters_update(struct agent *a)
     } else if (p->verify_at_us && now_us >= p->verify_at_us) {
         p->verify_at_us = 0;
         ask(a, verify_sql, on_verified);
+    } else if (p->verify_at_us) {
+        agent_wake_at(a, p->verify_at_us);
     }
 }
 
