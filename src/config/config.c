@@ -55,6 +55,17 @@ static void restapi_done(struct config *c)
     strings_done(&c->restapi.allowlist);
 }
 
+static void ctl_config_done(struct config *c)
+{
+    free(c->ctl.cacert);
+    free(c->ctl.certfile);
+    free(c->ctl.keyfile);
+    wipe(c->ctl.keyfile_password);
+    free(c->ctl.username);
+    wipe(c->ctl.password);
+    wipe(c->ctl.auth);
+}
+
 static void postgresql_done(struct config *c)
 {
     free(c->postgresql.listen_addresses);
@@ -98,6 +109,7 @@ void config_done(struct config *c)
     free(c->namespace_);
     free(c->name);
     restapi_done(c);
+    ctl_config_done(c);
     dcs_config_done(&c->dcs);
     free(c->watchdog.device);
     postgresql_done(c);

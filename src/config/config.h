@@ -85,6 +85,13 @@ struct config {
         bool allowlist_include_members;
     } restapi;
 
+    struct { /* how pgtetherctl asks the REST APIs; what is NULL comes from restapi */
+        bool insecure;
+        char *cacert, *certfile, *keyfile, *keyfile_password;
+        char *username, *password;
+        char *auth; /* older form of the two: "username:password" */
+    } ctl;
+
     struct dcs_config dcs;
 
     char *state_dir; /* what must survive a reset of this host; default /var/lib/pgtether */

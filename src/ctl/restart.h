@@ -1,0 +1,6 @@
+/* POST /restart, for the commands that restart members. */
+#pragma once
+#include "ctl/rest.h"
+
+/* Waits until the restart is over. content is given away; else as rest_ask(). */
+int restart_member(struct ctl *ctl, const struct member *m, json_t *content, struct rest_answer *ret, struct err *err);
