@@ -6,6 +6,22 @@ void agent_command(void *userdata, struct command *command)
     struct agent *a = userdata;
 
     switch (command->kind) {
+    case COMMAND_RESTART:
+        restart_command(a, command);
+        return;
+    case COMMAND_CANCEL_RESTART:
+        restart_cancel_command(a, command);
+        return;
+    case COMMAND_SWITCHOVER:
+    case COMMAND_FAILOVER:
+        switchover_command(a, command);
+        return;
+    case COMMAND_CANCEL_SWITCHOVER:
+        switchover_cancel_command(a, command);
+        return;
+    case COMMAND_REINITIALIZE:
+        reinitialize_command(a, command);
+        return;
     case COMMAND_PATCH_CONFIG:
     case COMMAND_PUT_CONFIG:
         config_change(a, command);
@@ -15,12 +31,6 @@ void agent_command(void *userdata, struct command *command)
         command_answer_text(command, 202, "reload scheduled");
         return;
     case COMMAND_NONE:
-    case COMMAND_RESTART:
-    case COMMAND_CANCEL_RESTART:
-    case COMMAND_SWITCHOVER:
-    case COMMAND_CANCEL_SWITCHOVER:
-    case COMMAND_FAILOVER:
-    case COMMAND_REINITIALIZE:
     case COMMAND_FAILSAFE:
     case COMMAND_SIGTERM:
         break;

@@ -38,7 +38,8 @@ struct wish {
     char password[ASK_SIZE];
 };
 
-/* --- what is printed ------------------------------------------------------------------------------------------------ */
+/* --- what is printed ------------------------------------------------------------------------------------------------
+ */
 
 /* A value with the type that JSON and YAML have for it. */
 static json_t *value_of(const PGresult *result, int row, int column)
@@ -123,15 +124,16 @@ static void print_failure(const char *message, const struct wish *w, struct text
     report_done(&r);
 }
 
-/* --- the connection ------------------------------------------------------------------------------------------------- */
+/* --- the connection -------------------------------------------------------------------------------------------------
+ */
 
 static PGconn *connect_to(const struct member *m, const struct wish *w)
 {
     char port[8];
-    const char *names[] = {"host",   "port",   "user", "password", "dbname", "fallback_application_name", "connect_timeout",
+    const char *names[] = {"host", "port", "user", "password", "dbname", "fallback_application_name", "connect_timeout",
                            NULL};
-    const char *values[] = {m->host, port, w->username, w->ask_password ? w->password : NULL, w->dbname, "pgtetherctl",
-                            "5",     NULL};
+    const char *values[] = {m->host,   port,          w->username, w->ask_password ? w->password : NULL,
+                            w->dbname, "pgtetherctl", "5",         NULL};
 
     (void)text_print(port, sizeof(port), "%u", m->port);
     return PQconnectdbParams(names, values, 0);
@@ -185,14 +187,19 @@ static void query_member(const struct cluster *c, const char *sql, const struct 
         execute(conn, sql, w, out);
     } else {
         (void)text_print(message, sizeof(message), "No connection%s%s is available",
-                         w->member ? " to member " : w->role_text ? " to role " : "",
-                         w->member ? w->member : w->role_text ? w->role_text : "");
+                         w->member      ? " to member "
+                         : w->role_text ? " to role "
+                                        : "",
+                         w->member      ? w->member
+                         : w->role_text ? w->role_text
+                                        : "");
         print_failure(message, w, out);
     }
     PQfinish(conn);
 }
 
-/* --- the command ---------------------------------------------------------------------------------------------------- */
+/* --- the command ----------------------------------------------------------------------------------------------------
+ */
 
 /* The whole file, "-" being stdin; the caller frees. NULL after saying what is wrong. */
 static char *read_file(const char *path)
@@ -248,9 +255,8 @@ static int take_option(const char *command, int option, struct wish *w)
         w->delimiter = optarg;
         return -1;
     case OPTION_FORMAT:
-        return report_format_from_text(optarg, &w->format)
-                   ? -1
-                   : ctl_usage(command, "there is no format \"%s\"", optarg);
+        return report_format_from_text(optarg, &w->format) ? -1
+                                                           : ctl_usage(command, "there is no format \"%s\"", optarg);
     case 'W':
     case 'w':
         return watch_option(option, optarg, &w->interval_us) ? -1 : ctl_usage(command, WATCH_EXPECTED, optarg);

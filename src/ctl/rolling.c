@@ -13,8 +13,15 @@
 #include "ctl/rolling_plan.h"
 #include "ctl/rolling_wait.h"
 
-enum { OPTION_PENDING = 256, OPTION_IN_PLACE, OPTION_CANDIDATE, OPTION_MAX_LAG, OPTION_TIMEOUT, OPTION_DRY_RUN,
-       OPTION_FORCE };
+enum {
+    OPTION_PENDING = 256,
+    OPTION_IN_PLACE,
+    OPTION_CANDIDATE,
+    OPTION_MAX_LAG,
+    OPTION_TIMEOUT,
+    OPTION_DRY_RUN,
+    OPTION_FORCE
+};
 enum { TIMEOUT_S = 300 };
 
 static const struct option longs[] = {{"pending", no_argument, NULL, OPTION_PENDING},
@@ -36,7 +43,8 @@ struct rolling {
     char leader[MEMBER_NAME_SIZE]; /* who leads while this step is done */
 };
 
-/* --- the plan ------------------------------------------------------------------------------------------------------- */
+/* --- the plan -------------------------------------------------------------------------------------------------------
+ */
 
 static void print_plan(const struct rolling *r, const struct rolling_plan *plan)
 {
@@ -59,7 +67,8 @@ static void print_plan(const struct rolling *r, const struct rolling_plan *plan)
            r->limits.timeout_us / USEC_PER_SEC, r->limits.lag_bytes);
 }
 
-/* --- the steps ------------------------------------------------------------------------------------------------------ */
+/* --- the steps ------------------------------------------------------------------------------------------------------
+ */
 
 static int restart(struct rolling *r, const struct member *m, struct err *err)
 {
@@ -166,11 +175,12 @@ static int give_up(const struct rolling *r, const struct rolling_plan *plan, siz
     const char *name = plan->steps[at].member->name;
 
     (void)ctl_fail("stopped at %s, step %zu of %zu: %s", name, at + 1, plan->n, err->msg);
-    (void)fprintf(stderr,
-                  "HINT:  The members after it were not touched. See the log of %s and \"pgtetherctl list %s\"; when it "
-                  "runs, go on with\n       pgtetherctl rolling-restart%s%s%s",
-                  name, r->scope, r->wish.in_place ? " --in-place" : "", r->wish.candidate ? " --candidate " : "",
-                  r->wish.candidate ? r->wish.candidate : "");
+    (void)fprintf(
+        stderr,
+        "HINT:  The members after it were not touched. See the log of %s and \"pgtetherctl list %s\"; when it "
+        "runs, go on with\n       pgtetherctl rolling-restart%s%s%s",
+        name, r->scope, r->wish.in_place ? " --in-place" : "", r->wish.candidate ? " --candidate " : "",
+        r->wish.candidate ? r->wish.candidate : "");
     (void)fprintf(stderr, " %s", r->scope);
     for (; at < plan->n; at++)
         (void)fprintf(stderr, " %s", plan->steps[at].member->name);
@@ -195,7 +205,8 @@ static int carry_out(struct rolling *r, const struct rolling_plan *plan)
     return EXIT_DONE;
 }
 
-/* --- the command ---------------------------------------------------------------------------------------------------- */
+/* --- the command ----------------------------------------------------------------------------------------------------
+ */
 
 static int rolling_restart(struct rolling *r, const struct ctl_view *v)
 {

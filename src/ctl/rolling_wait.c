@@ -35,7 +35,8 @@ static bool streams(const json_t *status, const json_t *leader_status, const cha
         return strcmp(text_at(status, "replication_state"), "streaming") == 0;
     json_array_foreach(senders, i, sender)
     {
-        if (strcmp(text_at(sender, "application_name"), name) == 0 && strcmp(text_at(sender, "state"), "streaming") == 0)
+        if (strcmp(text_at(sender, "application_name"), name) == 0 &&
+            strcmp(text_at(sender, "state"), "streaming") == 0)
             return true;
     }
     return false;

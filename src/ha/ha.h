@@ -37,5 +37,11 @@ const struct member *ha_upstream(const struct ha_view *v);
 /* Whether a restart of this node for a changed parameter is due, or others come first. */
 enum pending_verdict ha_pending(const struct pending_view *v);
 
+/*
+ * As far as the synchronous mode is concerned: may this member take over when the operator asks for it? A switchover
+ * goes to a synchronous standby; a failover is what the operator says it is.
+ */
+bool ha_request_allows(const struct policy *p, const struct cluster *c, bool is_switchover, const char *name);
+
 /* "promoting", "creating a replica" …; "idle" for OP_NONE. */
 const char *ha_op_text(enum op_kind op);
