@@ -99,6 +99,7 @@ struct parameters {
     char *pending_json;          /* restarts that are due and why; NULL = none */
     char *later;                 /* what waits for the restart of others; NULL = nothing */
     unsigned pending_generation; /* counts changes of pending_json */
+    uint64_t changed_at_us;      /* when another configuration was accepted */
     uint64_t pending_at_us;      /* when that was last looked at */
 };
 
