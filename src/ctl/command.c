@@ -24,7 +24,11 @@ static const char topology_help[] =
     "  -W                 show again every 2 seconds\n"
     "  -w, --watch SEC    show again every SEC seconds\n";
 
-static const char show_config_help[] = "Prints the dynamic configuration of the cluster as YAML.\n";
+static const char show_config_help[] =
+    "Prints the dynamic configuration of the cluster as YAML.\n\n"
+    "  -o, --origin       instead show every setting as it holds on this node, where it comes from (the dynamic\n"
+    "                     configuration, file and line, a default, or forced), and what PostgreSQL has instead\n"
+    "  -f, --format FMT   of that: pretty (default), tsv, json or yaml\n";
 
 static const char edit_config_help[] =
     "Changes the dynamic configuration of the cluster: with the options below, else in an editor. Shows what changes\n"
