@@ -56,20 +56,24 @@ static void test_ha_pending_orders_the_restarts(void **state)
             fail_msg("%s: got %d", rows[i].name, (int)ha_pending(&rows[i].v));
 }
 
-static void test_pending_start_value_never_falls_below_the_wal(void **state)
+static void test_pending_start_value_is_bound_to_the_wal(void **state)
 {
     (void)state;
-    assert_int_equal(pending_start_value(true, 100, 200), 200);
-    assert_int_equal(pending_start_value(true, 200, 100), 200);
-    assert_int_equal(pending_start_value(true, 100, 0), 100);
-    assert_int_equal(pending_start_value(false, 100, 200), 100);
+    assert_int_equal(pending_start_value(START_AS_STANDBY, 100, 200), 200);
+    assert_int_equal(pending_start_value(START_AS_STANDBY, 200, 100), 200);
+    assert_int_equal(pending_start_value(START_AS_STANDBY, 100, 0), 100);
+    assert_int_equal(pending_start_value(START_AFTER_A_CRASH, 200, 100), 100);
+    assert_int_equal(pending_start_value(START_AFTER_A_CRASH, 100, 200), 100);
+    assert_int_equal(pending_start_value(START_AFTER_A_CRASH, 100, 0), 100);
+    assert_int_equal(pending_start_value(START_AS_CONFIGURED, 100, 200), 100);
+    assert_int_equal(pending_start_value(START_AS_CONFIGURED, 200, 100), 200);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ha_pending_orders_the_restarts),
-        cmocka_unit_test(test_pending_start_value_never_falls_below_the_wal),
+        cmocka_unit_test(test_pending_start_value_is_bound_to_the_wal),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
