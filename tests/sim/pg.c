@@ -220,6 +220,7 @@ void pg_power_off(struct world *w, struct node *n)
 /* A shutdown waits until those that stream have all of it; some connections break before. */
 static void hand_on_the_rest(struct world *w, struct node *n)
 {
+    n->pg.lsn++; /* the shutdown checkpoint */
     for (int i = 0; i < NODES; i++) {
         struct node *to = &w->nodes[i];
 

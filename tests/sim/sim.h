@@ -40,7 +40,7 @@ enum mutant {
     MUTANT_GATE_FOR_EVER,
     MUTANT_FORGET_ADDRESS,
     MUTANT_SAY_TOO_EARLY,
-    MUTANT_TRUST_OLD_WORD,
+    MUTANT_TRUST_ANY_STATUS,
     MUTANT_START_AS_CONFIGURED,
     MUTANT_OFFER_AT_ONCE,
     MUTANT_CRASH_RAISES,
@@ -174,7 +174,7 @@ struct stored {
     int initialize_owner;
     uint64_t sysid; /* else this */
     uint64_t initialize_revision;
-    uint64_t status_lsn, shutdown_lsn;
+    uint64_t status_lsn, shutdown_lsn, shutdown_session;
     struct stored_failover failover;
     bool paused;
     struct stored_member members[NODES];
@@ -246,8 +246,8 @@ struct agent_op {
     char target[MEMBER_NAME_SIZE];
     unsigned stage;
     bool waits_armed, waits_dead, waits_key;
-    bool was_primary;   /* restart */
-    bool was_shut_down; /* demotion */
+    bool was_primary;             /* restart */
+    bool word_pending, is_proven; /* demotion */
     uint64_t stop_until_us;
     uint32_t gen;
 };
