@@ -9,8 +9,8 @@
 enum { ASK_SIZE = 512 }; /* a longer answer is cut */
 
 /*
- * "QUESTION [PRESET]: "; an empty answer means the preset. Without a preset (NULL) "QUESTION: ", again until there is an
- * answer. False at the end of the input.
+ * "QUESTION [PRESET]: "; an empty answer means the preset. Without a preset (NULL) "QUESTION: ", again until there is
+ * an answer. False at the end of the input.
  */
 bool ask_text(const char *question, const char *preset, char *ret, size_t size);
 

@@ -36,21 +36,23 @@ static const char dsn_help[] =
     "  -m, --member NAME  this member\n";
 
 static const char switchover_help[] =
-    "Lets another member lead, while both are alive: the leader writes out what it has, stops, and the candidate goes on\n"
+    "Lets another member lead, while both are alive: the leader writes out what it has, stops, and the candidate goes "
+    "on\n"
     "where it ended. Asks for what is not given.\n\n"
     "      --leader NAME      who leads now (also --primary): a precaution\n"
     "      --candidate NAME   who shall lead; anybody if not given\n"
     "      --scheduled TIME   when, e.g. 2026-08-01T12:00+02:00; local time without a zone; now\n"
     "      --force            ask nothing\n";
 
-static const char failover_help[] =
-    "Lets the candidate lead although the cluster has no leader, or an unhealthy one. What the candidate has not received\n"
-    "is lost. Asks for what is not given.\n\n"
-    "      --candidate NAME   who shall lead\n"
-    "      --force            ask nothing\n";
+static const char failover_help[] = "Lets the candidate lead although the cluster has no leader, or an unhealthy one. "
+                                    "What the candidate has not received\n"
+                                    "is lost. Asks for what is not given.\n\n"
+                                    "      --candidate NAME   who shall lead\n"
+                                    "      --force            ask nothing\n";
 
 #define ROLE_HELP                                                                                                      \
-    "  -r, --role ROLE        only members that are leader, primary, standby-leader, replica, standby or any (default)\n"
+    "  -r, --role ROLE        only members that are leader, primary, standby-leader, replica, standby or any "         \
+    "(default)\n"
 
 static const char restart_help[] =
     "Restarts PostgreSQL on the members, one after the other; all unless some are named. It does not wait until a\n"
@@ -64,7 +66,8 @@ static const char restart_help[] =
 
 static const char rolling_restart_help[] =
     "Restarts the members one after the other, replicas first, and waits for each until it runs, streams and has\n"
-    "replayed. The leader comes last: it hands over to the best candidate. Shows its plan, asks, and stops at the first\n"
+    "replayed. The leader comes last: it hands over to the best candidate. Shows its plan, asks, and stops at the "
+    "first\n"
     "failure.\n\n"
     "      --dry-run          show the plan only\n"
     "      --pending          only members that wait for a restart\n"
@@ -75,14 +78,14 @@ static const char rolling_restart_help[] =
     "      --timeout SEC      how long to wait for each member, default 300\n"
     "      --force            ask nothing\n";
 
-static const char reload_help[] = "Lets the members read their configuration again; all unless some are named.\n\n" ROLE_HELP
-                                  "      --force            ask nothing\n";
+static const char reload_help[] =
+    "Lets the members read their configuration again; all unless some are named.\n\n" ROLE_HELP
+    "      --force            ask nothing\n";
 
-static const char reinit_help[] =
-    "Lets replicas give up their data directory and get a new copy.\n\n"
-    "      --from-leader      copy from the leader, not from a replica\n"
-    "      --wait             wait until the copy is there\n"
-    "      --force            ask nothing; cancels what the member is doing\n";
+static const char reinit_help[] = "Lets replicas give up their data directory and get a new copy.\n\n"
+                                  "      --from-leader      copy from the leader, not from a replica\n"
+                                  "      --wait             wait until the copy is there\n"
+                                  "      --force            ask nothing; cancels what the member is doing\n";
 
 static const char pause_help[] = "Takes the agents' hands off: no failover happens by itself until \"resume\".\n\n"
                                  "      --wait             wait until all members have seen it\n";
@@ -90,13 +93,12 @@ static const char pause_help[] = "Takes the agents' hands off: no failover happe
 static const char resume_help[] = "Ends a pause.\n\n"
                                   "      --wait             wait until all members have seen it\n";
 
-static const char flush_help[] =
-    "Takes back what is scheduled. WHAT is \"restart\": of members, all unless some are named; or \"switchover\".\n\n"
-    ROLE_HELP
-    "      --force            ask nothing\n";
+static const char flush_help[] = "Takes back what is scheduled. WHAT is \"restart\": of members, all unless some are "
+                                 "named; or \"switchover\".\n\n" ROLE_HELP "      --force            ask nothing\n";
 
 static const char remove_help[] =
-    "Removes all that the store holds about a cluster, after three questions. The nodes are not touched: stop them first,\n"
+    "Removes all that the store holds about a cluster, after three questions. The nodes are not touched: stop them "
+    "first,\n"
     "or they write it again.\n\n"
     "  -f, --format FMT       of the list shown before: pretty (default), tsv, json or yaml\n";
 

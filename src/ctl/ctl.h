@@ -51,7 +51,8 @@ void ctl_view_done(struct ctl_view *v);
 /* Reads the cluster `scope` from the store; waits at most ten seconds. Returns 0 or -errno. */
 int ctl_read_cluster(struct ctl *ctl, const char *scope, struct ctl_view *ret, struct err *err);
 
-/* What can be done in the store itself. Each waits as ctl_read_cluster() does, and says what is known of the outcome. */
+/* What can be done in the store itself. Each waits as ctl_read_cluster() does, and says what is known of the outcome.
+ */
 enum ctl_written {
     CTL_WRITTEN,
     CTL_REFUSED, /* somebody else changed the key since `revision` */

@@ -4,10 +4,8 @@
 #include "ctl/pick.h"
 #include "ctl/rest.h"
 
-static const struct option longs[] = {{"role", required_argument, NULL, 'r'},
-                                      {"force", no_argument, NULL, 'f'},
-                                      {"help", no_argument, NULL, 'h'},
-                                      {0}};
+static const struct option longs[] = {
+    {"role", required_argument, NULL, 'r'}, {"force", no_argument, NULL, 'f'}, {"help", no_argument, NULL, 'h'}, {0}};
 
 static int flush_restarts(struct ctl *ctl, const struct ctl_view *v, const struct pick *pick)
 {

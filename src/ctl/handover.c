@@ -29,7 +29,8 @@ static unsigned patience_s(const struct ctl_view *v)
     return 2 * (v->loop_wait_s > POLLS_MIN ? v->loop_wait_s : POLLS_MIN);
 }
 
-/* --- by REST -------------------------------------------------------------------------------------------------------- */
+/* --- by REST --------------------------------------------------------------------------------------------------------
+ */
 
 static json_t *body_of(const struct handover *h)
 {
@@ -83,7 +84,8 @@ static int ask(struct ctl *ctl, const struct ctl_view *v, const struct handover 
     return r;
 }
 
-/* --- by the store --------------------------------------------------------------------------------------------------- */
+/* --- by the store ---------------------------------------------------------------------------------------------------
+ */
 
 /* Has it come about, or come to nothing? Returns false while there is still hope. */
 static bool is_decided(const struct cluster *now, const struct ctl_view *before, const struct handover *h,
@@ -155,8 +157,9 @@ static bool is_ours(struct ctl *ctl, const struct handover *h, struct handover_r
         ours = text_is(f->leader, h->is_switchover ? h->leader : NULL) && text_is(f->candidate, h->candidate) &&
                text_is(f->scheduled_at, h->scheduled_at);
         if (!ours) {
-            textbuf_printf(&text, "another request has come first: from \"%s\" to \"%s\"%s%s; \"pgtetherctl flush %s "
-                                  "switchover\" removes it if it is scheduled",
+            textbuf_printf(&text,
+                           "another request has come first: from \"%s\" to \"%s\"%s%s; \"pgtetherctl flush %s "
+                           "switchover\" removes it if it is scheduled",
                            f->leader, f->candidate, f->scheduled_at[0] ? " at " : "", f->scheduled_at, h->scope);
             set(ret, HANDOVER_FAILED, &text);
         }
@@ -169,10 +172,11 @@ static bool is_ours(struct ctl *ctl, const struct handover *h, struct handover_r
  * With a compare, unlike the reference: if the request that got no answer had been carried out after all, or somebody
  * else made one, the key has changed, and a second request would move the leader once more.
  */
-static void write_request(struct ctl *ctl, const struct ctl_view *v, const struct handover *h, struct handover_result *ret)
+static void write_request(struct ctl *ctl, const struct ctl_view *v, const struct handover *h,
+                          struct handover_result *ret)
 {
-    CLEANUP(freep) char *value = codec_print_failover(h->is_switchover ? h->leader : NULL, h->candidate,
-                                                      h->scheduled_at);
+    CLEANUP(freep)
+    char *value = codec_print_failover(h->is_switchover ? h->leader : NULL, h->candidate, h->scheduled_at);
     struct err err = {0};
     struct textbuf text = {0};
 

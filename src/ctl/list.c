@@ -45,8 +45,7 @@ static int parse_list_options(int argc, char **argv, const struct ctl_options *o
 }
 
 /* Returns 0 or -ENOMEM. */
-static int print_view(const struct ctl_view *view, const char *scope, const struct list_options *o,
-                      struct textbuf *out)
+static int print_view(const struct ctl_view *view, const char *scope, const struct list_options *o, struct textbuf *out)
 {
     struct members_view v = {view->cluster, scope, view->sync_mode, view->paused, o->extended, (int64_t)time(NULL)};
     struct report report = {0};

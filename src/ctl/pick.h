@@ -10,13 +10,13 @@ enum pick_role { PICK_LEADER, PICK_PRIMARY, PICK_STANDBY_LEADER, PICK_REPLICA, P
 
 /* "leader", "primary", "standby-leader", "replica", "standby" (the same), "any"; false for all else. */
 bool pick_role_from_text(const char *text, enum pick_role *ret);
-#define PICK_ROLE_EXPECTED                                                                                             \
-    "there is no role \"%s\"; expected leader, primary, standby-leader, replica, standby or any"
+#define PICK_ROLE_EXPECTED "there is no role \"%s\"; expected leader, primary, standby-leader, replica, standby or any"
 
 /* Who leads is known by the leader key alone; what kind of leader it is, by its member key. */
 bool pick_has_role(const struct cluster *c, const struct member *m, enum pick_role role);
 
-/* The first member with that role, of that name (NULL: any), that has published where its PostgreSQL is; NULL if none. */
+/* The first member with that role, of that name (NULL: any), that has published where its PostgreSQL is; NULL if none.
+ */
 const struct member *pick_to_connect(const struct cluster *c, enum pick_role role, const char *name);
 
 /* Members are borrowed from the cluster, in its order. */

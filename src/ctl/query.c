@@ -38,7 +38,8 @@ struct wish {
     char password[ASK_SIZE];
 };
 
-/* --- what is printed ------------------------------------------------------------------------------------------------ */
+/* --- what is printed ------------------------------------------------------------------------------------------------
+ */
 
 /* A value with the type that JSON and YAML have for it. */
 static json_t *value_of(const PGresult *result, int row, int column)
@@ -123,15 +124,16 @@ static void print_failure(const char *message, const struct wish *w, struct text
     report_done(&r);
 }
 
-/* --- the connection ------------------------------------------------------------------------------------------------- */
+/* --- the connection -------------------------------------------------------------------------------------------------
+ */
 
 static PGconn *connect_to(const struct member *m, const struct wish *w)
 {
     char port[8];
-    const char *names[] = {"host",   "port",   "user", "password", "dbname", "fallback_application_name", "connect_timeout",
+    const char *names[] = {"host", "port", "user", "password", "dbname", "fallback_application_name", "connect_timeout",
                            NULL};
-    const char *values[] = {m->host, port, w->username, w->ask_password ? w->password : NULL, w->dbname, "pgtetherctl",
-                            "5",     NULL};
+    const char *values[] = {m->host,   port,          w->username, w->ask_password ? w->password : NULL,
+                            w->dbname, "pgtetherctl", "5",         NULL};
 
     (void)text_print(port, sizeof(port), "%u", m->port);
     return PQconnectdbParams(names, values, 0);
@@ -152,10 +154,19 @@ static bool has_role(PGconn *conn, const struct wish *w)
     return in_recovery == wants_recovery;
 }
 
+/* A row is one line. */
+static void flatten(char *message)
+{
+    for (char *s = message; *s; s++)
+        if (*s == '\n')
+            *s = s[1] ? ' ' : '\0';
+}
+
 static void execute(PGconn *conn, const char *sql, const struct wish *w, struct textbuf *out)
 {
     PGresult *result = PQexec(conn, sql);
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
     char message[320];
 
     if (PQresultStatus(result) == PGRES_TUPLES_OK) {
@@ -163,7 +174,9 @@ static void execute(PGconn *conn, const char *sql, const struct wish *w, struct 
     } else if (PQresultStatus(result) == PGRES_COMMAND_OK) {
         print_tag(result, w, out);
     } else {
-        (void)text_print(message, sizeof(message), "ERROR, SQLSTATE: %s", state ? state : PQerrorMessage(conn));
+        (void)text_print(message, sizeof(message), "ERROR, SQLSTATE: %s%s%s", state ? state : PQerrorMessage(conn),
+                         state && primary ? ": " : "", state && primary ? primary : "");
+        flatten(message);
         print_failure(message, w, out);
     }
     PQclear(result);
@@ -177,22 +190,25 @@ static void query_member(const struct cluster *c, const char *sql, const struct 
 
     if (conn && PQstatus(conn) != CONNECTION_OK) {
         (void)text_print(message, sizeof(message), "ERROR, SQLSTATE: %s", PQerrorMessage(conn));
-        for (char *s = message; *s; s++)
-            if (*s == '\n')
-                *s = s[1] ? ' ' : '\0';
+        flatten(message);
         print_failure(message, w, out);
     } else if (conn && has_role(conn, w)) {
         execute(conn, sql, w, out);
     } else {
         (void)text_print(message, sizeof(message), "No connection%s%s is available",
-                         w->member ? " to member " : w->role_text ? " to role " : "",
-                         w->member ? w->member : w->role_text ? w->role_text : "");
+                         w->member      ? " to member "
+                         : w->role_text ? " to role "
+                                        : "",
+                         w->member      ? w->member
+                         : w->role_text ? w->role_text
+                                        : "");
         print_failure(message, w, out);
     }
     PQfinish(conn);
 }
 
-/* --- the command ---------------------------------------------------------------------------------------------------- */
+/* --- the command ----------------------------------------------------------------------------------------------------
+ */
 
 /* The whole file, "-" being stdin; the caller frees. NULL after saying what is wrong. */
 static char *read_file(const char *path)
@@ -248,9 +264,8 @@ static int take_option(const char *command, int option, struct wish *w)
         w->delimiter = optarg;
         return -1;
     case OPTION_FORMAT:
-        return report_format_from_text(optarg, &w->format)
-                   ? -1
-                   : ctl_usage(command, "there is no format \"%s\"", optarg);
+        return report_format_from_text(optarg, &w->format) ? -1
+                                                           : ctl_usage(command, "there is no format \"%s\"", optarg);
     case 'W':
     case 'w':
         return watch_option(option, optarg, &w->interval_us) ? -1 : ctl_usage(command, WATCH_EXPECTED, optarg);

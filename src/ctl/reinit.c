@@ -19,7 +19,8 @@ struct wish {
     bool force, from_leader, wait;
 };
 
-/* --- the request ---------------------------------------------------------------------------------------------------- */
+/* --- the request ----------------------------------------------------------------------------------------------------
+ */
 
 static bool ends_with(const char *s, const char *end)
 {
@@ -57,7 +58,8 @@ static bool start_or_insist(struct ctl *ctl, const struct member *m, const struc
     return started > 0;
 }
 
-/* --- waiting -------------------------------------------------------------------------------------------------------- */
+/* --- waiting --------------------------------------------------------------------------------------------------------
+ */
 
 struct progress {
     const struct member *member;
@@ -129,7 +131,8 @@ static int wait_for(struct ctl *ctl, const struct picked *started)
     return exit_code;
 }
 
-/* --- the command ---------------------------------------------------------------------------------------------------- */
+/* --- the command ----------------------------------------------------------------------------------------------------
+ */
 
 static int reinit(struct ctl *ctl, const struct ctl_view *v, const struct pick *pick, const struct wish *w)
 {

@@ -3,10 +3,8 @@
 #include "ctl/pick.h"
 #include "ctl/rest.h"
 
-static const struct option longs[] = {{"role", required_argument, NULL, 'r'},
-                                      {"force", no_argument, NULL, 'f'},
-                                      {"help", no_argument, NULL, 'h'},
-                                      {0}};
+static const struct option longs[] = {
+    {"role", required_argument, NULL, 'r'}, {"force", no_argument, NULL, 'f'}, {"help", no_argument, NULL, 'h'}, {0}};
 
 static int reload_one(struct ctl *ctl, const struct member *m, unsigned loop_wait_s)
 {

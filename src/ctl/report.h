@@ -23,8 +23,8 @@ struct report {
     char title[256]; /* of the table; "" = none */
     struct report_column columns[REPORT_COLUMNS_MAX];
     size_t n_columns;
-    json_t *rows;    /* array of arrays, one value per column; "" where there is nothing to say. Owned */
-    bool omit_empty; /* json, yaml: leave out what is "" */
+    json_t *rows;          /* array of arrays, one value per column; "" where there is nothing to say. Owned */
+    bool omit_empty;       /* json, yaml: leave out what is "" */
     bool without_header;   /* tsv: the rows only */
     const char *delimiter; /* tsv: between the cells; NULL = a tab */
 };

@@ -68,7 +68,8 @@ static char *credentials(const struct config *c)
     return both;
 }
 
-/* --- one call ------------------------------------------------------------------------------------------------------ */
+/* --- one call ------------------------------------------------------------------------------------------------------
+ */
 
 struct waiting {
     bool answered;
@@ -112,11 +113,12 @@ static int run(struct ctl *ctl, struct http *http, const struct http_call *call,
     return w->error ? err_set(err, w->error, "%s", w->message) : 0;
 }
 
-static int say_unreachable(const struct member *m, const char *base_url, struct err *err)
+/* The message of the client has the address. */
+static int say_unreachable(const struct member *m, struct err *err)
 {
     struct err why = *err;
 
-    return err_set(err, why.code, "could not reach %s's REST API at %s: %s%s", m->name, base_url, why.msg,
+    return err_set(err, why.code, "could not reach %s's REST API: %.190s%s", m->name, why.msg,
                    why.code == -EPROTO ? "" : "; is the agent running?");
 }
 
@@ -148,7 +150,7 @@ int rest_ask(struct ctl *ctl, const struct member *m, const struct rest_call *ca
     else if (r == 0 && !*base_url)
         r = err_set(err, -ENXIO, "%s has published no address of a REST API; is the agent running?", m->name);
     else if (r == 0)
-        r = run(ctl, http, &http_call, &w, err) < 0 ? say_unreachable(m, base_url, err) : 0;
+        r = run(ctl, http, &http_call, &w, err) < 0 ? say_unreachable(m, err) : 0;
     *ret = w.answer;
     json_decref(call->body);
     free(body);

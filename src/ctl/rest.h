@@ -1,6 +1,6 @@
 /*
- * The REST API of the members, asked by pgtetherctl and waited for: address from the member key, credentials and TLS from
- * the configuration (ctl, else restapi).
+ * The REST API of the members, asked by pgtetherctl and waited for: address from the member key, credentials and TLS
+ * from the configuration (ctl, else restapi).
  */
 #pragma once
 #include <jansson.h>

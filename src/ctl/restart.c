@@ -29,7 +29,8 @@ struct wish {
     char scheduled_at[WHEN_SIZE];
 };
 
-/* --- questions; each returns -1 to go on, or an exit code ----------------------------------------------------------- */
+/* --- questions; each returns -1 to go on, or an exit code -----------------------------------------------------------
+ */
 
 static int ask_when(struct wish *w)
 {
@@ -47,7 +48,8 @@ static int ask_when(struct wish *w)
     return -1;
 }
 
-/* Of an immediate restart only those that wait for one; who will need a scheduled one is seen when its time has come. */
+/* Of an immediate restart only those that wait for one; who will need a scheduled one is seen when its time has come.
+ */
 static void keep_pending(struct picked *p)
 {
     size_t n = 0;
@@ -122,7 +124,8 @@ static int ask_version(struct wish *w)
     return w->version && *w->version ? check_version(w->version) : -1;
 }
 
-/* --- the restart ---------------------------------------------------------------------------------------------------- */
+/* --- the restart ----------------------------------------------------------------------------------------------------
+ */
 
 int restart_member(struct ctl *ctl, const struct member *m, json_t *content, struct rest_answer *ret, struct err *err)
 {

@@ -13,8 +13,15 @@
 #include "ctl/rolling_plan.h"
 #include "ctl/rolling_wait.h"
 
-enum { OPTION_PENDING = 256, OPTION_IN_PLACE, OPTION_CANDIDATE, OPTION_MAX_LAG, OPTION_TIMEOUT, OPTION_DRY_RUN,
-       OPTION_FORCE };
+enum {
+    OPTION_PENDING = 256,
+    OPTION_IN_PLACE,
+    OPTION_CANDIDATE,
+    OPTION_MAX_LAG,
+    OPTION_TIMEOUT,
+    OPTION_DRY_RUN,
+    OPTION_FORCE
+};
 enum { TIMEOUT_S = 300 };
 
 static const struct option longs[] = {{"pending", no_argument, NULL, OPTION_PENDING},
@@ -36,7 +43,8 @@ struct rolling {
     char leader[MEMBER_NAME_SIZE]; /* who leads while this step is done */
 };
 
-/* --- the plan ------------------------------------------------------------------------------------------------------- */
+/* --- the plan -------------------------------------------------------------------------------------------------------
+ */
 
 static void print_plan(const struct rolling *r, const struct rolling_plan *plan)
 {
@@ -59,7 +67,8 @@ static void print_plan(const struct rolling *r, const struct rolling_plan *plan)
            r->limits.timeout_us / USEC_PER_SEC, r->limits.lag_bytes);
 }
 
-/* --- the steps ------------------------------------------------------------------------------------------------------ */
+/* --- the steps ------------------------------------------------------------------------------------------------------
+ */
 
 static int restart(struct rolling *r, const struct member *m, struct err *err)
 {
@@ -83,23 +92,45 @@ static void ask_start_time(struct ctl *ctl, const struct member *m, char *buf, s
     json_decref(status);
 }
 
-/* Who takes over is settled now, unless it was named: meanwhile another one may have become the synchronous standby. */
+/*
+ * Who takes over is settled now, unless it was named: meanwhile another one may have become the synchronous standby.
+ * The store is some seconds behind the member that was just restarted, so it is looked at again and again. Returns 0
+ * with the view in which *ret is, or -errno.
+ */
+static int choose(struct rolling *r, struct ctl_view *v, const struct member **ret, struct err *err)
+{
+    uint64_t began_us = clock_now_us();
+
+    for (;;) {
+        const struct member *m;
+        int code = ctl_read_cluster(r->ctl, r->scope, v, err);
+
+        if (code < 0)
+            return code;
+        m = r->wish.candidate ? cluster_member(v->cluster, r->wish.candidate) : rolling_candidate(v);
+        if (m &&
+            (r->wish.candidate || v->sync_mode == SYNC_MODE_OFF || overview_is_sync_standby(v->cluster, m->name))) {
+            *ret = m;
+            return 0;
+        }
+        if (clock_now_us() - began_us > r->limits.timeout_us)
+            return err_set(err, -ETIMEDOUT, "%s can take over from %s any more",
+                           v->sync_mode == SYNC_MODE_OFF ? "nobody" : "no synchronous standby", r->leader);
+        ctl_view_done(v);
+        ctl_sleep_us(USEC_PER_SEC / 2);
+    }
+}
+
 static int hand_over(struct rolling *r, struct err *err)
 {
     struct ctl_view v = {0};
     struct handover h = {.scope = r->scope, .is_switchover = true, .leader = r->leader};
     struct handover_result result = {0};
-    const struct member *candidate;
-    int code = ctl_read_cluster(r->ctl, r->scope, &v, err);
+    const struct member *candidate = NULL;
+    int code = choose(r, &v, &candidate, err);
 
     if (code == 0) {
-        candidate = r->wish.candidate ? cluster_member(v.cluster, r->wish.candidate) : rolling_candidate(&v);
-        if (!candidate)
-            code = err_set(err, -EINVAL, "nobody can take over from %s any more", r->leader);
-        else
-            h.candidate = candidate->name;
-    }
-    if (code == 0) {
+        h.candidate = candidate->name;
         printf("  switchover from %s to %s\n", r->leader, h.candidate);
         handover_run(r->ctl, &v, &h, &result);
         if (result.outcome == HANDOVER_DONE)
@@ -166,11 +197,12 @@ static int give_up(const struct rolling *r, const struct rolling_plan *plan, siz
     const char *name = plan->steps[at].member->name;
 
     (void)ctl_fail("stopped at %s, step %zu of %zu: %s", name, at + 1, plan->n, err->msg);
-    (void)fprintf(stderr,
-                  "HINT:  The members after it were not touched. See the log of %s and \"pgtetherctl list %s\"; when it "
-                  "runs, go on with\n       pgtetherctl rolling-restart%s%s%s",
-                  name, r->scope, r->wish.in_place ? " --in-place" : "", r->wish.candidate ? " --candidate " : "",
-                  r->wish.candidate ? r->wish.candidate : "");
+    (void)fprintf(
+        stderr,
+        "HINT:  The members after it were not touched. See the log of %s and \"pgtetherctl list %s\"; when it "
+        "runs, go on with\n       pgtetherctl rolling-restart%s%s%s",
+        name, r->scope, r->wish.in_place ? " --in-place" : "", r->wish.candidate ? " --candidate " : "",
+        r->wish.candidate ? r->wish.candidate : "");
     (void)fprintf(stderr, " %s", r->scope);
     for (; at < plan->n; at++)
         (void)fprintf(stderr, " %s", plan->steps[at].member->name);
@@ -195,7 +227,8 @@ static int carry_out(struct rolling *r, const struct rolling_plan *plan)
     return EXIT_DONE;
 }
 
-/* --- the command ---------------------------------------------------------------------------------------------------- */
+/* --- the command ----------------------------------------------------------------------------------------------------
+ */
 
 static int rolling_restart(struct rolling *r, const struct ctl_view *v)
 {

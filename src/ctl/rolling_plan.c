@@ -69,11 +69,13 @@ static int find_candidate(const struct ctl_view *v, const struct rolling_wish *w
 
     *ret = w->candidate ? cluster_member(c, w->candidate) : rolling_candidate(v);
     if (w->candidate && (!*ret || leads(c, *ret) || !may_lead(*ret)))
-        return err_set(err, -EINVAL, "\"%s\" cannot take over: it is no replica of this cluster, or tagged as nofailover",
+        return err_set(err, -EINVAL,
+                       "\"%s\" cannot take over: it is no replica of this cluster, or tagged as nofailover",
                        w->candidate);
     if (!*ret)
-        return err_set(err, -EINVAL, "no member can take over from %s; --in-place restarts it where it is, with an "
-                                     "outage as long as that takes",
+        return err_set(err, -EINVAL,
+                       "no member can take over from %s; --in-place restarts it where it is, with an "
+                       "outage as long as that takes",
                        c->leader.name);
     return 0;
 }

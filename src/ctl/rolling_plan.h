@@ -1,6 +1,6 @@
 /*
- * In which order the members of a cluster are restarted so that it is served all the time: the replicas, then the member
- * that leads, after another one took over from it. Pure.
+ * In which order the members of a cluster are restarted so that it is served all the time: the replicas, then the
+ * member that leads, after another one took over from it. Pure.
  */
 #pragma once
 #include "base/core.h"

@@ -9,8 +9,8 @@ struct rolling_limits {
 
 /*
  * Waits until `name` runs and, unless it leads, streams and has replayed to within the lag, with a line for each change
- * on the way. `leader` is who must lead meanwhile. Returns 0, or -errno: what the member still lacks when time was up, or
- * who leads instead.
+ * on the way. `leader` is who must lead meanwhile. Returns 0, or -errno: what the member still lacks when time was up,
+ * or who leads instead.
  */
 int rolling_wait(struct ctl *ctl, const char *scope, const char *name, const char *leader,
                  const struct rolling_limits *limits, struct err *err);

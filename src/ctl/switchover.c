@@ -1,6 +1,6 @@
 /*
- * switchover and failover: hand the leader key to another member. The request goes to the leader's REST API; when nobody
- * listens there it is written into the store, where the leader finds it.
+ * switchover and failover: hand the leader key to another member. The request goes to the leader's REST API; when
+ * nobody listens there it is written into the store, where the leader finds it.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -31,7 +31,8 @@ struct wish {
     char scheduled_at[WHEN_SIZE];
 };
 
-/* --- questions and checks; each returns -1 to go on, or an exit code ------------------------------------------------ */
+/* --- questions and checks; each returns -1 to go on, or an exit code ------------------------------------------------
+ */
 
 static int check_leader(const struct ctl_view *v, const char *scope, struct wish *w)
 {
@@ -165,7 +166,8 @@ static int confirm(const struct ctl_view *v, const char *scope, const struct wis
     return EXIT_FAILED;
 }
 
-/* --- the commands --------------------------------------------------------------------------------------------------- */
+/* --- the commands ---------------------------------------------------------------------------------------------------
+ */
 
 static int show_again(struct ctl *ctl, const char *scope)
 {

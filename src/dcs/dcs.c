@@ -38,8 +38,8 @@ static void on_answer(void *userdata, struct dcs_answer *answer)
 }
 
 /*
- * Runs the loop until the call that was started with on_answer() and *w answered. Returns 0, with w->answer filled and w
- * still the caller's; else -errno, and w is no longer.
+ * Runs the loop until the call that was started with on_answer() and *w answered. Returns 0, with w->answer filled and
+ * w still the caller's; else -errno, and w is no longer.
  */
 static int wait_for(struct waiting *w, sd_event *loop, struct err *err)
 {
