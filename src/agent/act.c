@@ -119,6 +119,15 @@ void act(struct agent *a, const struct ha_decision *d)
     case HA_STOP:
         stop_standby(a, d);
         break;
+    case HA_CHECKPOINT:
+        request_checkpoint(a);
+        break;
+    case HA_CLEAR_FAILOVER:
+        request_clear_failover(a);
+        break;
+    case HA_RESTART:
+        op_restart(a, d);
+        break;
     case HA_EXIT:
         if (a->stopping && replica_address_lingers(a)) {
             agent_wake_at(a, clock_now_us() + LINGER_AGAIN_US);

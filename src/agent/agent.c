@@ -35,6 +35,9 @@ static int on_decide(sd_event_source *source, void *userdata)
     if (a->ending || !a->begun)
         return 0;
     bootstrap_note_finished(a);
+    restart_look(a);
+    if (a->lease.held)
+        reinitialize_finished(a); /* it was asked of a standby */
     gather_view(a, &view);
     /* No decision about a server that is down without a look at its directory. */
     if (!view.pg.running && !a->control.data_dir_known && a->op.kind == OP_NONE)
@@ -157,6 +160,10 @@ void op_server_exited(struct agent *a, int wait_status)
     }
     if (a->op.kind == OP_REWIND) {
         op_rewind_server_exited(a);
+        return;
+    }
+    if (a->op.kind == OP_RESTART) {
+        op_restart_server_exited(a);
         return;
     }
     note_crash(a);
@@ -399,12 +406,15 @@ struct agent *agent_free(struct agent *a)
         a->decide_soon = loop_source_free(a->decide_soon);
     }
     fence_record_done(a);
+    switchover_done(a);
+    restart_done(a);
     a->tick = loop_source_free(a->tick);
     a->renew_timer = loop_source_free(a->renew_timer);
     a->sigterm = loop_source_free(a->sigterm);
     a->sighup = loop_source_free(a->sighup);
     a->slots_command = pg_command_free(a->slots_command);
     a->checkpoint_command = pg_command_free(a->checkpoint_command);
+    a->stop_checkpoint = pg_command_free(a->stop_checkpoint);
     a->dcs = dcs_free(a->dcs);
     a->http = http_free(a->http);
     a->storage = storage_free(a->storage);

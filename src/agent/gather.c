@@ -65,6 +65,11 @@ static void on_cluster(void *userdata, struct dcs_answer *answer)
         a->dcs_last_seen_s = (int64_t)time(NULL);
         note_leaderless(a);
         note_leader_change(a, before);
+        request_note_failover(a, before);
+        switchover_look(a);
+        if (!a->restart_taken_up)
+            restart_take_up(a);
+        a->restart_taken_up = true;
         cluster_free(before);
         agent_apply_config(a);
         if (!a->duplicate_checked)
@@ -199,6 +204,7 @@ void gather_forget_pg(struct agent *a)
     a->control.control_known = false;
     a->control.data_dir_known = false;
     a->memory.not_streaming_since_us = 0;
+    request_forget_checkpoint(a);
 }
 
 bool agent_is_primary(const struct agent *a)
@@ -223,6 +229,7 @@ static void on_control(void *userdata, int outcome, const struct local_pg *found
     } else {
         a->control = *found;
     }
+    hand_over_control_known(a);
     agent_wake(a);
 }
 
@@ -234,6 +241,12 @@ void gather_control(struct agent *a)
         return;
     if (pg_controldata_start(a->loop, a->config, CONTROL_TIMEOUT_US, on_control, a, &a->control_run, &err) < 0)
         log_error("could not check the data directory: %s", err.msg);
+}
+
+void gather_control_anew(struct agent *a)
+{
+    a->control_run = pg_controldata_free(a->control_run);
+    gather_control(a);
 }
 
 /* --- the view ------------------------------------------------------------------------------------------------------
@@ -274,6 +287,7 @@ static void view_pg(const struct agent *a, uint64_t now_us, struct local_pg *pg)
                (a->connect_failing_since_us && now_us - a->connect_failing_since_us > hung_after_us);
     if (!a->pg.valid)
         return;
+    pg->sysid = f->system_identifier;
     pg->timeline = f->timeline;
     pg->current_lsn = f->current_lsn;
     pg->receive_lsn = f->receive_lsn;
@@ -295,6 +309,14 @@ static void view_storage(const struct agent *a, struct storage_view *s)
 
     storage_view_of(data ? data : &nothing, storage_track_of(a->storage, true),
                     a->config->storage_probe.mode == STORAGE_PROBE_FENCE, s);
+}
+
+int64_t agent_realtime_us(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
 void gather_view(struct agent *a, struct ha_view *ret)
@@ -321,6 +343,9 @@ void gather_view(struct agent *a, struct ha_view *ret)
         .member = a->member,
         .op = a->op.kind,
         .op_since_us = a->op.since_us,
+        .op_timeout_us = a->op.timeout_us,
+        .realtime_us = agent_realtime_us(),
+        .request = a->requests.of_node,
         .peers = a->peers,
         .n_peers = a->n_peers,
         .peers_asked_at_us = a->peers_asked_at_us,

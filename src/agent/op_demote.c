@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 
-enum { STAGE_FAST = 1, STAGE_IMMEDIATE, STAGE_PROVE, STAGE_RELEASE };
+enum { STAGE_FAST = 1, STAGE_IMMEDIATE, STAGE_PROVE, STAGE_SAY, STAGE_RELEASE };
 enum { GRACEFUL_BUDGET_US = 30000000, IMMEDIATE_BUDGET_US = 500000 };
 
 static void demoted(struct agent *a)
@@ -45,14 +45,27 @@ static void on_released_late(void *userdata, struct dcs_answer *answer)
     (void)answer;
 }
 
+static void release(struct agent *a)
+{
+    a->op.stage = STAGE_RELEASE;
+    if (a->lease.held)
+        tether_release(a, on_released);
+    else
+        demoted(a);
+}
+
 /* The primary is proven dead: others may lead now. */
 static void proven(struct agent *a)
 {
-    a->op.stage = STAGE_RELEASE;
     if (a->lease.held && a->op.release) {
-        tether_release(a, on_released);
+        a->op.stage = STAGE_SAY;
+        if (a->op.was_shut_down)
+            hand_over_say(a, release);
+        else
+            release(a);
         return;
     }
+    a->op.stage = STAGE_RELEASE;
     /* The lease could not be renewed in time; if the store can be reached after all, others need not wait for its end.
      */
     if (a->lease.held)
@@ -111,6 +124,7 @@ static int on_stop_budget(sd_event_source *source, uint64_t planned_us, void *us
     if (a->op.stage == STAGE_FAST) {
         log_warning("PostgreSQL did not stop in time: immediate shutdown");
         stop_by(a, PG_STOP_IMMEDIATE, STAGE_IMMEDIATE, IMMEDIATE_BUDGET_US);
+        serve_update(a);
         return 0;
     }
     log_warning("PostgreSQL did not stop: killing its processes");
@@ -130,20 +144,36 @@ static uint64_t fast_budget_us(const struct agent *a)
 void op_demote(struct agent *a, const struct ha_decision *d)
 {
     op_begin(a, OP_DEMOTE, d);
-    serve_update(a); /* the addresses go first */
+    request_restarted(a, false); /* something else is needed than what was asked for */
     if (!pg_server_pid(a->server)) {
+        serve_update(a);
         prove(a);
         return;
     }
+    a->memory.stopped_here = true;
     pg_probe_disconnect(a->probe);
     if (d->urgency == HA_AT_ONCE)
         stop_by(a, PG_STOP_IMMEDIATE, STAGE_IMMEDIATE, IMMEDIATE_BUDGET_US);
     else
         stop_by(a, PG_STOP_FAST, STAGE_FAST, fast_budget_us(a));
+    serve_update(a);
+}
+
+/*
+ * Where somebody takes over at once the addresses stay until PostgreSQL has ended: it tells its clients that it shuts
+ * down, which is news, and an address without a host is not. Whoever must stop in a hurry gives them up first.
+ */
+bool op_demote_keeps_addresses(const struct agent *a)
+{
+    return a->op.kind == OP_DEMOTE && a->op.urgency == HA_GRACEFUL && a->op.release && a->op.stage == STAGE_FAST;
 }
 
 void op_demote_server_exited(struct agent *a)
 {
-    if (a->op.stage < STAGE_PROVE)
-        prove(a);
+    if (a->op.stage >= STAGE_PROVE)
+        return;
+    a->op.was_shut_down = a->op.stage == STAGE_FAST;
+    if (a->op.was_shut_down)
+        gather_control_anew(a); /* beside the proof: both are needed before the key goes */
+    prove(a);
 }

@@ -31,6 +31,8 @@ static void on_cloned(void *userdata, int outcome, const struct err *err)
         a->memory.divergence = DIVERGENCE_UNKNOWN;
         a->memory.is_new_copy = true;
         a->memory.rewind_failed = false;
+        a->memory.stopped_here = true;
+        reinitialize_finished(a);
     }
     /* What was known of the directory is void: it must not be taken for empty once more. */
     a->control = (struct local_pg){0};
@@ -189,14 +191,20 @@ void op_rewind_server_exited(struct agent *a)
         prove(a);
 }
 
+static const char *why_aside(const struct agent *a, const struct ha_decision *d)
+{
+    if (d->action == HA_ABANDON_BOOTSTRAP)
+        return "unfinished";
+    return a->requests.of_node.reinitialize ? "reinitialized" : "diverged";
+}
+
 void op_set_aside(struct agent *a, const struct ha_decision *d)
 {
     struct err err = {0};
     char path[512];
 
     op_begin(a, OP_SET_ASIDE, d);
-    if (pg_files_set_aside(a->config, d->action == HA_ABANDON_BOOTSTRAP ? "unfinished" : "diverged", path, sizeof(path),
-                           &err) < 0) {
+    if (pg_files_set_aside(a->config, why_aside(a, d), path, sizeof(path), &err) < 0) {
         log_error("could not set the data directory aside: %s", err.msg);
         a->memory.retry_start_at_us = clock_now_us() + CLONE_AGAIN_US;
     } else {

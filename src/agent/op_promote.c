@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 
-enum { PROBE_AGAIN_US = 50000, PROMOTE_TIMEOUT_US = 60000000, CHECKPOINT_TIMEOUT_US = 600000000 };
+enum { PROBE_AGAIN_US = 10000, PROMOTE_TIMEOUT_US = 60000000, CHECKPOINT_TIMEOUT_US = 600000000 };
 
 static int on_probe_again(sd_event_source *source, uint64_t planned_us, void *userdata)
 {
@@ -40,6 +40,10 @@ static void promote_when_armed(struct agent *a, bool armed)
 
     if (!armed) {
         op_end(a);
+        return;
+    }
+    if (agent_is_primary(a)) { /* by hand, in pause */
+        op_promote_pg_changed(a);
         return;
     }
     log_info("promoting PostgreSQL");

@@ -36,6 +36,11 @@ struct operation {
     void (*on_armed)(struct agent *a, bool armed);
     void (*on_dead)(struct agent *a);
     bool disarm_sent;
+    void (*on_said)(struct agent *a); /* the last word of a primary is being written */
+    bool say_sent;
+    bool was_shut_down;  /* demotion: it ended by itself, within its budget */
+    bool was_primary;    /* restart */
+    uint64_t timeout_us; /* a start that belongs to a restart: what it was given; 0 = primary_start_timeout */
     struct fill *fill;
     struct post_bootstrap *post_bootstrap;
     struct pg_command *command;
@@ -50,6 +55,19 @@ struct probe_result {
     enum pg_probe_outcome outcome;
     struct pg_facts facts;             /* walsenders, slots and pending are owned copies */
     struct node_walsender *walsenders; /* for the status, same number as facts.n_walsenders */
+};
+
+/* What operators ask of this node: until it is done. */
+struct requests {
+    struct request of_node;          /* what has not begun yet */
+    bool restart_runs;               /* it has begun and not ended */
+    uint64_t restart_timeout_us;     /* for its start; 0 = primary_start_timeout */
+    struct command *restart_command; /* to be answered; NULL = nobody waits */
+    sd_event_source *restart_timer;  /* who waits is told that it is not over */
+    char *schedule_json;             /* of a restart for later, as in the member key; NULL = none */
+    char *schedule_status_json;      /* the same as REST shows it */
+    int64_t schedule_at_s;           /* Unix time */
+    char schedule_postmaster[48];    /* the start time of the postmaster that is meant */
 };
 
 /* The record in the state directory that a lease is armed here: what it shall say, what it says. */
@@ -144,6 +162,11 @@ struct agent {
     uint64_t history_done_timeline;
     bool history_busy, config_busy, initialize_busy, slots_busy, checkpoint_busy;
     struct pg_command *slots_command, *checkpoint_command;
+    struct pg_command *stop_checkpoint; /* the one before a stop that was asked for */
+    bool failover_busy;                 /* the failover key is being emptied */
+    struct requests requests;
+    struct switchover *switchovers; /* requests over REST that wait for the outcome */
+    bool restart_taken_up;          /* the schedule of an earlier agent was looked for */
     bool checkpoint_pending;
     struct pg_ping *ping;
     uint64_t pinged_at_us, connect_failing_since_us;
@@ -165,9 +188,11 @@ void agent_note_lateness(struct agent *a, uint64_t planned_us);
 void gather_store(struct agent *a);
 void gather_pg(struct agent *a);
 void gather_control(struct agent *a);
-void gather_forget_pg(struct agent *a); /* the server went down: what SQL said is void */
+void gather_control_anew(struct agent *a); /* drops what an earlier look may still find */
+void gather_forget_pg(struct agent *a);    /* the server went down: what SQL said is void */
 void gather_view(struct agent *a, struct ha_view *ret);
 void gather_done(struct agent *a);
+int64_t agent_realtime_us(void);              /* Unix time in microseconds, for nothing but schedules */
 bool agent_is_primary(const struct agent *a); /* SQL said so, and the server still runs */
 const struct pg_probe_settings *agent_pg_login(struct agent *a);
 
@@ -246,6 +271,10 @@ void op_ask_peers(struct agent *a);
 void peer_read(struct peer *p, const char *body, size_t len);
 /* The postmaster ended while an operation was in flight (or none). */
 void op_server_exited(struct agent *a, int wait_status);
+void op_restart(struct agent *a, const struct ha_decision *d);
+void op_restart_server_exited(struct agent *a);
+/* A primary being demoted that still answers its clients: its addresses stay until it has ended. */
+bool op_demote_keeps_addresses(const struct agent *a);
 /* A probe answered: start, promote and the like wait for that. */
 void op_pg_changed(struct agent *a);
 void op_start_pg_changed(struct agent *a);
@@ -261,6 +290,35 @@ void op_rewind_server_exited(struct agent *a);
 void op_arm(struct agent *a, void (*done)(struct agent *a, bool armed));
 /* Asks the keeper to prove the old primary dead, again and again, then calls done. */
 void op_prove_dead(struct agent *a, void (*done)(struct agent *a));
+
+/* hand_over.c: called with the primary proven dead; `then` comes in any case, at most two seconds later */
+void hand_over_say(struct agent *a, void (*then)(struct agent *a));
+void hand_over_control_known(struct agent *a);
+
+/* request.c: what was asked for */
+void request_checkpoint(struct agent *a);
+void request_forget_checkpoint(struct agent *a); /* the server ended */
+void request_clear_failover(struct agent *a);
+void request_note_failover(struct agent *a, const struct cluster *before);
+
+/* switchover.c, restart.c, reinitialize.c, schedule.c: changing requests over REST */
+void switchover_command(struct agent *a, struct command *command);
+void switchover_cancel_command(struct agent *a, struct command *command);
+void switchover_look(struct agent *a); /* after each read of the store: is one over? */
+void switchover_done(struct agent *a);
+void restart_command(struct agent *a, struct command *command);
+void restart_cancel_command(struct agent *a, struct command *command);
+void restart_take_up(struct agent *a); /* once, after the first read of the store */
+void restart_look(struct agent *a);    /* before each decision: is a scheduled one due? */
+void restart_done(struct agent *a);
+void request_begun(struct agent *a);    /* the restart that was asked for stops PostgreSQL now */
+void request_starting(struct agent *a); /* PostgreSQL is being started, perhaps for a restart */
+void request_restarted(struct agent *a, bool is_up);
+uint64_t request_restart_timeout_us(const struct agent *a);
+void reinitialize_command(struct agent *a, struct command *command);
+void reinitialize_finished(struct agent *a);
+/* 0, or the HTTP status and the sentence why this time cannot be used. `action`: "restart", "switchover". */
+unsigned schedule_read(const char *text, const char *action, int64_t *ret_s, char *why, size_t size);
 
 /* server_start.c: used by several operations */
 int start_server(struct agent *a, bool standby, const char *upstream_member, struct err *err);

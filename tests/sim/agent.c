@@ -65,6 +65,15 @@ void act(struct world *w, struct node *n, const struct ha_decision *d)
         op_demote(w, n, d);
         n->agent.op.release = true;
         break;
+    case HA_CHECKPOINT:
+        manual_checkpoint(w, n);
+        break;
+    case HA_CLEAR_FAILOVER:
+        manual_clear_failover(w, n);
+        break;
+    case HA_RESTART:
+        op_restart(w, n, d);
+        break;
     case HA_EXIT:
         agent_die(w, n, n->agent.stopping ? 0 : 78);
         break;
@@ -94,6 +103,8 @@ static void decide(struct world *w, struct node *n)
     if (!a->started)
         return; /* nothing is decided before the keeper has said what was left behind */
     bootstrap_note_finished(w, n);
+    if (a->lease.held)
+        a->request.reinitialize = false;
     gather_view(w, n, &view);
     if (!view.pg.running && !a->control.data_dir_known && a->op.kind == OP_NONE)
         gather_control(w, n);
@@ -202,6 +213,10 @@ static void server_exited(struct world *w, struct node *n)
     }
     if (a->op.kind == OP_REWIND) {
         op_rewind_server_exited(w, n);
+        return;
+    }
+    if (a->op.kind == OP_RESTART) {
+        op_restart_server_exited(w, n);
         return;
     }
     note_crash(w, n);
@@ -325,6 +340,12 @@ static void call_ends(struct world *w, struct node *n, struct call *c, enum outc
     case CALL_INITIALIZE:
         op_bootstrap_answered(w, n, c);
         break;
+    case CALL_CLEAR_FAILOVER:
+        manual_failover_cleared(w, n);
+        break;
+    case CALL_SAY:
+        op_demote_said(w, n);
+        break;
     }
 }
 
@@ -401,6 +422,10 @@ void agent_event(struct world *w, struct node *n, const struct event *e)
     case EV_AGENT_STORE_TIMEOUT:
         if (!w->store.calls[e->slot].answered)
             call_ends(w, n, &w->store.calls[e->slot], OUTCOME_UNKNOWN);
+        break;
+    case EV_AGENT_CHECKPOINTED:
+        if (e->a == a->checkpoint_gen)
+            manual_checkpointed(w, n);
         break;
     case EV_AGENT_WATCH:
         store_changed(w, n, e->a);

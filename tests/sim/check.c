@@ -1,6 +1,7 @@
 /* The rules S1 to S9, looked at from outside: what is true in the model, not what anybody believes. */
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include "sim.h"
 
 void check_fail(struct world *w, const char *rule, const char *fmt, ...)
@@ -130,6 +131,7 @@ void check_deletion(struct world *w, int node, uint64_t session)
 {
     const struct node *n = &w->nodes[node];
 
+    w->handed_lsn = n->pg.lsn;
     if (pg_can_commit(n) && n->truth_session == session)
         check_fail(w, "S3", "the leader key is given up while a process of the primary on %s lives", node_name(node));
 }
@@ -140,6 +142,10 @@ void check_acts(struct world *w, struct node *n, const struct ha_decision *d)
 
     if (d->action != HA_ACQUIRE && d->action != HA_PROMOTE && d->action != HA_BOOTSTRAP)
         return;
+    if (d->action == HA_ACQUIRE && a->cluster.shutdown_lsn && n->pg.lsn < w->handed_lsn &&
+        strstr(d->reason, "handed over"))
+        check_fail(w, "S7", "%s takes over with %llu bytes less than the leader had when it was shut down",
+                   node_name(n->id), (unsigned long long)(w->handed_lsn - n->pg.lsn));
     if (a->cluster.read_sent_at_us < a->stood_still_until_us)
         check_fail(w, "thaw", "the agent of %s acts on what it read before it stood still", node_name(n->id));
 }

@@ -283,6 +283,7 @@ static void heal_all(struct world *w)
         if (p->cannot_die)
             p->cannot_die = p->killed = false;
     }
+    manual_heal(w);
     queue_push(&w->queue, (struct event){.at_us = w->now_us + SEC, .kind = EV_LOOK});
 }
 
@@ -295,6 +296,9 @@ void faults_event(struct world *w, const struct event *e)
         n = choose_node(w);
         if (n->up)
             strike(w, n, choose_fault(w));
+        break;
+    case EV_OPERATOR:
+        manual_strike(w);
         break;
     case EV_LINK_HEALS:
         if (!w->healed)
@@ -327,5 +331,6 @@ void faults_plan(struct world *w)
         burst_us = at_us;
         queue_push(&w->queue, (struct event){.at_us = at_us, .kind = EV_FAULT});
     }
+    manual_plan(w);
     queue_push(&w->queue, (struct event){.at_us = w->heal_at_us, .kind = EV_HEAL_ALL});
 }

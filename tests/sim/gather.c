@@ -47,6 +47,12 @@ static void fill_cluster(struct agent *a, const struct stored *s)
     c->leader.session = s->leader_session;
     c->leader.revision = s->leader_revision;
     c->status_lsn = s->status_lsn;
+    c->shutdown_lsn = s->shutdown_lsn;
+    c->failover = (struct failover_key){
+        .exists = s->failover.exists, .scheduled_at_s = s->failover.scheduled_s, .revision = s->failover.revision};
+    memcpy(c->failover.leader, node_name(s->failover.leader), 3);
+    memcpy(c->failover.candidate, node_name(s->failover.candidate), 3);
+    a->paused = s->paused;
     c->members = a->members;
     c->n_members = 0;
     for (int i = 0; i < NODES; i++)
@@ -85,14 +91,17 @@ void gather_read(struct world *w, struct node *n, struct call *c)
 {
     struct agent *a = &n->agent;
     struct leader_key before;
+    struct failover_key asked_before;
 
     a->store_busy = false;
     a->store_failed = c->outcome != OUTCOME_DONE;
     if (!a->store_failed) {
         before = a->cluster.leader;
+        asked_before = a->cluster.failover;
         fill_cluster(a, &c->view);
         a->cluster.read_sent_at_us = c->sent_at_us;
         note_leader(w, n, &before);
+        manual_note_failover(w, n, &asked_before);
         a->cluster_known = true;
         retake(w, n, c);
     }
@@ -162,6 +171,7 @@ void gather_forget_pg(struct node *n)
     a->control.control_known = false;
     a->control.data_dir_known = false;
     a->memory.not_streaming_since_us = 0;
+    manual_forget_checkpoint(n);
 }
 
 /* --- the data directory ---------------------------------------------------------------------------------------------
@@ -276,6 +286,8 @@ void gather_view(struct world *w, struct node *n, struct ha_view *ret)
         .lease = a->lease,
         .op = a->op.kind,
         .op_since_us = a->op.since_us,
+        .realtime_us = manual_realtime_us(w),
+        .request = a->request,
         .peers = a->peers,
         .n_peers = a->n_peers,
         .peers_asked_at_us = a->peers_asked_at_us,
@@ -283,6 +295,7 @@ void gather_view(struct world *w, struct node *n, struct ha_view *ret)
     };
     if (w->mutant == MUTANT_THAWED_ACTS && read_us && read_us < a->stood_still_until_us)
         ret->cluster_is_fresh = !a->store_failed;
+    ret->policy.pause = a->paused;
     view_keeper(w, a, &ret->keeper);
     view_pg(w, a, now_us, &ret->pg);
     storage_view_of(&a->disk, NULL, true, &ret->storage);

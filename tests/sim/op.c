@@ -242,6 +242,7 @@ static void start_answered(struct world *w, struct node *n)
             op_timer(w, n, PROBE_AGAIN_US);
         return;
     }
+    a->memory.stopped_here = a->request.restart = false;
     a->memory.failed_starts = 0;
     a->memory.is_new_copy = false;
     a->memory.retry_start_at_us = 0;
@@ -292,6 +293,8 @@ void op_timer_due(struct world *w, struct node *n)
         op_demote_timer(w, n);
     else if (op->kind == OP_REWIND)
         op_rewind_timer(w, n);
+    else if (op->kind == OP_RESTART)
+        op_restart_timer(w, n);
     else if (op->kind == OP_ASK_PEERS)
         op_peer_answered(w, n, NULL);
     else

@@ -129,6 +129,8 @@ static void cloned(struct world *w, struct node *n, const struct node *from)
         a->memory.divergence = DIVERGENCE_UNKNOWN;
         a->memory.is_new_copy = true;
         a->memory.rewind_failed = false;
+        a->memory.stopped_here = true;
+        a->request.reinitialize = false;
     } else {
         a->memory.retry_clone_at_us = local_us(w, n) + CLONE_AGAIN_US;
         agent_wake_at(w, n, a->memory.retry_clone_at_us);

@@ -39,6 +39,8 @@ enum mutant {
     MUTANT_FENCE_IGNORES_R,
     MUTANT_GATE_FOR_EVER,
     MUTANT_FORGET_ADDRESS,
+    MUTANT_SAY_TOO_EARLY,
+    MUTANT_TRUST_OLD_WORD,
     MUTANTS,
 };
 extern const char *const mutant_names[MUTANTS];
@@ -47,7 +49,7 @@ extern const char *const mutant_names[MUTANTS];
  */
 
 /* One stream per concern: a change in one model does not shuffle all the others. */
-enum stream { RNG_SETUP, RNG_FAULT, RNG_NET, RNG_STORE, RNG_PG, RNG_PROCESS, RNG_STREAMS };
+enum stream { RNG_SETUP, RNG_FAULT, RNG_NET, RNG_STORE, RNG_PG, RNG_PROCESS, RNG_MANUAL, RNG_STREAMS };
 
 struct rng {
     uint64_t state[RNG_STREAMS];
@@ -77,7 +79,8 @@ enum event_kind {
     EV_AGENT_KEEPER_GONE,
     EV_AGENT_STORE_ANSWERS,
     EV_AGENT_STORE_TIMEOUT,
-    EV_AGENT_WATCH,
+    EV_AGENT_CHECKPOINTED,
+    EV_AGENT_WATCH, /* the last of these */
     /* to a keeper: likewise */
     EV_KEEPER_TURN,
     EV_KEEPER_ASKED,
@@ -97,6 +100,7 @@ enum event_kind {
     EV_STORE_LEASE_CHECK,
     EV_STORE_BACK,
     EV_FAULT,
+    EV_OPERATOR,
     EV_LINK_HEALS,
     EV_NET_HEALS,
     EV_HEAL_ALL,
@@ -124,7 +128,17 @@ bool queue_pop(struct queue *q, struct event *ret);
 /* --- the store (store.c) --------------------------------------------------------------------------------------------
  */
 
-enum call_kind { CALL_READ, CALL_ACQUIRE, CALL_RENEW, CALL_RELEASE, CALL_REVOKE, CALL_TOUCH, CALL_INITIALIZE };
+enum call_kind {
+    CALL_READ,
+    CALL_ACQUIRE,
+    CALL_RENEW,
+    CALL_RELEASE,
+    CALL_REVOKE,
+    CALL_TOUCH,
+    CALL_INITIALIZE,
+    CALL_CLEAR_FAILOVER,
+    CALL_SAY, /* the end of the WAL of a leader that was shut down */
+};
 enum outcome { OUTCOME_UNKNOWN, OUTCOME_DONE, OUTCOME_REFUSED };
 
 struct stored_member {
@@ -138,6 +152,13 @@ struct stored_member {
     uint32_t agent;      /* each agent of a node has a lease of its own for this key */
 };
 
+struct stored_failover {
+    bool exists;
+    int leader, candidate; /* NOBODY = none is named */
+    int64_t scheduled_s;
+    uint64_t revision;
+};
+
 struct stored {
     uint64_t revision;
     int leader; /* NOBODY, or the node whose name it holds */
@@ -149,7 +170,9 @@ struct stored {
     int initialize_owner;
     uint64_t sysid; /* else this */
     uint64_t initialize_revision;
-    uint64_t status_lsn;
+    uint64_t status_lsn, shutdown_lsn;
+    struct stored_failover failover;
+    bool paused;
     struct stored_member members[NODES];
 };
 
@@ -218,6 +241,9 @@ struct agent_op {
     char target[MEMBER_NAME_SIZE];
     unsigned stage;
     bool waits_armed, waits_dead, waits_key;
+    bool was_primary;   /* restart */
+    bool was_shut_down; /* demotion */
+    uint64_t stop_until_us;
     uint32_t gen;
 };
 
@@ -280,6 +306,9 @@ struct agent {
     struct memory memory;
     struct agent_op op;
     uint64_t initialize_revision;
+    struct request request;
+    uint32_t checkpoint_gen;
+    bool failover_busy, paused;
 
     bool member_busy;
     uint32_t member_face;
@@ -357,6 +386,7 @@ struct world {
     bool gate;             /* clients come over the network, through the port gate */
     unsigned reset_factor; /* the device resets only after so many times its timeout; the setting knows */
     bool healed, done;
+    uint64_t handed_lsn; /* where the WAL of the leader ended that gave the key up last */
     uint64_t heal_at_us;
     const char *broken; /* the rule, NULL while all is well */
     char detail[256];
@@ -481,6 +511,26 @@ void op_abandon_bootstrap(struct world *w, struct node *n, const struct ha_decis
 /* faults.c */
 void faults_plan(struct world *w);
 void faults_event(struct world *w, const struct event *e);
+
+/* manual.c */
+int64_t manual_realtime_us(const struct world *w);
+void manual_plan(struct world *w);
+void manual_strike(struct world *w);
+void manual_heal(struct world *w);
+void manual_note_failover(struct world *w, struct node *n, const struct failover_key *before);
+void manual_checkpoint(struct world *w, struct node *n);
+void manual_checkpointed(struct world *w, struct node *n);
+void manual_forget_checkpoint(struct node *n);
+void manual_clear_failover(struct world *w, struct node *n);
+void manual_failover_cleared(struct world *w, struct node *n);
+void manual_say(struct world *w, struct node *n);
+void op_restart(struct world *w, struct node *n, const struct ha_decision *d);
+void op_restart_timer(struct world *w, struct node *n);
+void op_restart_server_exited(struct world *w, struct node *n);
+void op_demote_said(struct world *w, struct node *n);
+bool op_demote_keeps_addresses(const struct agent *a);
+void store_set_failover(struct world *w, const struct stored_failover *f);
+void store_set_pause(struct world *w, bool paused);
 
 /* check.c */
 void check_before(struct world *w); /* time has passed, nothing else has happened yet */

@@ -11,6 +11,7 @@ void store_init(struct world *w)
 {
     w->store.ppm = (int)rng_between(&w->rng, RNG_SETUP, 0, 1000) - 500;
     w->store.data.leader = NOBODY;
+    w->store.data.failover.leader = w->store.data.failover.candidate = NOBODY;
     w->store.data.revision = 1;
 }
 
@@ -224,8 +225,11 @@ static void touch(struct world *w, const struct call *c)
     m->agent = c->agent_gen;
     if (d->initialize_owner == c->node && d->initialize_agent == c->agent_gen)
         d->initialize_expires_us = m->expires_us;
-    if (c->status_lsn)
+    if (c->status_lsn) {
         d->status_lsn = c->status_lsn;
+        if (w->mutant != MUTANT_TRUST_OLD_WORD)
+            d->shutdown_lsn = 0;
+    }
     if (changed)
         notify(w, false);
 }
@@ -280,6 +284,20 @@ static void read_all(struct world *w, struct call *c)
             c->view.members[i].exists = false;
 }
 
+void store_set_failover(struct world *w, const struct stored_failover *f)
+{
+    w->store.data.failover = *f;
+    w->store.data.failover.revision = ++w->store.data.revision;
+    notify(w, false);
+}
+
+void store_set_pause(struct world *w, bool paused)
+{
+    w->store.data.paused = paused;
+    w->store.data.revision++;
+    notify(w, false);
+}
+
 static void execute(struct world *w, struct call *c, uint64_t stage)
 {
     enum outcome outcome = OUTCOME_DONE;
@@ -316,6 +334,16 @@ static void execute(struct world *w, struct call *c, uint64_t stage)
         break;
     case CALL_INITIALIZE:
         outcome = initialize(w, c);
+        break;
+    case CALL_CLEAR_FAILOVER:
+        if (w->store.data.failover.revision != c->revision)
+            outcome = OUTCOME_REFUSED;
+        else
+            store_set_failover(w, &(struct stored_failover){.leader = NOBODY, .candidate = NOBODY});
+        break;
+    case CALL_SAY:
+        w->store.data.status_lsn = w->store.data.shutdown_lsn = c->status_lsn;
+        w->store.data.revision++;
         break;
     }
     answer(w, c, stage, outcome, lease_is_in);

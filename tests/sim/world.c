@@ -19,6 +19,8 @@ const char *const mutant_names[MUTANTS] = {
     [MUTANT_FENCE_IGNORES_R] = "fence-ignores-r",
     [MUTANT_GATE_FOR_EVER] = "gate-for-ever",
     [MUTANT_FORGET_ADDRESS] = "forget-address",
+    [MUTANT_SAY_TOO_EARLY] = "say-too-early",
+    [MUTANT_TRUST_OLD_WORD] = "trust-old-word",
 };
 
 /* --- trace ----------------------------------------------------------------------------------------------------------
@@ -96,7 +98,7 @@ static void make_world(struct world *w, uint64_t seed, uint64_t seconds, enum mu
     w->now_us = w->steps = 0;
     w->n_trace = 0;
     w->loss_percent = 0;
-    w->slow_us = 0;
+    w->slow_us = w->handed_lsn = 0;
     w->healed = w->done = false;
     w->broken = NULL;
     w->tracing = tracing;
