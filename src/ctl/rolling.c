@@ -100,22 +100,20 @@ static void ask_start_time(struct ctl *ctl, const struct member *m, char *buf, s
 static int choose(struct rolling *r, struct ctl_view *v, const struct member **ret, struct err *err)
 {
     uint64_t began_us = clock_now_us();
+    const char *why;
+    int code;
 
     for (;;) {
-        const struct member *m;
-        int code = ctl_read_cluster(r->ctl, r->scope, v, err);
-
+        code = ctl_read_cluster(r->ctl, r->scope, v, err);
         if (code < 0)
             return code;
-        m = r->wish.candidate ? cluster_member(v->cluster, r->wish.candidate) : rolling_candidate(v);
-        if (m &&
-            (r->wish.candidate || v->sync_mode == SYNC_MODE_OFF || overview_is_sync_standby(v->cluster, m->name))) {
-            *ret = m;
+        *ret = r->wish.candidate ? cluster_member(v->cluster, r->wish.candidate) : rolling_candidate(v);
+        why = *ret ? rolling_not_yet(v, *ret) : "no member that may lead runs";
+        if (!why)
             return 0;
-        }
         if (clock_now_us() - began_us > r->limits.timeout_us)
-            return err_set(err, -ETIMEDOUT, "%s can take over from %s any more",
-                           v->sync_mode == SYNC_MODE_OFF ? "nobody" : "no synchronous standby", r->leader);
+            return err_set(err, -ETIMEDOUT, "%s cannot take over from %s: %s", *ret ? (*ret)->name : "another member",
+                           r->leader, why);
         ctl_view_done(v);
         ctl_sleep_us(USEC_PER_SEC / 2);
     }

@@ -14,7 +14,8 @@
 
 /* "b" leads a, b, c, d; what a row says is changed in it. */
 struct situation {
-    bool headless, paused, pending_switchover, c_stopped, a_nofailover, c_nofailover, d_nofailover, synchronous;
+    bool headless, paused, pending_switchover, c_stopped, c_behind, a_nofailover, c_nofailover, d_nofailover,
+        synchronous;
     int d_priority; /* 0 = 1 */
     const char *ahead, *waits_for_restart;
 };
@@ -81,6 +82,7 @@ static void add_member(struct cluster *c, const char *name, const struct situati
     (void)text_copy(m->name, sizeof(m->name), name);
     m->tags = TAGS_DEFAULT;
     m->state = *name == 'c' && s->c_stopped ? PG_STATE_STOPPED : PG_STATE_RUNNING;
+    m->timeline = *name == 'c' && s->c_behind ? 4 : 5;
     m->replay_lsn = s->ahead && *s->ahead == *name ? 2000 : 1000;
     m->pending_restart = s->waits_for_restart && *s->waits_for_restart == *name;
     m->tags.nofailover =
@@ -143,6 +145,30 @@ static void test_rolling_plan_follows_the_table(void **state)
             fail_msg("%s: got %d, \"%s\", \"%s\"", rows[i].name, r, got, err.msg);
         ctl_view_done(&v);
     }
+}
+
+/* What must be there before c takes over from b, and each in its absence. */
+static void test_candidate_is_ready_when_nothing_is_missing(void **state)
+{
+    const struct situation synchronous = {.synchronous = true};
+    struct ctl_view v = make_view(&synchronous);
+    struct member *b = &v.cluster->members[1], *c = &v.cluster->members[2];
+
+    (void)state;
+    assert_null(rolling_not_yet(&v, c));
+    assert_non_null(rolling_not_yet(&v, &v.cluster->members[3])); /* not synchronous */
+    c->timeline = 4;
+    assert_non_null(strstr(rolling_not_yet(&v, c), "timeline"));
+    c->timeline = 0; /* older versions do not tell */
+    assert_null(rolling_not_yet(&v, c));
+    c->state = PG_STATE_STARTING;
+    assert_non_null(strstr(rolling_not_yet(&v, c), "does not run"));
+    c->state = PG_STATE_RUNNING;
+    b->checkpoint_pending = true;
+    assert_non_null(strstr(rolling_not_yet(&v, c), "checkpoint"));
+    v.cluster->leader.exists = false;
+    assert_non_null(rolling_not_yet(&v, c));
+    ctl_view_done(&v);
 }
 
 /* --- carrying it out ------------------------------------------------------------------------------------------------
@@ -336,6 +362,7 @@ int main(void)
 #define WITH_LAB(t) cmocka_unit_test_teardown(t, close_lab)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rolling_plan_follows_the_table),
+        cmocka_unit_test(test_candidate_is_ready_when_nothing_is_missing),
         WITH_LAB(test_dry_run_shows_the_plan_and_does_nothing),
         WITH_LAB(test_replica_is_waited_for_until_it_streams_and_has_replayed),
         WITH_LAB(test_first_failure_stops_it_and_says_how_to_go_on),
