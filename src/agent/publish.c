@@ -103,12 +103,13 @@ static char *print_member(struct agent *a)
     if (r.fence_at_s)
         fence_report_text(&a->fence_history.reports[0], fence_note, sizeof(fence_note));
     r.fence_note = fence_note;
-    r.note = kernel_leases_note(a);
+    r.note = kernel_leases_note(a)[0] ? kernel_leases_note(a) : parameters_summary(a);
     r.pause = a->dynamic->policy.pause;
     r.scheduled_restart_json = a->requests.schedule_json;
     r.positions_known = a->pg.valid && (r.state == PG_STATE_RUNNING || r.state == PG_STATE_STARTING);
     if (r.positions_known) {
-        r.pending_restart = f->n_pending > 0;
+        r.pending_restart_reason_json = pending_restart_reason(a);
+        r.pending_restart = r.pending_restart_reason_json != NULL;
         r.is_primary = !f->in_recovery;
         r.xlog_lsn =
             f->in_recovery ? (f->receive_lsn > f->replay_lsn ? f->receive_lsn : f->replay_lsn) : f->current_lsn;
@@ -149,9 +150,10 @@ static bool member_is_due(struct agent *a)
     enum pg_role role;
 
     publish_state(a, &state, &role);
-    (void)text_print(face, sizeof(face), "%d %d %d %u %s %d %d %zu %c %lld", a->fence_guard, (int)state, (int)role,
+    (void)text_print(face, sizeof(face), "%d %d %d %u %s %d %d %u %c%c %lld", a->fence_guard, (int)state, (int)role,
                      a->pg.facts.timeline, a->pg.facts.replication_state, a->dynamic->policy.pause,
-                     a->checkpoint_pending, a->pg.facts.n_pending, kernel_leases_note(a)[0] ? 'n' : '-',
+                     a->checkpoint_pending, a->parameters.pending_generation, kernel_leases_note(a)[0] ? 'n' : '-',
+                     parameters_summary(a)[0] ? 'p' : '-',
                      (long long)(a->requests.schedule_json ? a->requests.schedule_at_s : 0));
     if (strcmp(face, a->member_face) == 0 && now_us - a->member_written_at_us < a->dynamic->policy.loop_wait_us)
         return false;

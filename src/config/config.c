@@ -91,9 +91,20 @@ static void postgresql_done(struct config *c)
     settings_done(&c->postgresql.basebackup);
 }
 
+static void places_done(struct config *c)
+{
+    for (size_t i = 0; i < c->n_places; i++) {
+        free(c->places[i].path);
+        free(c->places[i].file);
+        free(c->places[i].text);
+    }
+    free(c->places);
+}
+
 void config_done(struct config *c)
 {
     free(c->path);
+    places_done(c);
     free(c->scope);
     free(c->namespace_);
     free(c->name);

@@ -14,6 +14,9 @@ struct pg_upstream {    /* whom to follow; NULL where a pointer to it is passed 
     uint16_t port;
 };
 
+struct guc_catalog;
+struct textbuf;
+
 struct pg_files_spec {
     const struct config *config;
     const struct dynamic *dynamic;
@@ -22,6 +25,9 @@ struct pg_files_spec {
     const struct pg_upstream *upstream;    /* primary_conninfo; NULL = none */
     const struct local_pg *control;        /* NULL or control values that a standby must not fall below */
     const char *synchronous_standby_names; /* NULL = not set */
+    const struct guc_catalog *catalog;     /* guc.h; NULL = the parameters are not judged */
+    const struct settings *refused;        /* values that the server did not take when it was told to; NULL = none */
+    struct textbuf *notes;                 /* one line for each parameter that is left out or changed; may be NULL */
 };
 
 /*
