@@ -122,6 +122,23 @@ static int say_unreachable(const struct member *m, struct err *err)
                    why.code == -EPROTO ? "" : "; is the agent running?");
 }
 
+/*
+ * Whether anybody answers at all, whatever: a request that may take minutes is not worth waiting for where the host is
+ * gone, and what was not sent was certainly not executed.
+ */
+static int knock(struct ctl *ctl, struct http *http, const char *const *endpoints, struct err *err)
+{
+    const struct http_call call = {.method = "GET",
+                                   .endpoints = endpoints,
+                                   .path = "/liveness",
+                                   .deadline_us = clock_now_us() + GET_PATIENCE_S * USEC_PER_SEC};
+    struct waiting w = {0};
+    int r = run(ctl, http, &call, &w, err);
+
+    free(w.answer.body);
+    return r;
+}
+
 int rest_ask(struct ctl *ctl, const struct member *m, const struct rest_call *call, struct rest_answer *ret,
              struct err *err)
 {
@@ -137,7 +154,6 @@ int rest_ask(struct ctl *ctl, const struct member *m, const struct rest_call *ca
                                   .user_password = user_password,
                                   .body = body,
                                   .body_len = body ? strlen(body) : 0,
-                                  .deadline_us = call->timeout_us ? clock_now_us() + call->timeout_us : 0,
                                   .stream = !call->timeout_us};
     struct http *http = rest_client(ctl, err);
     struct waiting w = {0};
@@ -149,8 +165,12 @@ int rest_ask(struct ctl *ctl, const struct member *m, const struct rest_call *ca
         r = err_set(err, -ENOMEM, "out of memory");
     else if (r == 0 && !*base_url)
         r = err_set(err, -ENXIO, "%s has published no address of a REST API; is the agent running?", m->name);
-    else if (r == 0)
+    else if (r == 0 && strcmp(call->method, "GET") != 0 && knock(ctl, http, endpoints, err) < 0)
+        r = say_unreachable(m, err);
+    if (r == 0) {
+        http_call.deadline_us = call->timeout_us ? clock_now_us() + call->timeout_us : 0;
         r = run(ctl, http, &http_call, &w, err) < 0 ? say_unreachable(m, err) : 0;
+    }
     *ret = w.answer;
     json_decref(call->body);
     free(body);

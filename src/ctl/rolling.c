@@ -73,7 +73,7 @@ static void print_plan(const struct rolling *r, const struct rolling_plan *plan)
 static int restart(struct rolling *r, const struct member *m, struct err *err)
 {
     struct rest_answer a = {0};
-    int result = restart_member(r->ctl, m, json_object(), &a, err);
+    int result = restart_member(r->ctl, m, json_object(), r->limits.timeout_us, &a, err);
 
     if (result == 0 && a.status != 200)
         result = err_set(err, -EIO, "%s refused to restart: status code=%d, (%.150s)", m->name, a.status, a.body);
