@@ -4,10 +4,11 @@ import json
 import os
 import pwd
 import re
+import signal
 
 import pytest
 
-from lab import etcd, testing
+from lab import etcd, sysproc, testing
 from lab.cluster import Cluster, Timing
 from lab.node import Programs
 from lab.watch import Watch
@@ -94,6 +95,34 @@ def test_remove_with_the_right_answers_removes_that_cluster_and_no_other(cluster
     assert etcd.read_prefix(cluster.net.client, addresses, "/service/gone/") == {}
     assert etcd.read_prefix(cluster.net.client, addresses, "/service/gone2/") == {"config": "y"}
     assert cluster.leader() is not None
+
+
+def test_doctor_finds_nothing_bad_in_a_sound_cluster(cluster):
+    text = ok(cluster, "doctor")
+    assert "  BAD " not in text, text
+    assert text.count("the REST API answers, PostgreSQL is ") == 3
+    assert text.count("PostgreSQL takes connections at ") == 3
+    assert text.count(" is etcd 3.") == 3
+
+
+def test_doctor_names_what_is_broken(cluster):
+    here, broken = cluster.nodes[0], next(n for n in replicas(cluster) if n is not cluster.nodes[0])
+    cluster.net.refuse(broken.name, cluster.net.address(0), [8008, 5432])
+    sysproc.send(broken.etcd_pid(), signal.SIGSTOP)
+    os.chmod(here.data_dir, 0o777)
+    try:
+        code, text = cluster.ctl("doctor", node=here)
+    finally:
+        os.chmod(here.data_dir, 0o700)
+        sysproc.send(broken.etcd_pid(), signal.SIGCONT)
+        cluster.net.heal(broken.name)
+    assert code == 1, text
+    bad = [line for line in text.splitlines() if line.startswith("  BAD ")]
+    assert len(bad) == 4, text
+    assert f"http://{broken.address}:2379" in bad[0]
+    assert f"could not reach {broken.name}'s REST API" in bad[1]
+    assert f"{broken.name}: nobody answers as PostgreSQL at {broken.address}:5432" in bad[2]
+    assert f'"{here.data_dir}" is open to others' in bad[3]
 
 
 # --- what changes something -------------------------------------------------------------------------------------------
