@@ -4,7 +4,6 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/clock.h"
-#include "io/http.h"
 
 enum { GET_PATIENCE_S = 5 };
 
@@ -25,7 +24,7 @@ void rest_base_url(const char *api_url, char *buf, size_t size)
 }
 
 /* The server's own certificate serves as the client's when no other is named and this user may use it. */
-static struct http_tls tls_settings(const struct ctl *ctl)
+struct http_tls rest_tls(const struct ctl *ctl)
 {
     const struct config *c = ctl->config;
     const struct tls_config *server = &c->restapi.tls;
@@ -48,7 +47,7 @@ struct http *rest_client(struct ctl *ctl, struct err *err)
     struct http_tls tls;
 
     if (!ctl->http) {
-        tls = tls_settings(ctl);
+        tls = rest_tls(ctl);
         (void)http_new(ctl->loop, &tls, &ctl->http, err);
     }
     return ctl->http;

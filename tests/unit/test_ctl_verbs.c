@@ -6,6 +6,7 @@
 #include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+#include "ctl/rest.h"
 #include "ctl_lab.h"
 
 #define MEMBER(url, more)                                                                                              \
@@ -551,6 +552,39 @@ static void test_credentials_of_section_ctl_come_first(void **state)
     expect_sent("/switchover", "Authorization: Basic b3BlcmF0b3I6Y3Rs");
 }
 
+/* What is said for pgtetherctl comes first; the server's certificate is shown only by those who may read its key. */
+static void test_tls_of_section_ctl_comes_first(void **state)
+{
+    static char ca[] = "/ca", other_ca[] = "/other-ca", mine[] = "/mine", key[] = "/key", password[] = "p";
+    static char server[] = "/dev/null", unreadable[] = "/no/such/key";
+    struct config c = {0};
+    struct ctl ctl = {.config = &c};
+
+    (void)state;
+    OPEN(done, cluster); /* for the teardown */
+    assert_null(rest_tls(&ctl).ca_file);
+    assert_false(rest_tls(&ctl).insecure);
+    c.restapi.tls.cafile = ca;
+    assert_string_equal(rest_tls(&ctl).ca_file, ca);
+    c.ctl.cacert = other_ca;
+    assert_string_equal(rest_tls(&ctl).ca_file, other_ca);
+    c.restapi.tls.certfile = server;
+    assert_string_equal(rest_tls(&ctl).cert_file, server);
+    c.restapi.tls.keyfile = unreadable;
+    assert_null(rest_tls(&ctl).cert_file);
+    c.ctl.certfile = mine;
+    c.ctl.keyfile = key;
+    c.ctl.keyfile_password = password;
+    assert_string_equal(rest_tls(&ctl).cert_file, mine);
+    assert_string_equal(rest_tls(&ctl).key_file, key);
+    assert_string_equal(rest_tls(&ctl).key_password, password);
+    c.ctl.insecure = true;
+    assert_true(rest_tls(&ctl).insecure);
+    c.ctl.insecure = false;
+    ctl.insecure = true;
+    assert_true(rest_tls(&ctl).insecure);
+}
+
 int main(void)
 {
 #define WITH_LAB(t) cmocka_unit_test_teardown(t, close_lab)
@@ -580,6 +614,7 @@ int main(void)
         WITH_LAB(test_pause_when_told_to_wait_does_until_all_have_seen_it),
         WITH_LAB(test_remove_needs_three_right_answers),
         WITH_LAB(test_credentials_of_section_ctl_come_first),
+        WITH_LAB(test_tls_of_section_ctl_comes_first),
     };
 
     return cmocka_run_group_tests_name("ctl verbs", tests, NULL, NULL);
