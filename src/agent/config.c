@@ -89,6 +89,7 @@ void agent_apply_config(struct agent *a)
     dynamic_free(a->dynamic);
     a->dynamic = dynamic;
     a->config_unsettled = true;
+    a->parameters.changed_at_us = clock_now_us();
     a->config_accepted = true;
     a->config_refused = false;
     times = agent_storage_times(a);

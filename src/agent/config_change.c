@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "config/change.h"
+#include "config/dynamic.h"
 
 enum { ATTEMPTS_MAX = 10, WAITING_MAX = 64 };
 
@@ -78,31 +79,22 @@ static void judge_parameters(const struct agent *a, json_t *before, json_t *afte
 
     json_object_foreach(new, name, value)
     {
-        struct setting item = {(char *)(uintptr_t)name, NULL};
-        struct params one = {0};
-        char number[64], why[256];
-        const struct guc *g = guc_find(a->parameters.catalog, name);
+        char number[64], why[640];
+        const char *text;
 
-        if (json_is_null(value) || json_equal(value, json_object_get(old, name)))
+        /* change_check() has its word about what is no text. */
+        if (json_equal(value, json_object_get(old, name)) || !dynamic_value_text(value, number, sizeof(number), &text))
             continue;
-        if (json_is_string(value))
-            item.value = (char *)(uintptr_t)json_string_value(value);
-        else if (json_is_integer(value) &&
-                 text_print(number, sizeof(number), "%" JSON_INTEGER_FORMAT, json_integer_value(value)))
-            item.value = number;
-        else if (json_is_real(value) && text_print(number, sizeof(number), "%.15g", json_real_value(value)))
-            item.value = number;
-        else if (json_is_boolean(value))
-            item.value = (char *)(uintptr_t)(json_is_true(value) ? "on" : "off");
-        if (!item.value)
-            continue; /* change_check() has its word about that */
-        if (g && guc_judge(g, item.value, why, sizeof(why), NULL, 0) != GUC_GOOD)
-            textbuf_printf(errors, "%spostgresql.parameters.%s: \"%.60s\" %s", errors->len ? "\n" : "", name,
-                           item.value, why);
-        params_set(&one, name, item.value);
-        if (!g)
-            guc_filter(a->parameters.catalog, &one, notes);
-        params_done(&one);
+        switch (guc_object(a->parameters.catalog, name, text, why, sizeof(why))) {
+        case GUC_NO_OBJECTION:
+            break;
+        case GUC_UNKNOWN:
+            textbuf_printf(notes, "postgresql.parameters.%s: %s\n", name, why);
+            break;
+        case GUC_REFUSED:
+            textbuf_printf(errors, "%spostgresql.parameters.%s: %s", errors->len ? "\n" : "", name, why);
+            break;
+        }
     }
 }
 

@@ -24,6 +24,8 @@ enum {
 static void note_leaderless(struct agent *a)
 {
     if (a->cluster->leader.exists)
+        a->memory.last_leader_session = a->cluster->leader.session;
+    if (a->cluster->leader.exists)
         a->memory.leaderless_since_us = 0;
     else if (!a->memory.leaderless_since_us)
         a->memory.leaderless_since_us = clock_now_us();
@@ -229,7 +231,6 @@ static void on_control(void *userdata, int outcome, const struct local_pg *found
     } else {
         a->control = *found;
     }
-    hand_over_control_known(a);
     agent_wake(a);
 }
 
@@ -241,12 +242,6 @@ void gather_control(struct agent *a)
         return;
     if (pg_controldata_start(a->loop, a->config, CONTROL_TIMEOUT_US, on_control, a, &a->control_run, &err) < 0)
         log_error("could not check the data directory: %s", err.msg);
-}
-
-void gather_control_anew(struct agent *a)
-{
-    a->control_run = pg_controldata_free(a->control_run);
-    gather_control(a);
 }
 
 /* --- the view ------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 
-enum { STAGE_FAST = 1, STAGE_IMMEDIATE, STAGE_PROVE, STAGE_SAY, STAGE_RELEASE };
+enum { STAGE_FAST = 1, STAGE_IMMEDIATE, STAGE_PROVE, STAGE_RELEASE };
 enum { GRACEFUL_BUDGET_US = 30000000, IMMEDIATE_BUDGET_US = 500000 };
 
 static void demoted(struct agent *a)
@@ -58,11 +58,7 @@ static void release(struct agent *a)
 static void proven(struct agent *a)
 {
     if (a->lease.held && a->op.release) {
-        a->op.stage = STAGE_SAY;
-        if (a->op.was_shut_down)
-            hand_over_say(a, release);
-        else
-            release(a);
+        hand_over_wait(a, release);
         return;
     }
     a->op.stage = STAGE_RELEASE;
@@ -172,8 +168,7 @@ void op_demote_server_exited(struct agent *a)
 {
     if (a->op.stage >= STAGE_PROVE)
         return;
-    a->op.was_shut_down = a->op.stage == STAGE_FAST;
-    if (a->op.was_shut_down)
-        gather_control_anew(a); /* beside the proof: both are needed before the key goes */
+    if (a->op.stage == STAGE_FAST && a->op.release)
+        hand_over_begin(a); /* beside the proof: both are needed before the key goes */
     prove(a);
 }

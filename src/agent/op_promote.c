@@ -16,13 +16,8 @@ static int on_probe_again(sd_event_source *source, uint64_t planned_us, void *us
     return 0;
 }
 
-static void on_promoted(void *userdata, const struct pg_rows *rows, const struct err *err, const char *sqlstate)
+static void promoted(struct agent *a, const struct err *err)
 {
-    struct agent *a = userdata;
-
-    (void)rows;
-    (void)sqlstate;
-    a->op.command = pg_command_free(a->op.command);
     if (err && err->code) {
         struct ha_decision d = {.action = HA_DEMOTE, .urgency = HA_AT_ONCE, .release = true};
 
@@ -32,6 +27,25 @@ static void on_promoted(void *userdata, const struct pg_rows *rows, const struct
         return;
     }
     gather_pg(a);
+}
+
+static void on_promoted(void *userdata, const struct pg_rows *rows, const struct err *err, const char *sqlstate)
+{
+    struct agent *a = userdata;
+
+    (void)rows;
+    (void)sqlstate;
+    a->op.command = pg_command_free(a->op.command);
+    promoted(a, err);
+}
+
+static void on_told(void *userdata, const struct err *err)
+{
+    struct agent *a = userdata;
+
+    a->probe_busy = false;
+    if (a->op.kind == OP_PROMOTE)
+        promoted(a, err);
 }
 
 static void promote_when_armed(struct agent *a, bool armed)
@@ -47,6 +61,10 @@ static void promote_when_armed(struct agent *a, bool armed)
         return;
     }
     log_info("promoting PostgreSQL");
+    if (!a->probe_busy && pg_probe_promote(a->probe, PROMOTE_TIMEOUT_US, on_told, a, NULL) >= 0) {
+        a->probe_busy = true;
+        return;
+    }
     if (pg_command_start(a->loop, agent_pg_login(a), "SELECT pg_catalog.pg_promote(false)", PROMOTE_TIMEOUT_US,
                          on_promoted, a, &a->op.command, &err) < 0) {
         log_error("could not promote: %s", err.msg);

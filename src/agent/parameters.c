@@ -49,9 +49,11 @@ const char *parameters_summary(const struct agent *a)
     static char first[160]; /* valid until the next call */
     const char *text = a->parameters.notes ? a->parameters.notes : a->parameters.file_note;
 
-    if (!text)
-        return "";
-    (void)text_print(first, sizeof(first), "%.*s", (int)strcspn(text, "\n"), text);
+    first[0] = '\0';
+    if (text)
+        (void)text_print(first, sizeof(first), "%.*s", (int)strcspn(text, "\n"), text);
+    else if (a->parameters.later)
+        (void)text_print(first, sizeof(first), "a restart waits: %s", a->parameters.later);
     return first;
 }
 

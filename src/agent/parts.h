@@ -38,9 +38,10 @@ struct operation {
     void (*on_armed)(struct agent *a, bool armed);
     void (*on_dead)(struct agent *a);
     bool disarm_sent;
-    void (*on_said)(struct agent *a); /* the last word of a primary is being written */
-    bool say_sent;
-    bool was_shut_down;  /* demotion: it ended by itself, within its budget */
+    struct pg_controldata *last_control; /* demotion: what the shutdown has left */
+    bool word_pending;                   /* it is not known yet, or not yet in the store */
+    void (*on_said)(struct agent *a);
+    sd_event_source *word_timer;
     bool was_primary;    /* restart */
     uint64_t timeout_us; /* a start that belongs to a restart: what it was given; 0 = primary_start_timeout */
     struct fill *fill;
@@ -99,6 +100,7 @@ struct parameters {
     char *pending_json;          /* restarts that are due and why; NULL = none */
     char *later;                 /* what waits for the restart of others; NULL = nothing */
     unsigned pending_generation; /* counts changes of pending_json */
+    uint64_t changed_at_us;      /* when another configuration was accepted */
     uint64_t pending_at_us;      /* when that was last looked at */
 };
 
@@ -190,8 +192,9 @@ struct agent {
     uint64_t history_done_timeline;
     bool history_busy, config_busy, initialize_busy, slots_busy, checkpoint_busy;
     struct pg_command *slots_command, *checkpoint_command;
-    struct pg_command *stop_checkpoint; /* the one before a stop that was asked for */
-    bool failover_busy;                 /* the failover key is being emptied */
+    struct pg_command *stop_checkpoint;           /* the one before a stop that was asked for */
+    bool failover_busy;                           /* the failover key is being emptied */
+    uint64_t failover_clearing, failover_cleared; /* its revision that is; and that was, though a view may show it */
     struct requests requests;
     struct switchover *switchovers; /* requests over REST that wait for the outcome */
     bool restart_taken_up;          /* the schedule of an earlier agent was looked for */
@@ -216,8 +219,7 @@ void agent_note_lateness(struct agent *a, uint64_t planned_us);
 void gather_store(struct agent *a);
 void gather_pg(struct agent *a);
 void gather_control(struct agent *a);
-void gather_control_anew(struct agent *a); /* drops what an earlier look may still find */
-void gather_forget_pg(struct agent *a);    /* the server went down: what SQL said is void */
+void gather_forget_pg(struct agent *a); /* the server went down: what SQL said is void */
 void gather_view(struct agent *a, struct ha_view *ret);
 void gather_done(struct agent *a);
 int64_t agent_realtime_us(void);              /* Unix time in microseconds, for nothing but schedules */
@@ -338,9 +340,10 @@ void op_arm(struct agent *a, void (*done)(struct agent *a, bool armed));
 /* Asks the keeper to prove the old primary dead, again and again, then calls done. */
 void op_prove_dead(struct agent *a, void (*done)(struct agent *a));
 
-/* hand_over.c: called with the primary proven dead; `then` comes in any case, at most two seconds later */
-void hand_over_say(struct agent *a, void (*then)(struct agent *a));
-void hand_over_control_known(struct agent *a);
+/* hand_over.c */
+void hand_over_begin(struct agent *a); /* PostgreSQL has ended in time */
+/* `then` comes at once when all is said, else later, a second after the beginning at the latest. */
+void hand_over_wait(struct agent *a, void (*then)(struct agent *a));
 
 /* request.c: what was asked for */
 void request_checkpoint(struct agent *a);

@@ -13,7 +13,7 @@
 #include "config/value.h"
 #include "pg/params.h"
 
-enum { LOOK_AGAIN_US = 1000000, CONTROL_TIMEOUT_US = 10000000, VALUE_SIZE = 256 };
+enum { LOOK_AGAIN_US = 1000000, CONTROL_TIMEOUT_US = 10000000, MEMBERS_SAY_US = 2000000, VALUE_SIZE = 256 };
 
 /* What a standby must not have less of than its WAL's source. */
 static uint32_t wal_value(const struct local_pg *control, const char *name, bool *must_not_fall)
@@ -56,13 +56,16 @@ static bool runs_with_less(const struct member *m, const char *name, int64_t wan
 
 static unsigned members_below(const struct agent *a, const char *name, int64_t wanted)
 {
+    /* Right after a change nobody has said anything about it. */
+    bool too_early = clock_now_us() - a->parameters.changed_at_us < a->dynamic->policy.loop_wait_us + MEMBERS_SAY_US;
     unsigned n = 0;
 
     for (size_t i = 0; a->cluster && i < a->cluster->n_members; i++) {
         const struct member *m = &a->cluster->members[i];
 
-        if (strcmp(m->name, a->config->name) != 0 && m->pending_restart && m->role == PG_ROLE_REPLICA)
-            n += runs_with_less(m, name, wanted);
+        if (strcmp(m->name, a->config->name) == 0 || m->role != PG_ROLE_REPLICA)
+            continue;
+        n += too_early || (m->pending_restart && runs_with_less(m, name, wanted));
     }
     return n;
 }
@@ -138,6 +141,14 @@ static void add_protected(const struct agent *a, const char *name, const struct 
         add_reason(f, name, old_value, new_value);
 }
 
+static bool is_protected(const char *name)
+{
+    for (size_t i = 0; params_protected_name(i); i++)
+        if (strcmp(params_protected_name(i), name) == 0)
+            return true;
+    return false;
+}
+
 /* A parameter that the server itself says waits for a restart. Its new value may be from a file that is not ours. */
 static void add_known(const struct agent *a, const struct pg_pending_setting *p, const struct params *wanted,
                       struct findings *f)
@@ -147,7 +158,8 @@ static void add_known(const struct agent *a, const struct pg_pending_setting *p,
     const char *value = params_get(wanted, p->name);
     char new_value[VALUE_SIZE];
 
-    if (params_is_recovery_name(p->name) || json_object_get(f->due, p->name))
+    /* Of the protected ones the server says so, too, but not whether it is time for it. */
+    if (params_is_recovery_name(p->name) || is_protected(p->name))
         return;
     if (!value && in_file)
         value = in_file->value;

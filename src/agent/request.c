@@ -58,15 +58,18 @@ static void on_cleared(void *userdata, struct dcs_answer *answer)
     a->failover_busy = false;
     if (answer->outcome != DCS_DONE)
         log_info("could not empty the failover key: %s", answer->err.msg);
+    else
+        a->failover_cleared = a->failover_clearing;
     gather_store(a);
 }
 
 /* With a compare: what is asked for meanwhile stays. */
 void request_clear_failover(struct agent *a)
 {
-    if (a->failover_busy)
+    if (a->failover_busy || a->cluster->failover.revision == a->failover_cleared)
         return;
     a->failover_busy = true;
+    a->failover_clearing = a->cluster->failover.revision;
     a->dcs->ops->put(a->dcs, "failover", "{}", DCS_REVISION, a->cluster->failover.revision,
                      clock_now_us() + a->dynamic->policy.retry_timeout_us, on_cleared, a);
 }

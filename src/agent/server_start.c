@@ -24,6 +24,12 @@ static const struct local_pg *control_of(const struct agent *a)
     return a->parameters.control.control_known && !pg_server_pid(a->server) ? &a->parameters.control : NULL;
 }
 
+/* A crash is no decision to raise what others must have first; a restart that was asked for is. */
+static bool is_crash_restart(const struct agent *a, bool standby)
+{
+    return !standby && a->op.kind == OP_START_PRIMARY && !a->memory.stopped_here;
+}
+
 struct pg_files_spec files_spec(const struct agent *a, bool standby, const struct pg_upstream *upstream)
 {
     return (struct pg_files_spec){
@@ -34,6 +40,7 @@ struct pg_files_spec files_spec(const struct agent *a, bool standby, const struc
         .upstream = upstream,
         .control = control_of(a),
         .catalog = a->parameters.catalog,
+        .after_crash = is_crash_restart(a, standby),
         .refused = &a->parameters.refused,
     };
 }

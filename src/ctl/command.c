@@ -24,7 +24,21 @@ static const char topology_help[] =
     "  -W                 show again every 2 seconds\n"
     "  -w, --watch SEC    show again every SEC seconds\n";
 
-static const char show_config_help[] = "Prints the dynamic configuration of the cluster as YAML.\n";
+static const char show_config_help[] =
+    "Prints the dynamic configuration of the cluster as YAML.\n\n"
+    "  -o, --origin       instead show every setting as it holds on this node, where it comes from (the dynamic\n"
+    "                     configuration, file and line, a default, or forced), and what PostgreSQL has instead\n"
+    "  -f, --format FMT   of that: pretty (default), tsv, json or yaml\n";
+
+static const char edit_config_help[] =
+    "Changes the dynamic configuration of the cluster: with the options below, else in an editor. Shows what changes\n"
+    "and asks before it is written; what the members would not accept is refused.\n\n"
+    "  -s, --set PATH=VALUE   set a value, written in YAML; null removes it\n"
+    "  -p, --pg NAME=VALUE    the same for a parameter of PostgreSQL\n"
+    "      --apply FILE       change what the file (YAML; - is the standard input) has, null removes\n"
+    "      --replace FILE     make the file the whole configuration\n"
+    "  -q, --quiet            do not show what changes\n"
+    "      --force            do not ask\n";
 
 static const char history_help[] =
     "Shows when and why the cluster changed its timeline: failovers and switchovers, and who became leader.\n\n"
@@ -138,6 +152,7 @@ static const struct command commands[] = {
     {"topology", cmd_topology, "[CLUSTER...]", "show who replicates from whom", topology_help},
     {"history", cmd_history, "[CLUSTER]", "show past failovers and switchovers", history_help},
     {"show-config", cmd_show_config, "[CLUSTER]", "print the dynamic configuration", show_config_help},
+    {"edit-config", cmd_edit_config, "[CLUSTER]", "change the dynamic configuration", edit_config_help},
     {"dsn", cmd_dsn, "[CLUSTER]", "print how to connect to a member", dsn_help},
     {"query", cmd_query, "[CLUSTER]", "run SQL on a member", query_help},
     {"switchover", cmd_switchover, "[CLUSTER]", "let another member lead", switchover_help},
@@ -157,7 +172,7 @@ static const struct command commands[] = {
 };
 
 /* Known from patronictl or announced, and yet to come: said plainly instead of "unknown command". */
-static const char *const later[] = {"edit-config", "backup", "import-patroni", "demote-cluster", "promote-cluster"};
+static const char *const later[] = {"backup", "import-patroni", "demote-cluster", "promote-cluster"};
 
 static const struct command *find(const char *name)
 {

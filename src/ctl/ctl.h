@@ -106,6 +106,7 @@ int ctl_help(const char *command);
 int cmd_list(struct ctl *ctl, int argc, char **argv);
 int cmd_topology(struct ctl *ctl, int argc, char **argv);
 int cmd_show_config(struct ctl *ctl, int argc, char **argv);
+int cmd_edit_config(struct ctl *ctl, int argc, char **argv);
 int cmd_history(struct ctl *ctl, int argc, char **argv);
 int cmd_dsn(struct ctl *ctl, int argc, char **argv);
 int cmd_clear_fence_guard(struct ctl *ctl, int argc, char **argv);

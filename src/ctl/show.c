@@ -1,37 +1,53 @@
 #include <stdlib.h>
+#include <string.h>
 #include "ctl/ctl.h"
+#include "ctl/origin.h"
 #include "ctl/yaml.h"
 
 static const struct option format_longs[] = {
     {"format", required_argument, NULL, 'f'}, {"help", no_argument, NULL, 'h'}, {0}};
-static const struct option help_longs[] = {{"help", no_argument, NULL, 'h'}, {0}};
+
+static int print_config(const char *text)
+{
+    struct textbuf out = {0};
+    json_t *value = json_loads(text, 0, NULL);
+
+    if (!value)
+        return ctl_fail("the dynamic configuration in the store is not valid JSON");
+    yaml_print(&out, value, YAML_BLOCK);
+    json_decref(value);
+    /* The reference prints the document, which ends with a line feed, as a line. */
+    textbuf_puts(&out, "\n");
+    return ctl_print(&out);
+}
 
 int cmd_show_config(struct ctl *ctl, int argc, char **argv)
 {
-    static const struct ctl_options options = {":h", help_longs};
+    static const struct option longs[] = {{"origin", no_argument, NULL, 'o'},
+                                          {"format", required_argument, NULL, 'f'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {0}};
+    static const struct ctl_options options = {":of:h", longs};
+    enum report_format format = REPORT_PRETTY;
     struct ctl_view view = {0};
-    struct textbuf out = {0};
     const char *scope;
-    json_t *value;
-    int exit_code;
+    bool origin = false;
+    int option, exit_code;
 
-    (void)ctl_next_option(argc, argv, &options, &exit_code);
+    while ((option = ctl_next_option(argc, argv, &options, &exit_code)) != -1) {
+        origin |= option == 'o';
+        if (option == 'f' && !report_format_from_text(optarg, &format))
+            return ctl_usage(argv[0], "there is no format \"%s\"", optarg);
+    }
     if (exit_code < 0)
         exit_code = ctl_read_named(ctl, argc, argv, &view, &scope);
-    if (exit_code < 0 && !view.cluster->config.exists) {
+    if (exit_code < 0 && !view.cluster->config.exists)
         exit_code = ctl_fail("the cluster has no dynamic configuration: it was not bootstrapped yet");
-    } else if (exit_code < 0) {
-        value = json_loads(view.cluster->config.text, 0, NULL);
-        if (value) {
-            yaml_print(&out, value, YAML_BLOCK);
-            /* The reference prints the document, which ends with a line feed, as a line. */
-            textbuf_puts(&out, "\n");
-            exit_code = ctl_print(&out);
-        } else {
-            exit_code = ctl_fail("the dynamic configuration in the store is not valid JSON");
-        }
-        json_decref(value);
-    }
+    if (exit_code < 0 && origin && strcmp(scope, ctl->config->scope) != 0)
+        exit_code = ctl_fail("--origin is about this node, which is of cluster \"%s\"", ctl->config->scope);
+    if (exit_code < 0)
+        exit_code =
+            origin ? origin_show(ctl, view.cluster->config.text, format) : print_config(view.cluster->config.text);
     ctl_view_done(&view);
     return exit_code;
 }

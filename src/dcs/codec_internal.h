@@ -26,5 +26,6 @@ bool codec_json_copy(const json_t *object, const char *key, char *buf, size_t si
 /* Text that may go into logs, JSON and other keys: UTF-8 without control characters. */
 bool codec_is_text(const char *s, size_t len);
 
-/* A field of /status that is pgtether's own, see codec_print_shutdown_status(). */
+/* Fields of /status that are pgtether's own, see codec_print_shutdown_status(). */
 #define CODEC_SHUTDOWN_LSN "pgtether_shutdown_lsn"
+#define CODEC_SHUTDOWN_SESSION "pgtether_shutdown_session"

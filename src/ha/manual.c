@@ -9,12 +9,14 @@
 #include "ha/parts.h"
 
 enum { PEERS_FRESH_US = 2000000, CHECKPOINT_FRESH_US = 15000000 };
+/* A candidate that is just coming back is waited for, as long as a person does not notice. */
+enum { PATIENCE_US = 3000000, ASK_AGAIN_US = 300000 };
 
 const struct failover_key *ha_request(const struct ha_view *v)
 {
-    const struct failover_key *key = v->cluster ? &v->cluster->failover : NULL;
+    const struct failover_key *key = &v->cluster->failover;
 
-    if (!key || !key->exists || (key->scheduled_at_s && v->realtime_us < key->scheduled_at_s * 1000000))
+    if (!key->exists || (key->scheduled_at_s && v->realtime_us < key->scheduled_at_s * 1000000))
         return NULL;
     return key;
 }
@@ -92,7 +94,7 @@ static bool checkpoint_is_fresh(const struct ha_view *v)
     return v->memory.checkpoint_at_us && v->now_us - v->memory.checkpoint_at_us < CHECKPOINT_FRESH_US;
 }
 
-/* A stop writes what a checkpoint has not written yet, while clients wait. */
+/* A stop writes what a checkpoint has not written yet, while clients wait. It may take minutes. */
 static bool needs_checkpoint(const struct ha_view *v, const char *what, struct ha_decision *ret)
 {
     if (v->memory.checkpoint_running)
@@ -120,26 +122,47 @@ static const char *why_obsolete(const struct ha_view *v, const struct failover_k
     return NULL;
 }
 
+static struct ha_decision wait_for_candidate(const struct ha_view *v, const char *what, const char *why)
+{
+    struct ha_decision d;
+
+    if (v->now_us - v->peers_asked_at_us >= ASK_AGAIN_US)
+        return ha_say(HA_ASK_PEERS, "%s: asking the members again, for %s %s", what,
+                      v->cluster->failover.candidate[0] ? "the candidate" : "so far", why);
+    d = ha_say(HA_NOTHING, "%s: waiting a moment, for %s %s", what,
+               v->cluster->failover.candidate[0] ? "the candidate" : "so far", why);
+    d.wake_at_us = v->peers_asked_at_us + ASK_AGAIN_US;
+    return d;
+}
+
 static struct ha_decision decide_request(const struct ha_view *v, const struct failover_key *key)
 {
     const char *what = ha_request_text(key), *to = key->candidate[0] ? key->candidate : "any member";
     const char *why;
     struct ha_decision d;
 
-    if (!peers_are_fresh(v, 0))
+    /* Answers are compared with our position: both have to be of the same time. */
+    if (v->memory.checkpoint_running)
+        return ha_say(HA_NOTHING, "%s: the checkpoint before it is under way", what);
+    if (!peers_are_fresh(v, checkpoint_is_fresh(v) ? v->memory.checkpoint_at_us : 0))
         return ha_say(HA_ASK_PEERS, "%s to %s: asking the members whether they can take over", what, to);
     why = why_nobody_can(v, key);
+    if (why && v->now_us - v->memory.request_seen_at_us < PATIENCE_US)
+        return wait_for_candidate(v, what, why);
     if (why && key->candidate[0])
         return ha_say(HA_CLEAR_FAILOVER, "%s to \"%s\" is not possible, it %s: forgetting the request", what, to, why);
     if (why)
         return ha_say(HA_CLEAR_FAILOVER, "%s is not possible, %s: forgetting the request", what, why);
     if (needs_checkpoint(v, what, &d))
         return d;
-    /* A checkpoint may have taken minutes. */
-    if (!peers_are_fresh(v, v->memory.checkpoint_at_us))
-        return ha_say(HA_ASK_PEERS, "%s to %s: asking the members once more", what, to);
-    d = ha_say_stop(HA_DEMOTE, HA_GRACEFUL, true, "%s to %s: demoting this node", what, to);
-    return d;
+    return ha_say_stop(HA_DEMOTE, HA_GRACEFUL, true, "%s to %s: demoting this node", what, to);
+}
+
+static struct ha_decision decide_restart(const struct ha_view *v)
+{
+    struct ha_decision d;
+
+    return needs_checkpoint(v, "restart", &d) ? d : ha_say(HA_RESTART, "restarting PostgreSQL, as asked for");
 }
 
 bool ha_decide_leader_request(const struct ha_view *v, struct ha_decision *ret)
@@ -147,12 +170,10 @@ bool ha_decide_leader_request(const struct ha_view *v, struct ha_decision *ret)
     const struct failover_key *key = v->cluster ? &v->cluster->failover : NULL;
     const char *why;
 
-    if (v->request.restart && !v->memory.checkpoint_running && checkpoint_is_fresh(v)) {
-        *ret = ha_say(HA_RESTART, "restarting PostgreSQL, as asked for");
+    if (v->request.restart) {
+        *ret = decide_restart(v);
         return true;
     }
-    if (v->request.restart && needs_checkpoint(v, "restart", ret))
-        return true;
     if (!key || !key->exists)
         return false;
     why = why_obsolete(v, key);
@@ -172,8 +193,7 @@ bool ha_decide_standby_request(const struct ha_view *v, struct ha_decision *ret)
     }
     if (!v->request.restart || !v->pg.accepting)
         return false;
-    if (!needs_checkpoint(v, "restart", ret))
-        *ret = ha_say(HA_RESTART, "restarting PostgreSQL, as asked for");
+    *ret = decide_restart(v);
     return true;
 }
 

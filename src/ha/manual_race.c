@@ -8,9 +8,15 @@
 
 enum { CANDIDATE_WAIT_MAX_US = 5000000, WAIT_AGAIN_US = 200000 };
 
+/* Somebody may have led since, and have said nothing. */
+static bool word_is_good(const struct ha_view *v)
+{
+    return v->cluster->shutdown_lsn && v->cluster->shutdown_session == v->memory.last_leader_session;
+}
+
 bool ha_has_all_wal(const struct ha_view *v)
 {
-    return v->cluster->shutdown_lsn && local_pg_lsn(&v->pg) >= v->cluster->shutdown_lsn;
+    return word_is_good(v) && local_pg_lsn(&v->pg) > v->cluster->shutdown_lsn;
 }
 
 /* Until when the others leave the key to the candidate: from when both were true, no leader and the request. */
@@ -43,7 +49,7 @@ static bool peer_can(const struct ha_view *v, const struct failover_key *key, co
         !ha_request_allows(&v->policy, v->cluster, key->leader[0] != '\0', p->name))
         return false;
     /* Without a proof that nothing is missing, a switchover is no reason to lose what we have. */
-    return !key->leader[0] || v->cluster->shutdown_lsn || p->lsn >= local_pg_lsn(&v->pg);
+    return !key->leader[0] || word_is_good(v) || p->lsn >= local_pg_lsn(&v->pg);
 }
 
 bool ha_race_is_for_another(const struct ha_view *v, struct ha_decision *ret)

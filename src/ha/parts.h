@@ -36,7 +36,7 @@ struct ha_decision ha_decide_race(const struct ha_view *v); /* a standby without
 
 /* --- what an operator asks for (manual.c, manual_race.c) --- */
 
-/* The request in the failover key, unless it is empty or for later. */
+/* The request in the failover key, unless it is empty or for later. The store could be read. */
 const struct failover_key *ha_request(const struct ha_view *v);
 const char *ha_request_text(const struct failover_key *key); /* "switchover", "failover" */
 bool ha_candidate_is(const struct failover_key *key, const char *name);

@@ -86,8 +86,9 @@ struct ha_decision ha_decide_primary(const struct ha_view *v)
                    ha_disk_text(v, text, sizeof(text)));
     else
         d = ha_say(HA_NOTHING, "no action. I am (%s), the leader with the lock", v->name);
-    d.wake_at_us = ha_demote_at_us(v);
-    if (due_us && due_us < d.wake_at_us)
+    if (due_us)
         d.wake_at_us = due_us;
+    if (!d.wake_at_us || ha_demote_at_us(v) < d.wake_at_us)
+        d.wake_at_us = ha_demote_at_us(v);
     return d;
 }

@@ -86,6 +86,10 @@ static struct ha_decision decide_elected(const struct ha_view *v)
         return ha_say(HA_READ_STORE, "reading the store again before promoting");
     if (!our_key_is_shown(v))
         return ha_say(HA_READ_STORE, "not promoting: the store does not show our leader key");
+    /* Should this node die before it has said where its WAL is, nobody may go before the others because of it. */
+    if (v->cluster->failover.exists)
+        return ha_say(HA_CLEAR_FAILOVER, "elected leader: the request for a %s has had its effect",
+                      ha_request_text(&v->cluster->failover));
     return ha_say(HA_PROMOTE, "elected leader: promoting");
 }
 

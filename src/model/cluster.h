@@ -90,7 +90,8 @@ struct cluster {
     struct sync_key sync;
     struct failover_key failover;
     uint64_t status_lsn;          /* status.optime: the leader's last known position */
-    uint64_t shutdown_lsn;        /* where the WAL of a leader ended that was shut down and proven dead; 0 = unknown */
+    uint64_t shutdown_lsn;        /* the last record of a leader that was shut down begins there; 0 = unknown */
+    uint64_t shutdown_session;    /* the lease under which it had led */
     struct history_line *history; /* owned */
     size_t n_history;
     struct member *members; /* owned, sorted by name */

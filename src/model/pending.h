@@ -22,8 +22,23 @@ struct pending_view {
     unsigned members_below; /* primary: standbys that still run with less than wanted */
 };
 
-/* What a server is started with; wal as above. */
-static inline uint32_t pending_start_value(bool is_standby, uint32_t wanted, uint32_t wal)
+/* How a server is started. */
+enum pending_start {
+    START_AS_CONFIGURED, /* a primary, because somebody wants it */
+    START_AS_STANDBY,    /* not with less than its WAL was written with */
+    START_AFTER_A_CRASH, /* a primary again; nobody has decided to raise what standbys must have first */
+};
+
+/* What it is started with; wal 0 = not known. */
+static inline uint32_t pending_start_value(enum pending_start how, uint32_t wanted, uint32_t wal)
 {
-    return is_standby && wal > wanted ? wal : wanted;
+    switch (how) {
+    case START_AS_CONFIGURED:
+        break;
+    case START_AS_STANDBY:
+        return wal > wanted ? wal : wanted;
+    case START_AFTER_A_CRASH:
+        return wal && wal < wanted ? wal : wanted;
+    }
+    return wanted;
 }

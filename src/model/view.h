@@ -82,6 +82,7 @@ struct memory {
     uint64_t retry_start_at_us;
     uint64_t no_race_until_us;       /* after a failed promotion, or until an earlier life's lease is surely over */
     uint64_t leaderless_since_us;    /* first read without a leader key; 0 = there is one */
+    uint64_t last_leader_session;    /* of the leader key when it was seen last */
     uint64_t not_streaming_since_us; /* a standby with a leader to follow that does not stream; 0 = it does */
     enum divergence divergence;      /* from the leader named below */
     char divergence_from[MEMBER_NAME_SIZE];

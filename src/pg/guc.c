@@ -476,6 +476,27 @@ const struct guc *guc_find(const struct guc_catalog *c, const char *name)
     return c ? bsearch(&key, c->items, c->n, sizeof(*c->items), compare) : NULL;
 }
 
+enum guc_objection guc_object(const struct guc_catalog *c, const char *name, const char *value, char *why, size_t size)
+{
+    const struct guc *g = guc_find(c, name);
+    char what[512];
+
+    if (!c || (!g && (!c->complete || strchr(name, '.'))))
+        return GUC_NO_OBJECTION;
+    if (!g) {
+        (void)text_print(why, size, "PostgreSQL %d has no parameter of that name", c->version_num / 10000);
+        return GUC_UNKNOWN;
+    }
+    if (g->context == GUC_CONTEXT_INTERNAL) {
+        (void)text_copy(why, size, "this parameter cannot be set");
+        return GUC_REFUSED;
+    }
+    if (guc_judge(g, value, what, sizeof(what), NULL, 0) == GUC_GOOD)
+        return GUC_NO_OBJECTION;
+    (void)text_print(why, size, "\"%.60s\" %s", value, what);
+    return GUC_REFUSED;
+}
+
 /* --- filtering ---------------------------------------------------------------------------------------------------- */
 
 /* True if the item at i is still there. */

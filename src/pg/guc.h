@@ -72,6 +72,13 @@ bool guc_equal(const struct guc *g, const char *a, const char *b);
 void guc_print(const struct guc *g, const char *value, char *buf, size_t size);
 
 /*
+ * What somebody who is about to set this should be told; why is then a sentence about the value or the name.
+ * GUC_UNKNOWN: it will be left out, since the server has none of that name. NULL c has nothing to object.
+ */
+enum guc_objection { GUC_NO_OBJECTION, GUC_UNKNOWN, GUC_REFUSED };
+enum guc_objection guc_object(const struct guc_catalog *c, const char *name, const char *value, char *why, size_t size);
+
+/*
  * Removes from server what the server would not accept, and uses the limit for numbers beyond it. One line is added to
  * notes for each. NULL c changes nothing.
  */

@@ -271,8 +271,8 @@ static void merge_list(const struct settings *list, bool local, struct params *s
     }
 }
 
-/* The settings of a standby's WAL source that it must not fall below, as the control file has them. */
-static void raise_to_control(const struct local_pg *control, struct params *server)
+/* The five that WAL is bound to, as the control file has them. */
+static void fit_to_wal(const struct local_pg *control, enum pending_start how, struct params *server)
 {
     const struct {
         const char *name;
@@ -292,7 +292,7 @@ static void raise_to_control(const struct local_pg *control, struct params *serv
 
         if (!configured || !text_to_u32(configured, &number))
             continue;
-        (void)text_print(text, sizeof(text), "%" PRIu32, pending_start_value(true, number, rows[i].value));
+        (void)text_print(text, sizeof(text), "%" PRIu32, pending_start_value(how, number, rows[i].value));
         params_set(server, rows[i].name, text);
     }
 }
@@ -385,7 +385,9 @@ int params_merge(const struct pg_files_spec *spec, struct params *ret_server, st
     drop_refused(spec->refused, ret_server, notes);
     textbuf_done(&unwanted);
     if (spec->standby && spec->control)
-        raise_to_control(spec->control, ret_server);
+        fit_to_wal(spec->control, START_AS_STANDBY, ret_server);
+    else if (spec->after_crash && spec->control)
+        fit_to_wal(spec->control, START_AFTER_A_CRASH, ret_server);
     if (ret_server->failed || ret_recovery->failed)
         return err_set(err, -ENOMEM, "out of memory");
     return 0;

@@ -142,8 +142,9 @@ void check_acts(struct world *w, struct node *n, const struct ha_decision *d)
 
     if (d->action != HA_ACQUIRE && d->action != HA_PROMOTE && d->action != HA_BOOTSTRAP)
         return;
-    if (d->action == HA_ACQUIRE && a->cluster.shutdown_lsn && n->pg.lsn < w->handed_lsn &&
-        strstr(d->reason, "handed over"))
+    /* A failover is what the operator says it is; a switchover promises that nothing is lost. */
+    if (d->action == HA_ACQUIRE && a->cluster.failover.leader[0] && a->cluster.shutdown_lsn &&
+        n->pg.lsn < w->handed_lsn && strstr(d->reason, "handed over"))
         check_fail(w, "S7", "%s takes over with %llu bytes less than the leader had when it was shut down",
                    node_name(n->id), (unsigned long long)(w->handed_lsn - n->pg.lsn));
     if (a->cluster.read_sent_at_us < a->stood_still_until_us)

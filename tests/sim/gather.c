@@ -48,6 +48,7 @@ static void fill_cluster(struct agent *a, const struct stored *s)
     c->leader.revision = s->leader_revision;
     c->status_lsn = s->status_lsn;
     c->shutdown_lsn = s->shutdown_lsn;
+    c->shutdown_session = s->shutdown_session;
     c->failover = (struct failover_key){
         .exists = s->failover.exists, .scheduled_at_s = s->failover.scheduled_s, .revision = s->failover.revision};
     memcpy(c->failover.leader, node_name(s->failover.leader), 3);
@@ -64,6 +65,12 @@ static void note_leader(struct world *w, struct node *n, const struct leader_key
 {
     struct memory *m = &n->agent.memory;
 
+    if (n->agent.cluster.leader.exists)
+        m->last_leader_session = n->agent.cluster.leader.session;
+    if (w->mutant == MUTANT_TRUST_ANY_STATUS) {
+        n->agent.cluster.shutdown_lsn = n->agent.cluster.status_lsn;
+        n->agent.cluster.shutdown_session = m->last_leader_session;
+    }
     if (n->agent.cluster.leader.exists)
         m->leaderless_since_us = 0;
     else if (!m->leaderless_since_us)
@@ -102,6 +109,7 @@ void gather_read(struct world *w, struct node *n, struct call *c)
         a->cluster.read_sent_at_us = c->sent_at_us;
         note_leader(w, n, &before);
         manual_note_failover(w, n, &asked_before);
+        config_read(w, n);
         a->cluster_known = true;
         retake(w, n, c);
     }

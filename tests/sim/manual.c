@@ -76,12 +76,20 @@ static void ask_node(struct world *w, struct node *n, bool restart)
     agent_wake(w, n);
 }
 
+bool manual_restart(struct world *w, struct node *n)
+{
+    ask_node(w, n, true);
+    return n->agent.request.restart;
+}
+
 void manual_strike(struct world *w)
 {
     int leader = w->store.data.leader, to = another(w, leader);
     struct node *n = &w->nodes[rng_between(&w->rng, RNG_MANUAL, 0, NODES - 1)];
 
-    switch ((enum wish)rng_between(&w->rng, RNG_MANUAL, 0, WISHES - 1)) {
+    /* What has most to go wrong is wanted most often. */
+    switch (rng_chance(&w->rng, RNG_MANUAL, 40) ? WISH_SWITCHOVER
+                                                : (enum wish)rng_between(&w->rng, RNG_MANUAL, 0, WISHES - 1)) {
     case WISH_SWITCHOVER:
         if (leader != NOBODY)
             ask_for(w, leader, to, 0);
@@ -199,7 +207,9 @@ void manual_say(struct world *w, struct node *n)
 {
     struct call *c = store_call(w, n, CALL_SAY, LAST_WORD_US);
 
-    c->status_lsn = n->pg.lsn;
+    c->status_lsn = n->pg.lsn - 1; /* the checkpoint begins there */
+    c->session = n->agent.lease.session;
+    n->agent.op.word_pending = true;
     store_send(w, c);
 }
 

@@ -1,7 +1,7 @@
 /* Giving up being primary: the ladder of stops, the proof, then the key; as src/agent/op_demote.c. */
 #include "sim.h"
 
-enum { STAGE_FAST = 1, STAGE_IMMEDIATE, STAGE_PROVE, STAGE_SAY, STAGE_RELEASE };
+enum { STAGE_FAST = 1, STAGE_IMMEDIATE, STAGE_PROVE, STAGE_RELEASE };
 enum { GRACEFUL_BUDGET_US = 30000000, IMMEDIATE_BUDGET_US = 500000 };
 
 static void demoted(struct world *w, struct node *n)
@@ -31,11 +31,9 @@ void op_demote_proven(struct world *w, struct node *n)
     struct agent *a = &n->agent;
     bool wait = a->lease.held && a->op.release;
 
-    if (wait && a->op.was_shut_down && n->pg.control == PG_CONTROL_SHUT_DOWN && a->op.stage != STAGE_SAY) {
-        a->op.stage = STAGE_SAY;
-        manual_say(w, n);
+    a->op.is_proven = true;
+    if (wait && a->op.word_pending)
         return;
-    }
     a->op.stage = STAGE_RELEASE;
     if (a->lease.held)
         tether_release(w, n);
@@ -45,7 +43,10 @@ void op_demote_proven(struct world *w, struct node *n)
 
 void op_demote_said(struct world *w, struct node *n)
 {
-    if (n->agent.op.kind == OP_DEMOTE && n->agent.op.stage == STAGE_SAY)
+    struct agent_op *op = &n->agent.op;
+
+    op->word_pending = false;
+    if (op->kind == OP_DEMOTE && op->is_proven && op->stage == STAGE_PROVE)
         op_demote_proven(w, n);
 }
 
@@ -135,6 +136,7 @@ void op_demote_server_exited(struct world *w, struct node *n)
 {
     if (n->agent.op.stage >= STAGE_PROVE)
         return;
-    n->agent.op.was_shut_down = n->agent.op.stage == STAGE_FAST;
+    if (n->agent.op.stage == STAGE_FAST && n->agent.op.release && n->pg.control == PG_CONTROL_SHUT_DOWN)
+        manual_say(w, n);
     prove(w, n);
 }

@@ -40,7 +40,10 @@ enum mutant {
     MUTANT_GATE_FOR_EVER,
     MUTANT_FORGET_ADDRESS,
     MUTANT_SAY_TOO_EARLY,
-    MUTANT_TRUST_OLD_WORD,
+    MUTANT_TRUST_ANY_STATUS,
+    MUTANT_START_AS_CONFIGURED,
+    MUTANT_OFFER_AT_ONCE,
+    MUTANT_CRASH_RAISES,
     MUTANTS,
 };
 extern const char *const mutant_names[MUTANTS];
@@ -49,7 +52,7 @@ extern const char *const mutant_names[MUTANTS];
  */
 
 /* One stream per concern: a change in one model does not shuffle all the others. */
-enum stream { RNG_SETUP, RNG_FAULT, RNG_NET, RNG_STORE, RNG_PG, RNG_PROCESS, RNG_MANUAL, RNG_STREAMS };
+enum stream { RNG_SETUP, RNG_FAULT, RNG_NET, RNG_STORE, RNG_PG, RNG_PROCESS, RNG_MANUAL, RNG_CONFIG, RNG_STREAMS };
 
 struct rng {
     uint64_t state[RNG_STREAMS];
@@ -101,6 +104,7 @@ enum event_kind {
     EV_STORE_BACK,
     EV_FAULT,
     EV_OPERATOR,
+    EV_CONFIG,
     EV_LINK_HEALS,
     EV_NET_HEALS,
     EV_HEAL_ALL,
@@ -170,7 +174,7 @@ struct stored {
     int initialize_owner;
     uint64_t sysid; /* else this */
     uint64_t initialize_revision;
-    uint64_t status_lsn, shutdown_lsn;
+    uint64_t status_lsn, shutdown_lsn, shutdown_session;
     struct stored_failover failover;
     bool paused;
     struct stored_member members[NODES];
@@ -231,6 +235,7 @@ struct pg {
     uint64_t hung_until_us;
     uint64_t disk_frozen_until_us; /* nothing of it starts, ends, dies or commits before */
     uint64_t disk_bad_until_us;    /* the probe gets errors */
+    uint32_t max, wal_max;         /* max_connections: what it runs with; what its WAL was written with */
 };
 
 struct agent_op {
@@ -241,8 +246,8 @@ struct agent_op {
     char target[MEMBER_NAME_SIZE];
     unsigned stage;
     bool waits_armed, waits_dead, waits_key;
-    bool was_primary;   /* restart */
-    bool was_shut_down; /* demotion */
+    bool was_primary;             /* restart */
+    bool word_pending, is_proven; /* demotion */
     uint64_t stop_until_us;
     uint32_t gen;
 };
@@ -361,6 +366,12 @@ struct node {
     uint32_t sessions;
     uint64_t truth_deadline_us; /* S1, kept by check.c: the only deadline that is true; local clock */
     uint64_t truth_session;
+    uint32_t wanted_max; /* of the configuration as this node read it last */
+    struct {             /* what was promised when the operator was told that a restart is due */
+        uint32_t wanted, wal, ran, at_start;
+        uint32_t gen[NODES];
+        bool open, is_standby;
+    } offer;
 };
 
 struct timeline {
@@ -387,6 +398,7 @@ struct world {
     unsigned reset_factor; /* the device resets only after so many times its timeout; the setting knows */
     bool healed, done;
     uint64_t handed_lsn; /* where the WAL of the leader ended that gave the key up last */
+    uint32_t wanted_max; /* max_connections of the dynamic configuration */
     uint64_t heal_at_us;
     const char *broken; /* the rule, NULL while all is well */
     char detail[256];
@@ -397,6 +409,15 @@ struct world {
 
 /* --- what the files offer each other --------------------------------------------------------------------------------
  */
+
+/* config.c */
+bool manual_restart(struct world *w, struct node *n); /* manual.c; true if the agent has taken the request */
+void config_plan(struct world *w);
+void config_event(struct world *w);
+void config_read(struct world *w, struct node *n); /* the agent has read the store */
+uint32_t config_start_value(const struct world *w, struct node *n, bool as_primary);
+void config_started(struct world *w, struct node *n); /* PostgreSQL runs: what its parameters do to the others */
+void config_copied(struct node *to, const struct node *from);
 
 /* host.c */
 uint64_t local_us(const struct world *w, const struct node *n);

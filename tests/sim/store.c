@@ -227,8 +227,7 @@ static void touch(struct world *w, const struct call *c)
         d->initialize_expires_us = m->expires_us;
     if (c->status_lsn) {
         d->status_lsn = c->status_lsn;
-        if (w->mutant != MUTANT_TRUST_OLD_WORD)
-            d->shutdown_lsn = 0;
+        d->shutdown_lsn = 0;
     }
     if (changed)
         notify(w, false);
@@ -343,6 +342,7 @@ static void execute(struct world *w, struct call *c, uint64_t stage)
         break;
     case CALL_SAY:
         w->store.data.status_lsn = w->store.data.shutdown_lsn = c->status_lsn;
+        w->store.data.shutdown_session = c->session;
         w->store.data.revision++;
         break;
     }
