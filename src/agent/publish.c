@@ -278,8 +278,10 @@ static void complete_history(struct agent *a, struct history_line *lines, size_t
 
         (void)gmtime_r(&now, &tm);
         (void)strftime(lines[n - 1].timestamp, sizeof(lines[n - 1].timestamp), "%Y-%m-%dT%H:%M:%S.000000+00:00", &tm);
-        (void)text_copy(lines[n - 1].new_leader, sizeof(lines[n - 1].new_leader), a->config->name);
     }
+    /* The time comes with the file that was read, the name does not. */
+    if (n && !lines[n - 1].new_leader[0])
+        (void)text_copy(lines[n - 1].new_leader, sizeof(lines[n - 1].new_leader), a->config->name);
 }
 
 static void publish_history(struct agent *a)

@@ -110,8 +110,20 @@ static int on_patience_ends(sd_event_source *source, uint64_t planned_us, void *
 
     (void)source;
     (void)planned_us;
-    tell(a, 503, "postgres is still starting");
+    if (a->requests.of_node.restart)
+        request_restarted(a, false); /* it never began: PostgreSQL does not answer, or something else comes first */
+    else
+        tell(a, 503, "postgres is still starting");
     return 0;
+}
+
+static void be_patient(struct agent *a)
+{
+    uint64_t timeout_us = a->requests.restart_timeout_us;
+
+    if (!timeout_us)
+        timeout_us = a->dynamic->policy.primary_start_timeout_us;
+    (void)loop_timer_at(a->loop, &a->requests.restart_timer, clock_now_us() + timeout_us, on_patience_ends, a);
 }
 
 void request_begun(struct agent *a)
@@ -120,18 +132,14 @@ void request_begun(struct agent *a)
         return;
     a->requests.of_node.restart = false;
     a->requests.restart_runs = true;
+    loop_timer_off(a->requests.restart_timer); /* the stop has a budget of its own */
 }
 
 void request_starting(struct agent *a)
 {
-    uint64_t timeout_us = a->requests.restart_timeout_us;
-
     request_begun(a);
-    if (!a->requests.restart_runs)
-        return;
-    if (!timeout_us)
-        timeout_us = a->dynamic->policy.primary_start_timeout_us;
-    (void)loop_timer_at(a->loop, &a->requests.restart_timer, clock_now_us() + timeout_us, on_patience_ends, a);
+    if (a->requests.restart_runs)
+        be_patient(a);
 }
 
 uint64_t request_restart_timeout_us(const struct agent *a)
@@ -180,6 +188,7 @@ static void restart_now(struct agent *a, const json_t *filters, struct command *
     a->requests.of_node.restart = true;
     a->requests.restart_timeout_us = timeout_s > 0 ? (uint64_t)timeout_s * USEC_PER_SEC : 0;
     a->requests.restart_command = command;
+    be_patient(a);
     agent_wake(a);
 }
 

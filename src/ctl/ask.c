@@ -19,7 +19,7 @@ static bool read_line(char *ret, size_t size)
             ret[len++] = (char)c;
     ret[len] = '\0';
     if (c == EOF && len == 0) {
-        (void)fputs("\nAborted!\n", stderr);
+        (void)fprintf(stderr, "%sAborted!\n", isatty(STDIN_FILENO) ? "\n" : "");
         return false;
     }
     return true;

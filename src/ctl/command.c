@@ -131,6 +131,14 @@ static const char query_help[] =
     "  -W                     again every 2 seconds\n"
     "  -w, --watch SEC        again every SEC seconds\n";
 
+static const char doctor_help[] =
+    "Looks for what goes wrong most often, and says what to do about it: is every endpoint of the store reached, do "
+    "the\n"
+    "settings hold, are REST API and PostgreSQL of each member reached from here, do the clocks agree; and on a "
+    "member's\n"
+    "host, as root or the user of PostgreSQL: programs, data directory, a stale postmaster.pid, another service that\n"
+    "started PostgreSQL, the watchdog, the address in the store. Changes nothing. Exit code 1 if something is BAD.\n";
+
 static const char clear_fence_guard_help[] =
     "A node whose host was reset three times within an hour stays out of elections. This lets it compete again, from "
     "its\n"
@@ -158,12 +166,13 @@ static const struct command commands[] = {
     {"resume", cmd_resume, "[CLUSTER]", "switch failover on again", resume_help},
     {"flush", cmd_flush, "CLUSTER [MEMBER...] WHAT", "take back what is scheduled", flush_help},
     {"remove", cmd_remove, "CLUSTER", "remove a cluster from the store", remove_help},
+    {"doctor", cmd_doctor, "", "look for mistakes, and how to mend them", doctor_help},
     {"clear-fence-guard", cmd_clear_fence_guard, "", "let this node lead again", clear_fence_guard_help},
     {"version", cmd_version, "[CLUSTER [MEMBER...]]", "print versions", version_help},
 };
 
 /* Known from patronictl or announced, and yet to come: said plainly instead of "unknown command". */
-static const char *const later[] = {"doctor", "backup", "import-patroni", "demote-cluster", "promote-cluster"};
+static const char *const later[] = {"backup", "import-patroni", "demote-cluster", "promote-cluster"};
 
 static const struct command *find(const char *name)
 {

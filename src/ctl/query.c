@@ -154,10 +154,19 @@ static bool has_role(PGconn *conn, const struct wish *w)
     return in_recovery == wants_recovery;
 }
 
+/* A row is one line. */
+static void flatten(char *message)
+{
+    for (char *s = message; *s; s++)
+        if (*s == '\n')
+            *s = s[1] ? ' ' : '\0';
+}
+
 static void execute(PGconn *conn, const char *sql, const struct wish *w, struct textbuf *out)
 {
     PGresult *result = PQexec(conn, sql);
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
     char message[320];
 
     if (PQresultStatus(result) == PGRES_TUPLES_OK) {
@@ -165,7 +174,9 @@ static void execute(PGconn *conn, const char *sql, const struct wish *w, struct 
     } else if (PQresultStatus(result) == PGRES_COMMAND_OK) {
         print_tag(result, w, out);
     } else {
-        (void)text_print(message, sizeof(message), "ERROR, SQLSTATE: %s", state ? state : PQerrorMessage(conn));
+        (void)text_print(message, sizeof(message), "ERROR, SQLSTATE: %s%s%s", state ? state : PQerrorMessage(conn),
+                         state && primary ? ": " : "", state && primary ? primary : "");
+        flatten(message);
         print_failure(message, w, out);
     }
     PQclear(result);
@@ -179,9 +190,7 @@ static void query_member(const struct cluster *c, const char *sql, const struct 
 
     if (conn && PQstatus(conn) != CONNECTION_OK) {
         (void)text_print(message, sizeof(message), "ERROR, SQLSTATE: %s", PQerrorMessage(conn));
-        for (char *s = message; *s; s++)
-            if (*s == '\n')
-                *s = s[1] ? ' ' : '\0';
+        flatten(message);
         print_failure(message, w, out);
     } else if (conn && has_role(conn, w)) {
         execute(conn, sql, w, out);

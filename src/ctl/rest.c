@@ -4,7 +4,6 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/clock.h"
-#include "io/http.h"
 
 enum { GET_PATIENCE_S = 5 };
 
@@ -25,7 +24,7 @@ void rest_base_url(const char *api_url, char *buf, size_t size)
 }
 
 /* The server's own certificate serves as the client's when no other is named and this user may use it. */
-static struct http_tls tls_settings(const struct ctl *ctl)
+struct http_tls rest_tls(const struct ctl *ctl)
 {
     const struct config *c = ctl->config;
     const struct tls_config *server = &c->restapi.tls;
@@ -48,7 +47,7 @@ struct http *rest_client(struct ctl *ctl, struct err *err)
     struct http_tls tls;
 
     if (!ctl->http) {
-        tls = tls_settings(ctl);
+        tls = rest_tls(ctl);
         (void)http_new(ctl->loop, &tls, &ctl->http, err);
     }
     return ctl->http;
@@ -113,12 +112,30 @@ static int run(struct ctl *ctl, struct http *http, const struct http_call *call,
     return w->error ? err_set(err, w->error, "%s", w->message) : 0;
 }
 
-static int say_unreachable(const struct member *m, const char *base_url, struct err *err)
+/* The message of the client has the address. */
+static int say_unreachable(const struct member *m, struct err *err)
 {
     struct err why = *err;
 
-    return err_set(err, why.code, "could not reach %s's REST API at %s: %s%s", m->name, base_url, why.msg,
+    return err_set(err, why.code, "could not reach %s's REST API: %.190s%s", m->name, why.msg,
                    why.code == -EPROTO ? "" : "; is the agent running?");
+}
+
+/*
+ * Whether anybody answers at all, whatever: a request that may take minutes is not worth waiting for where the host is
+ * gone, and what was not sent was certainly not executed.
+ */
+static int knock(struct ctl *ctl, struct http *http, const char *const *endpoints, struct err *err)
+{
+    const struct http_call call = {.method = "GET",
+                                   .endpoints = endpoints,
+                                   .path = "/liveness",
+                                   .deadline_us = clock_now_us() + GET_PATIENCE_S * USEC_PER_SEC};
+    struct waiting w = {0};
+    int r = run(ctl, http, &call, &w, err);
+
+    free(w.answer.body);
+    return r;
 }
 
 int rest_ask(struct ctl *ctl, const struct member *m, const struct rest_call *call, struct rest_answer *ret,
@@ -136,7 +153,6 @@ int rest_ask(struct ctl *ctl, const struct member *m, const struct rest_call *ca
                                   .user_password = user_password,
                                   .body = body,
                                   .body_len = body ? strlen(body) : 0,
-                                  .deadline_us = call->timeout_us ? clock_now_us() + call->timeout_us : 0,
                                   .stream = !call->timeout_us};
     struct http *http = rest_client(ctl, err);
     struct waiting w = {0};
@@ -148,8 +164,12 @@ int rest_ask(struct ctl *ctl, const struct member *m, const struct rest_call *ca
         r = err_set(err, -ENOMEM, "out of memory");
     else if (r == 0 && !*base_url)
         r = err_set(err, -ENXIO, "%s has published no address of a REST API; is the agent running?", m->name);
-    else if (r == 0)
-        r = run(ctl, http, &http_call, &w, err) < 0 ? say_unreachable(m, base_url, err) : 0;
+    else if (r == 0 && strcmp(call->method, "GET") != 0 && knock(ctl, http, endpoints, err) < 0)
+        r = say_unreachable(m, err);
+    if (r == 0) {
+        http_call.deadline_us = call->timeout_us ? clock_now_us() + call->timeout_us : 0;
+        r = run(ctl, http, &http_call, &w, err) < 0 ? say_unreachable(m, err) : 0;
+    }
     *ret = w.answer;
     json_decref(call->body);
     free(body);

@@ -7,8 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "ctl/ctl.h"
-
-struct http;
+#include "io/http.h"
 
 /* For what is answered at once. */
 #define REST_PATIENCE_US (UINT64_C(30) * 1000000)
@@ -44,6 +43,9 @@ int rest_failed(const struct member *m, const char *action, const struct err *er
 /* Asks and says what came of it. Returns EXIT_DONE, as the reference also when the member refused, or EXIT_FAILED. */
 int rest_tell(struct ctl *ctl, const struct member *m, const char *method, const char *path, json_t *body,
               const char *action, bool silent);
+
+/* How the REST APIs are verified, and what this side shows. Strings are borrowed from the configuration. */
+struct http_tls rest_tls(const struct ctl *ctl);
 
 /* For those who ask several at once. The client belongs to *ctl; NULL with err when there is none. */
 struct http *rest_client(struct ctl *ctl, struct err *err);

@@ -72,7 +72,7 @@ static void keep_any_one(struct picked *p)
 
 static int confirm(const struct wish *w, const struct picked *p)
 {
-    char list[1024];
+    char list[1024], when[WHEN_SIZE];
     enum ask_answer answer;
 
     if (!w->scheduled_at[0])
@@ -80,11 +80,14 @@ static int confirm(const struct wish *w, const struct picked *p)
     if (w->force)
         return -1;
     pick_names(p, list, sizeof(list));
+    /* Shown with a blank, as the reference does here, though not for a switchover. */
+    (void)text_copy(when, sizeof(when), w->scheduled_at);
+    when[strcspn(when, "T")] = ' ';
     if (w->pending)
         answer = ask_confirm("The nodes needing a restart will be identified at the scheduled time, and might be "
                              "different from the ones showing pending restart right now. Is this fine?");
     else
-        answer = ask_confirm("Are you sure you want to schedule restart of members %s at %s?", list, w->scheduled_at);
+        answer = ask_confirm("Are you sure you want to schedule restart of members %s at %s?", list, when);
     switch (answer) {
     case ASK_YES:
         return -1;
@@ -127,10 +130,10 @@ static int ask_version(struct wish *w)
 /* --- the restart ----------------------------------------------------------------------------------------------------
  */
 
-int restart_member(struct ctl *ctl, const struct member *m, json_t *content, struct rest_answer *ret, struct err *err)
+int restart_member(struct ctl *ctl, const struct member *m, json_t *content, uint64_t timeout_us,
+                   struct rest_answer *ret, struct err *err)
 {
-    /* Answered when the restart is over: how long that takes is for the server's timeouts to limit. */
-    struct rest_call call = {.method = "POST", .path = "/restart", .body = content, .timeout_us = 0};
+    struct rest_call call = {.method = "POST", .path = "/restart", .body = content, .timeout_us = timeout_us};
 
     (void)fflush(stdout);
     return rest_ask(ctl, m, &call, ret, err);
@@ -155,7 +158,8 @@ static int restart_one(struct ctl *ctl, const struct member *m, const struct wis
         exit_code = rest_tell(ctl, m, "DELETE", "/restart", NULL, "flush scheduled restart", true);
     if (exit_code != EXIT_DONE)
         return exit_code;
-    if (restart_member(ctl, m, json_incref(content), &a, &err) < 0)
+    /* Answered when the restart is over: how long that takes is for the server's timeouts to limit. */
+    if (restart_member(ctl, m, json_incref(content), 0, &a, &err) < 0)
         exit_code = rest_failed(m, "restart", &err);
     else if (a.status == 200)
         printf("Success: restart on member %s\n", m->name);

@@ -73,7 +73,7 @@ static void print_plan(const struct rolling *r, const struct rolling_plan *plan)
 static int restart(struct rolling *r, const struct member *m, struct err *err)
 {
     struct rest_answer a = {0};
-    int result = restart_member(r->ctl, m, json_object(), &a, err);
+    int result = restart_member(r->ctl, m, json_object(), r->limits.timeout_us, &a, err);
 
     if (result == 0 && a.status != 200)
         result = err_set(err, -EIO, "%s refused to restart: status code=%d, (%.150s)", m->name, a.status, a.body);
@@ -92,23 +92,43 @@ static void ask_start_time(struct ctl *ctl, const struct member *m, char *buf, s
     json_decref(status);
 }
 
-/* Who takes over is settled now, unless it was named: meanwhile another one may have become the synchronous standby. */
+/*
+ * Who takes over is settled now, unless it was named: meanwhile another one may have become the synchronous standby.
+ * The store is some seconds behind the member that was just restarted, so it is looked at again and again. Returns 0
+ * with the view in which *ret is, or -errno.
+ */
+static int choose(struct rolling *r, struct ctl_view *v, const struct member **ret, struct err *err)
+{
+    uint64_t began_us = clock_now_us();
+    const char *why;
+    int code;
+
+    for (;;) {
+        code = ctl_read_cluster(r->ctl, r->scope, v, err);
+        if (code < 0)
+            return code;
+        *ret = r->wish.candidate ? cluster_member(v->cluster, r->wish.candidate) : rolling_candidate(v);
+        why = *ret ? rolling_not_yet(v, *ret) : "no member that may lead runs";
+        if (!why)
+            return 0;
+        if (clock_now_us() - began_us > r->limits.timeout_us)
+            return err_set(err, -ETIMEDOUT, "%s cannot take over from %s: %s", *ret ? (*ret)->name : "another member",
+                           r->leader, why);
+        ctl_view_done(v);
+        ctl_sleep_us(USEC_PER_SEC / 2);
+    }
+}
+
 static int hand_over(struct rolling *r, struct err *err)
 {
     struct ctl_view v = {0};
     struct handover h = {.scope = r->scope, .is_switchover = true, .leader = r->leader};
     struct handover_result result = {0};
-    const struct member *candidate;
-    int code = ctl_read_cluster(r->ctl, r->scope, &v, err);
+    const struct member *candidate = NULL;
+    int code = choose(r, &v, &candidate, err);
 
     if (code == 0) {
-        candidate = r->wish.candidate ? cluster_member(v.cluster, r->wish.candidate) : rolling_candidate(&v);
-        if (!candidate)
-            code = err_set(err, -EINVAL, "nobody can take over from %s any more", r->leader);
-        else
-            h.candidate = candidate->name;
-    }
-    if (code == 0) {
+        h.candidate = candidate->name;
         printf("  switchover from %s to %s\n", r->leader, h.candidate);
         handover_run(r->ctl, &v, &h, &result);
         if (result.outcome == HANDOVER_DONE)

@@ -39,6 +39,28 @@ const struct member *rolling_candidate(const struct ctl_view *v)
     return best;
 }
 
+static bool on_timeline_of(const struct member *m, const struct member *leader)
+{
+    return !m->timeline || !leader->timeline || m->timeline == leader->timeline;
+}
+
+const char *rolling_not_yet(const struct ctl_view *v, const struct member *m)
+{
+    const struct member *leader = cluster_leader_member(v->cluster);
+
+    if (!leader)
+        return "the leader has no member key";
+    if (leader->checkpoint_pending)
+        return "the leader has not finished the checkpoint after its promotion";
+    if (m->state != PG_STATE_RUNNING)
+        return "it does not run";
+    if (!on_timeline_of(m, leader))
+        return "it is not on the leader's timeline";
+    if (v->sync_mode != SYNC_MODE_OFF && !overview_is_sync_standby(v->cluster, m->name))
+        return "it is no synchronous standby";
+    return NULL;
+}
+
 /* Nothing is begun that the first step could turn into an outage. */
 static int check_cluster(const struct ctl_view *v, const struct rolling_wish *w, struct err *err)
 {
@@ -58,6 +80,9 @@ static int check_cluster(const struct ctl_view *v, const struct rolling_wish *w,
         if (m->state != PG_STATE_RUNNING)
             return err_set(err, -EINVAL, "member %s is \"%s\"; mend it first, for each restart relies on the others",
                            m->name, pg_state_text(m->state));
+        if (!on_timeline_of(m, cluster_leader_member(c)))
+            return err_set(err, -EINVAL, "member %s is on timeline %u and the leader on %u; try again when it follows",
+                           m->name, m->timeline, cluster_leader_member(c)->timeline);
     }
     return 0;
 }

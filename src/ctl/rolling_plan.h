@@ -41,3 +41,10 @@ int rolling_plan_make(const struct ctl_view *v, const struct rolling_wish *w, st
  * by name. NULL if nobody may.
  */
 const struct member *rolling_candidate(const struct ctl_view *v);
+
+/*
+ * NULL when `m` can take over as far as the store tells, else what it is waited for: that it runs on the leader's
+ * timeline, is a synchronous standby where there are such, and that the leader has made the checkpoint after its own
+ * promotion, without which it could not follow afterwards.
+ */
+const char *rolling_not_yet(const struct ctl_view *v, const struct member *m);

@@ -47,9 +47,15 @@ static void judge_standby(const json_t *status, const json_t *leader_status, con
 {
     uint64_t here = lsn_at(status, "replayed_location"), there = lsn_at(leader_status, "location");
     uint64_t lag = there > here ? there - here : 0;
+    json_int_t timeline = json_integer_value(json_object_get(status, "timeline"));
+    json_int_t wanted = json_integer_value(json_object_get(leader_status, "timeline"));
 
     if (!streams(status, leader_status, name)) {
         (void)text_copy(l->text, sizeof(l->text), "running, does not stream yet");
+    } else if (timeline && wanted && timeline != wanted) {
+        (void)text_print(l->text, sizeof(l->text),
+                         "streaming timeline %" JSON_INTEGER_FORMAT ", the leader has %" JSON_INTEGER_FORMAT, timeline,
+                         wanted);
     } else if (!there || !here) {
         (void)text_copy(l->text, sizeof(l->text), "streaming, positions are not known yet");
     } else if (lag > lag_max_bytes) {

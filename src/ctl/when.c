@@ -72,6 +72,7 @@ static bool read_clock(const char **s, struct when *w)
 
 static bool read_zone(const char **s, struct when *w)
 {
+    static const char *const greenwich[] = {"Z", "z", "UTC", "GMT"};
     int hours, minutes = 0, sign;
 
     while (skip(s, ' '))
@@ -79,9 +80,11 @@ static bool read_zone(const char **s, struct when *w)
     if (!**s)
         return true;
     w->has_zone = true;
-    if (skip(s, 'Z') || skip(s, 'z') || strcmp(*s, "UTC") == 0 || strcmp(*s, "GMT") == 0) {
-        *s += strlen(*s) == 3 ? 3 : 0;
-        return true;
+    for (size_t i = 0; i < ARRAY_LEN(greenwich); i++) {
+        if (strcmp(*s, greenwich[i]) == 0) {
+            *s += strlen(*s);
+            return true;
+        }
     }
     sign = **s == '-' ? -1 : 1;
     if ((!skip(s, '+') && !skip(s, '-')) || !number(s, 1, 2, &hours))
