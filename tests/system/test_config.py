@@ -163,13 +163,11 @@ def test_a_value_that_postgresql_does_not_accept_never_stops_it(tuned):
     assert f"Note on {standby.name}: parameter" in tuned.ctl("list")[1]
 
 
-def test_a_broken_line_of_pg_hba_is_named(tuned):
-    change(tuned, {"postgresql": {"pg_ident": ["mymap root postgres"]}})
+def test_pg_ident_of_the_store_is_written_and_local_pg_hba_wins(tuned):
+    change(tuned, {"postgresql": {"pg_ident": ["mymap root postgres"], "pg_hba": ["host all all all reject"]}})
     for n in tuned.nodes:
         wait(tuned, lambda n=n: "mymap root postgres" in open(f"{n.data_dir}/pg_ident.conf").read(), "pg_ident.conf")
-    # The lab's nodes have lines of their own in the local file, which win.
-    change(tuned, {"postgresql": {"pg_hba": ["host all all all reject"]}})
-    wait(tuned, lambda: "pg_hba: (not set)" in log_of(tuned.nodes[0]), "the change is seen")
+        assert "reject" not in open(f"{n.data_dir}/pg_hba.conf").read()
     assert all(show(tuned, n, "work_mem") for n in tuned.nodes)
 
 
@@ -289,6 +287,14 @@ def test_a_reload_of_a_file_with_mistakes_changes_nothing(cluster, edited):
     wait(cluster, lambda: "the configuration file cannot be used, keeping what was read before" in log_of(edited), "refused")
     assert 'did you mean "watchdog"' in log_of(edited)
     assert show(cluster, edited, "work_mem") != "19MB"
+
+
+def test_a_broken_line_of_pg_hba_is_named(cluster, edited):
+    rewrite(edited, r"pg_hba = \[", 'pg_hba = [ "host all all nowhere.invalid.example/99 trust",')
+    assert cluster.rest(edited, "/reload", "POST", "{}")[0] == 202
+    wait(cluster, lambda: "parameters_problem" in status(cluster, edited), "it is noted")
+    assert re.search(r"pg_hba.conf line \d+: .*; the server keeps what it had, and will not start with it", log_of(edited))
+    assert show(cluster, edited, "work_mem")
 
 
 # -- the command lines ------------------------------------------------------------------------------------------------------
