@@ -393,5 +393,6 @@ void publish(struct agent *a)
         return;
     publish_status(a);
     publish_history(a);
+    config_history_publish(a);
     repair_keys(a);
 }

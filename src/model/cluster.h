@@ -84,6 +84,7 @@ struct cluster {
     struct text_key config;
     struct text_key history_text;
     struct text_key failsafe;
+    struct text_key config_history; /* pgtether's own: config/change_history.h */
     struct text_key status_text;
     struct leader_key leader;
     struct leader_key replica_address; /* pgtether's own: which standby has the addresses for replicas */

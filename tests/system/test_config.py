@@ -343,6 +343,20 @@ def test_pause_by_the_reference_is_seen_by_all(tuned):
             wait(tuned, lambda n=n, seen=seen: bool(status(tuned, n).get("pause")) == seen, f"pause on {n.name}")
 
 
+def test_show_config_tells_what_was_changed(tuned):
+    leader = tuned.leader()
+    code, text = tuned.patronictl("edit-config", tuned.scope, "--force", "-p", "work_mem=24MB")
+    assert code == 0, text
+
+    def noted():
+        code, text = tuned.ctl("show-config", "--history", "-f", "json")
+        assert code == 0, text
+        rows = json.loads(text)
+        return rows and rows[-1]["Leader"] == leader.name and "parameters.work_mem: " in rows[-1]["Changes"] \
+            and "-> 24MB" in rows[-1]["Changes"]
+    wait(tuned, noted, "the leader has noted it")
+
+
 def test_show_config_tells_where_values_come_from(tuned):
     node = tuned.leader()
     change(tuned, parameters(work_mem="23MB", max_wal_senders=12))
