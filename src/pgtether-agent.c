@@ -140,7 +140,12 @@ static void tame_malloc(void)
     (void)mallopt(M_MMAP_THRESHOLD, 64 * 1024);
 }
 
-static int run(const struct config *config)
+static void on_reloaded(void *userdata)
+{
+    api_reload(userdata);
+}
+
+static int run(struct config *config)
 {
     CLEANUP(agent_freep) struct agent *agent = NULL;
     CLEANUP(api_freep) struct api *api = NULL;
@@ -172,6 +177,7 @@ static int run(const struct config *config)
         log_error("could not start: %s", err.msg[0] ? err.msg : strerror(-r));
         return AGENT_EXIT_CONFIG;
     }
+    agent_on_reloaded(agent, on_reloaded, api);
     log_info("%s: member \"%s\" of cluster \"%s\"", PACKAGE_STRING, config->name, config->scope);
     r = sd_event_loop(loop);
     api = api_free(api);
@@ -183,6 +189,7 @@ static int run(const struct config *config)
 int main(int argc, char **argv)
 {
     CLEANUP(config_freep) struct config *config = NULL;
+    CLEANUP(freep) char *absolute = NULL;
     struct arguments arguments = {0};
     struct err err = {0};
     int r = parse_arguments(argc, argv, &arguments);
@@ -194,7 +201,9 @@ int main(int argc, char **argv)
         return 2;
     }
     tame_malloc();
-    if (load(arguments.config_path, &config) < 0)
+    /* It is read again later, when we are in another directory. */
+    absolute = arguments.mode == MODE_RUN ? realpath(arguments.config_path, NULL) : NULL;
+    if (load(absolute ? absolute : arguments.config_path, &config) < 0)
         return AGENT_EXIT_CONFIG;
     switch (arguments.mode) {
     case MODE_CHECK:

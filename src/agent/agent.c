@@ -50,6 +50,8 @@ static int on_decide(sd_event_source *source, void *userdata)
     if (a->decision.wake_at_us)
         agent_wake_at(a, a->decision.wake_at_us);
     agent_settle_config(a);
+    parameters_update(a);
+    pending_update(a);
     kernel_leases_update(a);
     publish(a);
     a->loop_ran_at_us = clock_now_us();
@@ -223,16 +225,16 @@ static int on_stop_signal(sd_event_source *source, const struct signalfd_siginfo
 
 static int on_reload_signal(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata)
 {
-    struct agent *a = userdata;
-
     (void)source;
     (void)si;
-    log_info("received SIGHUP: reading the store again and reloading PostgreSQL");
-    a->config_revision = 0;
-    (void)pg_server_reload(a->server);
-    hooks_reloaded(a);
-    gather_store(a);
+    agent_reload(userdata, "SIGHUP");
     return 0;
+}
+
+void agent_on_reloaded(struct agent *a, agent_reloaded_fn fn, void *userdata)
+{
+    a->on_reloaded = fn;
+    a->on_reloaded_userdata = userdata;
 }
 
 void agent_stop(struct agent *a)
@@ -386,7 +388,7 @@ static void on_first_status(void *userdata, const struct keeper_answer *answer)
     agent_wake_at(a, clock_now_us() + tick_interval_us(a));
 }
 
-int agent_new(sd_event *loop, const struct config *config, int keeper_fd, struct agent **ret, struct err *err)
+int agent_new(sd_event *loop, struct config *config, int keeper_fd, struct agent **ret, struct err *err)
 {
     CLEANUP(agent_freep) struct agent *a = calloc(1, sizeof(*a));
     int r;
@@ -394,7 +396,7 @@ int agent_new(sd_event *loop, const struct config *config, int keeper_fd, struct
     if (!a)
         return err_set(err, -ENOMEM, "out of memory");
     a->loop = sd_event_ref(loop);
-    a->config = config;
+    a->config = a->own_config = config;
     r = failsafe_new(a, err);
     if (r >= 0)
         r = agent_load_config(a, err);
@@ -428,6 +430,9 @@ struct agent *agent_free(struct agent *a)
     a->sighup = loop_source_free(a->sighup);
     a->slots_command = pg_command_free(a->slots_command);
     a->checkpoint_command = pg_command_free(a->checkpoint_command);
+    config_change_done(a);
+    config_history_done(a);
+    parameters_done(a);
     a->stop_checkpoint = pg_command_free(a->stop_checkpoint);
     a->dcs = dcs_free(a->dcs);
     a->http = http_free(a->http);

@@ -19,15 +19,20 @@ enum agent_exit {
 };
 
 /*
- * keeper_fd is the agent's end of the socket to the keeper. *config is borrowed and must outlive the agent. Adopts a
- * running postmaster and an armed lease. Returns 0 and gives *ret to the caller, or -errno.
+ * keeper_fd is the agent's end of the socket to the keeper. *config is borrowed and must outlive the agent, who changes
+ * what is in it when the file is read anew (config_renew()): nobody keeps a pointer into it from one event to another.
+ * Adopts a running postmaster and an armed lease. Returns 0 and gives *ret to the caller, or -errno.
  */
-int agent_new(sd_event *loop, const struct config *config, int keeper_fd, struct agent **ret, struct err *err);
+int agent_new(sd_event *loop, struct config *config, int keeper_fd, struct agent **ret, struct err *err);
 struct agent *agent_free(struct agent *a);
 DEFINE_CLEANUP(struct agent, agent_free)
 
 /* What the node says about itself now; pointers stay valid until control returns to the event loop. */
 void agent_status(void *agent, struct node_status *ret);
+
+/* Called after the local configuration was read anew: others may have kept something that was made of the old one. */
+typedef void (*agent_reloaded_fn)(void *userdata);
+void agent_on_reloaded(struct agent *a, agent_reloaded_fn fn, void *userdata);
 
 /* Takes a request that changes something; answers it when it is done, or cannot be done. */
 void agent_command(void *agent, struct command *command);

@@ -22,10 +22,15 @@ void agent_command(void *userdata, struct command *command)
     case COMMAND_REINITIALIZE:
         reinitialize_command(a, command);
         return;
-    case COMMAND_NONE:
     case COMMAND_PATCH_CONFIG:
     case COMMAND_PUT_CONFIG:
+        config_change(a, command);
+        return;
     case COMMAND_RELOAD:
+        agent_reload(a, "the REST API");
+        command_answer_text(command, 202, "reload scheduled");
+        return;
+    case COMMAND_NONE:
     case COMMAND_SIGTERM:
         break;
     case COMMAND_FAILSAFE:

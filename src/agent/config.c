@@ -5,11 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include "agent/parts.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "config/change.h"
 #include "io/file.h"
 
 enum { CACHE_MAX_BYTES = 1024 * 1024 };
+/* How long PostgreSQL may take to read its files after the signal; asking earlier only means to be told less. */
+#define RELOAD_TAKES_US (300 * USEC_PER_MSEC)
 
 static void log_problems(const struct config_problems *problems)
 {
@@ -45,6 +49,25 @@ int agent_load_config(struct agent *a, struct err *err)
     return parse(a->config->bootstrap.dcs_json, a->config, &a->dynamic, err);
 }
 
+/* Who changed something, and when, the store does not know: the log of every member says what. */
+static void note_changes(struct agent *a, const struct dynamic *before, const struct dynamic *after)
+{
+    json_t *old = json_loads(before->json, 0, NULL), *new = json_loads(after->json, 0, NULL);
+    struct textbuf text = {0};
+    char *rest, *line;
+
+    change_describe(old, new, &text);
+    if (text.data)
+        config_history_note(a, text.data);
+    rest = text.data;
+    while (rest && (line = strsep(&rest, "\n")))
+        if (*line)
+            log_info("dynamic configuration: %s", line);
+    textbuf_done(&text);
+    json_decref(old);
+    json_decref(new);
+}
+
 void agent_apply_config(struct agent *a)
 {
     struct dynamic *dynamic = NULL;
@@ -61,12 +84,16 @@ void agent_apply_config(struct agent *a)
         log_error("the dynamic configuration in the store cannot be used, keeping the old one: %s", err.msg);
         return;
     }
+    if (a->config_accepted)
+        note_changes(a, a->dynamic, dynamic);
+    else
+        log_info("using the dynamic configuration of the store");
     dynamic_free(a->dynamic);
     a->dynamic = dynamic;
     a->config_unsettled = true;
+    a->parameters.changed_at_us = clock_now_us();
     a->config_accepted = true;
     a->config_refused = false;
-    log_info("using the dynamic configuration of the store");
     times = agent_storage_times(a);
     storage_set_times(a->storage, &times);
     promise_prepare(a);
@@ -82,6 +109,16 @@ static void write_cache(struct agent *a)
         log_warning("could not keep a copy of the dynamic configuration: %s", err.msg);
 }
 
+static void reload(struct agent *a)
+{
+    a->config_reload = false;
+    log_info("reloading PostgreSQL");
+    if (pg_server_reload(a->server) == 0)
+        hooks_reloaded(a);
+    a->parameters.verify_at_us = clock_now_us() + RELOAD_TAKES_US;
+    agent_wake_at(a, a->parameters.verify_at_us);
+}
+
 void agent_settle_config(struct agent *a)
 {
     struct err err = {0};
@@ -93,6 +130,6 @@ void agent_settle_config(struct agent *a)
     write_cache(a);
     if (write_files(a, a->pg.facts.in_recovery, a->follows, &changed, &err) < 0)
         log_error("could not write PostgreSQL's configuration: %s", err.msg);
-    else if (changed && pg_server_reload(a->server) == 0)
-        hooks_reloaded(a);
+    else if (changed || a->config_reload)
+        reload(a);
 }

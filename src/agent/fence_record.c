@@ -233,6 +233,14 @@ void fence_record_look_for_guard(struct agent *a)
         make_guard_tags(a);
 }
 
+void fence_tags_changed(struct agent *a)
+{
+    freep(&a->guard_tags_json);
+    a->guard_tags_json = NULL;
+    if (a->fence_guard)
+        make_guard_tags(a);
+}
+
 /* Whoever ends in order must not look like a reset after the next boot: an orphan of ours would be killed. */
 void fence_record_finish(struct agent *a)
 {

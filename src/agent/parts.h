@@ -9,11 +9,13 @@
 #include "agent/keeper_link.h"
 #include "agent/storage.h"
 #include "backup/fill.h"
+#include "config/lists.h"
 #include "dcs/dcs.h"
 #include "ha/ha.h"
 #include "io/http.h"
 #include "model/view.h"
 #include "pg/controldata.h"
+#include "pg/guc.h"
 #include "pg/ping.h"
 #include "pg/probe.h"
 #include "pg/rewind.h"
@@ -95,12 +97,45 @@ struct fence_record {
     void (*then)(struct agent *a); /* goes on when it is written, or after a second */
 };
 
+/* What PostgreSQL makes of the parameters it is given: parameters.c, pending.c. */
+struct parameters {
+    struct guc_catalog *catalog; /* what it says of them; NULL = not known yet */
+    int64_t catalog_epoch_us;    /* start of the postmaster whose settings the catalog has; 0 = it is from a file */
+    struct pg_command *command;  /* asks for the catalog, or whether a reload went well */
+    uint64_t ask_again_at_us;
+    uint64_t verify_at_us;       /* when to ask what it says of the files it has read; 0 = nothing to ask */
+    struct settings refused;     /* values that it did not take, which nobody could tell before */
+    struct settings file_values; /* those of its files that take effect with the next start */
+    char *notes;                 /* what is left out and why, a line each; NULL = nothing */
+    char *file_note;             /* what is wrong with its files; NULL = nothing */
+    struct pg_controldata *control_run;
+    struct local_pg control; /* of a running standby: what its WAL was written with, as last known */
+    uint64_t control_at_us;
+    char *pending_json;          /* restarts that are due and why; NULL = none */
+    char *later;                 /* what waits for the restart of others; NULL = nothing */
+    unsigned pending_generation; /* counts changes of pending_json */
+    uint64_t changed_at_us;      /* when another configuration was accepted */
+    uint64_t pending_at_us;      /* when that was last looked at */
+};
+
 struct agent {
     sd_event *loop;
     const struct config *config;
+    struct config *own_config; /* the same: its address stays, what is in it may change with a reload */
+    agent_reloaded_fn on_reloaded;
+    void *on_reloaded_userdata;
     struct dynamic *dynamic;
     uint64_t config_revision;
-    bool config_unsettled;                /* accepted, but not yet in PostgreSQL's files */
+    bool config_unsettled; /* accepted, but not yet in PostgreSQL's files */
+    bool config_reload;    /* and PostgreSQL is to be reloaded even if they do not change */
+    struct parameters parameters;
+    struct {
+        char *unsaved, *sent; /* lines of changes that are not in the store yet; those of the write under way */
+        uint64_t revision, after_read_us;
+        int64_t noticed_at_s;
+        bool busy;
+    } changes;
+    struct config_change *config_changes; /* asked for over the REST API and not answered yet */
     bool config_accepted, config_refused; /* one of the store's, ever; and none but a refused one was seen so far */
     struct dcs *dcs;
     struct http *http; /* to the other members */
@@ -256,6 +291,7 @@ void fence_record_look_for_guard(struct agent *a);
 void fence_record_finish(struct agent *a); /* before the process ends: waits for the child, a second at most */
 void fence_record_done(struct agent *a);
 const char *fence_tags_json(const struct agent *a);
+void fence_tags_changed(struct agent *a); /* those of the configuration have */
 
 /* connect_check.c: does the server let new clients in? */
 void connect_check(struct agent *a);
@@ -280,6 +316,29 @@ void impostor_done(struct agent *a);
 int agent_load_config(struct agent *a, struct err *err); /* before the store was read: the copy, else bootstrap.dcs */
 void agent_apply_config(struct agent *a);                /* after each read of the store */
 void agent_settle_config(struct agent *a);               /* into PostgreSQL's files, as soon as that can be done */
+
+/* config_change.c: PATCH and PUT */
+void config_change(struct agent *a, struct command *command);
+void config_change_done(struct agent *a); /* answers those that wait */
+
+/* config_history.c: `changes` as change_describe() has them, of the configuration that was just read */
+void config_history_note(struct agent *a, const char *changes);
+void config_history_publish(struct agent *a); /* as the leader */
+void config_history_done(struct agent *a);
+
+/* reload.c: the local file anew, and PostgreSQL's files from it */
+void agent_reload(struct agent *a, const char *who);
+
+/* parameters.c */
+void parameters_load_catalog(struct agent *a);         /* from the data directory, if none is known yet */
+void parameters_update(struct agent *a);               /* after each decision: asks PostgreSQL what it thinks */
+void parameters_note(struct agent *a, char *notes);    /* what pg_files_write() left out; taken over */
+const char *parameters_summary(const struct agent *a); /* for people, "" = all is well */
+void parameters_done(struct agent *a);
+
+/* pending.c */
+void pending_update(struct agent *a);                      /* before anything is published */
+const char *pending_restart_reason(const struct agent *a); /* JSON; NULL = no restart is due */
 
 /* tether.c: lease and keeper */
 /* Asks for the leader key; done is called unless the operation ends before: a key that comes later is given back. */
@@ -406,6 +465,7 @@ void reinitialize_finished(struct agent *a);
 unsigned schedule_read(const char *text, const char *action, int64_t *ret_s, char *why, size_t size);
 
 /* server_start.c: used by several operations */
+struct pg_files_spec files_spec(const struct agent *a, bool standby, const struct pg_upstream *upstream);
 int start_server(struct agent *a, bool standby, const char *upstream_member, struct err *err);
 int write_files(struct agent *a, bool standby, const char *upstream_member, bool *ret_changed, struct err *err);
 bool fill_upstream(const struct agent *a, const char *member, struct pg_upstream *ret);

@@ -88,7 +88,12 @@ void agent_api_url(const struct agent *a, char *buf, size_t size)
 /* The worse one, where there are two. */
 static const char *agent_note(const struct agent *a)
 {
-    return impostor_note(a)[0] ? impostor_note(a) : kernel_leases_note(a);
+    const char *const notes[] = {impostor_note(a), kernel_leases_note(a), parameters_summary(a)};
+
+    for (size_t i = 0; i < ARRAY_LEN(notes); i++)
+        if (notes[i][0])
+            return notes[i];
+    return "";
 }
 
 static char *print_member(struct agent *a)
@@ -115,7 +120,8 @@ static char *print_member(struct agent *a)
     r.scheduled_restart_json = a->requests.schedule_json;
     r.positions_known = a->pg.valid && (r.state == PG_STATE_RUNNING || r.state == PG_STATE_STARTING);
     if (r.positions_known) {
-        r.pending_restart = f->n_pending > 0;
+        r.pending_restart_reason_json = pending_restart_reason(a);
+        r.pending_restart = r.pending_restart_reason_json != NULL;
         r.is_primary = !f->in_recovery;
         r.xlog_lsn =
             f->in_recovery ? (f->receive_lsn > f->replay_lsn ? f->receive_lsn : f->replay_lsn) : f->current_lsn;
@@ -156,9 +162,9 @@ static bool member_is_due(struct agent *a)
     enum pg_role role;
 
     publish_state(a, &state, &role);
-    (void)text_print(face, sizeof(face), "%d %d %d %u %s %d %d %zu %c %lld", a->fence_guard, (int)state, (int)role,
+    (void)text_print(face, sizeof(face), "%d %d %d %u %s %d %d %u %c %lld", a->fence_guard, (int)state, (int)role,
                      a->pg.facts.timeline, a->pg.facts.replication_state, a->dynamic->policy.pause,
-                     a->checkpoint_pending, a->pg.facts.n_pending, *agent_note(a) ? *agent_note(a) : '-',
+                     a->checkpoint_pending, a->parameters.pending_generation, *agent_note(a) ? *agent_note(a) : '-',
                      (long long)(a->requests.schedule_json ? a->requests.schedule_at_s : 0));
     if (strcmp(face, a->member_face) == 0 && now_us - a->member_written_at_us < a->dynamic->policy.loop_wait_us)
         return false;
@@ -287,8 +293,10 @@ static void complete_history(struct agent *a, struct history_line *lines, size_t
 
         (void)gmtime_r(&now, &tm);
         (void)strftime(lines[n - 1].timestamp, sizeof(lines[n - 1].timestamp), "%Y-%m-%dT%H:%M:%S.000000+00:00", &tm);
-        (void)text_copy(lines[n - 1].new_leader, sizeof(lines[n - 1].new_leader), a->config->name);
     }
+    /* The time comes with the file that was read, the name does not. */
+    if (n && !lines[n - 1].new_leader[0])
+        (void)text_copy(lines[n - 1].new_leader, sizeof(lines[n - 1].new_leader), a->config->name);
 }
 
 /* The store has lost what we wrote: it was restored, or somebody deleted the key. */
@@ -409,5 +417,6 @@ void publish(struct agent *a)
     failsafe_publish(a);
     publish_history(a);
     timeline_publish(a);
+    config_history_publish(a);
     repair_keys(a);
 }

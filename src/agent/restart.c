@@ -86,7 +86,7 @@ static bool conditions_are_met(struct agent *a, const json_t *filters)
     publish_state(a, &state, &our_role);
     if (role && pg_role_from_text(role) != our_role)
         return false;
-    if (json_object_get(filters, "restart_pending") && !(a->pg.valid && a->pg.facts.n_pending))
+    if (json_object_get(filters, "restart_pending") && !pending_restart_reason(a))
         return false;
     /* Is it older than what is asked for? A minor version is installed, and takes effect with the restart. */
     return !version || (a->pg.valid && read_version(version, why, sizeof(why)) > a->pg.facts.server_version_num);

@@ -16,7 +16,21 @@ bool fill_upstream(const struct agent *a, const char *member, struct pg_upstream
     return true;
 }
 
-static struct pg_files_spec files_spec(const struct agent *a, bool standby, const struct pg_upstream *upstream)
+/* What was known of it while it ran is better than nothing: a standby with less does not start. */
+static const struct local_pg *control_of(const struct agent *a)
+{
+    if (a->control.control_known)
+        return &a->control;
+    return a->parameters.control.control_known && !pg_server_pid(a->server) ? &a->parameters.control : NULL;
+}
+
+/* A crash is no decision to raise what others must have first; a restart that was asked for is. */
+static bool is_crash_restart(const struct agent *a, bool standby)
+{
+    return !standby && a->op.kind == OP_START_PRIMARY && !a->memory.stopped_here;
+}
+
+struct pg_files_spec files_spec(const struct agent *a, bool standby, const struct pg_upstream *upstream)
 {
     return (struct pg_files_spec){
         .config = a->config,
@@ -24,7 +38,10 @@ static struct pg_files_spec files_spec(const struct agent *a, bool standby, cons
         .server_major = a->server_major,
         .standby = standby,
         .upstream = upstream,
-        .control = a->control.control_known ? &a->control : NULL,
+        .control = control_of(a),
+        .catalog = a->parameters.catalog,
+        .after_crash = is_crash_restart(a, standby),
+        .refused = &a->parameters.refused,
     };
 }
 
@@ -33,14 +50,17 @@ int write_files(struct agent *a, bool standby, const char *upstream_member, bool
     struct pg_upstream upstream;
     bool has_upstream = standby && fill_upstream(a, upstream_member, &upstream);
     struct pg_files_spec spec = files_spec(a, standby, has_upstream ? &upstream : NULL);
+    struct textbuf notes = {0};
     int r;
 
+    spec.notes = &notes;
     if (has_upstream) {
         r = pg_files_passfile(a->config, &upstream, err);
         if (r < 0)
             return r;
     }
     r = pg_files_write(&spec, ret_changed, err);
+    parameters_note(a, textbuf_take(&notes));
     if (r < 0)
         return r;
     (void)text_copy(a->follows, sizeof(a->follows), has_upstream ? upstream_member : "");
@@ -49,10 +69,12 @@ int write_files(struct agent *a, bool standby, const char *upstream_member, bool
 
 int start_server(struct agent *a, bool standby, const char *upstream_member, struct err *err)
 {
-    struct pg_files_spec spec = files_spec(a, standby, NULL);
+    struct pg_files_spec spec;
     char **args = NULL;
     int r;
 
+    parameters_load_catalog(a);
+    spec = files_spec(a, standby, NULL);
     r = write_files(a, standby, upstream_member, NULL, err);
     if (r < 0)
         return r;

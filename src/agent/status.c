@@ -129,7 +129,9 @@ static void status_sql(struct agent *a, struct node_status *ret)
     ret->latest_end_lsn = f->latest_end_lsn;
     ret->walsenders = a->pg.walsenders;
     ret->n_walsenders = f->n_walsenders;
-    ret->pending_restart = f->n_pending > 0;
+    ret->pending_restart_reason_json = pending_restart_reason(a);
+    ret->pending_restart = ret->pending_restart_reason_json != NULL;
+    ret->parameters_note = parameters_summary(a);
 }
 
 void agent_status(void *agent, struct node_status *ret)

@@ -15,6 +15,7 @@ struct access_rules {
     const struct config *config;
     struct network *networks;
     size_t n;
+    char *made_of; /* the list as one text */
 };
 
 enum { MAPPED_BITS = 96 };
@@ -98,6 +99,33 @@ static int add_host(struct access_rules *r, const char *host, struct err *err)
     return result;
 }
 
+static char *join(const struct string_list *list)
+{
+    struct textbuf b = {0};
+
+    for (size_t i = 0; i < list->n; i++)
+        textbuf_printf(&b, "%s\n", list->items[i]);
+    return textbuf_take(&b);
+}
+
+bool access_has_names(const struct config *config)
+{
+    const struct string_list *list = &config->restapi.allowlist;
+    struct network net;
+
+    for (size_t i = 0; i < list->n; i++)
+        if (!strchr(list->items[i], '/') && !network_of_literal(list->items[i], &net))
+            return true;
+    return false;
+}
+
+bool access_is_of(const struct access_rules *r, const struct config *config)
+{
+    CLEANUP(freep) char *list = join(&config->restapi.allowlist);
+
+    return text_equal(list, r->made_of);
+}
+
 int access_new(const struct config *config, struct access_rules **ret, struct err *err)
 {
     CLEANUP(access_freep) struct access_rules *r = calloc(1, sizeof(*r));
@@ -107,6 +135,9 @@ int access_new(const struct config *config, struct access_rules **ret, struct er
     if (!r)
         return err_set(err, -ENOMEM, "out of memory");
     r->config = config;
+    r->made_of = join(list);
+    if (!r->made_of)
+        return err_set(err, -ENOMEM, "out of memory");
     for (size_t i = 0; i < list->n && e >= 0; i++)
         e = strchr(list->items[i], '/') ? add_cidr(r, list->items[i], err) : add_host(r, list->items[i], err);
     if (e < 0)
@@ -117,8 +148,10 @@ int access_new(const struct config *config, struct access_rules **ret, struct er
 
 struct access_rules *access_free(struct access_rules *r)
 {
-    if (r)
-        free(r->networks);
+    if (!r)
+        return NULL;
+    free(r->networks);
+    free(r->made_of);
     free(r);
     return NULL;
 }

@@ -17,6 +17,11 @@ int access_new(const struct config *config, struct access_rules **ret, struct er
 struct access_rules *access_free(struct access_rules *r);
 DEFINE_CLEANUP(struct access_rules, access_free)
 
+/* Whether the list has names, so that making rules of it waits for their resolution. */
+bool access_has_names(const struct config *config);
+/* Whether these rules were made of the same list. */
+bool access_is_of(const struct access_rules *r, const struct config *config);
+
 struct access_client {
     const struct sockaddr *address;
     bool has_certificate;

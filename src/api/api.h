@@ -36,5 +36,12 @@ int api_new(sd_event *loop, const struct config *config, const struct api_hooks 
 struct api *api_free(struct api *a);
 DEFINE_CLEANUP(struct api, api_free)
 
+/*
+ * To be called when the content of `config` has changed: reads certificates and access rules anew. Connections that are
+ * open keep what they have; what cannot be used is logged, and the old one stays in force. Whether there is TLS at all
+ * and where to listen do not change.
+ */
+void api_reload(struct api *a);
+
 /* The port in use; tells what the kernel chose when the configured one is 0. */
 uint16_t api_port(const struct api *a);

@@ -25,6 +25,7 @@ struct api {
     struct access_rules *access;
     struct MHD_Daemon *daemon;
     struct tls_files tls_files;
+    struct tls_credentials *credentials; /* newest first; NULL = those libmicrohttpd was started with */
     int listen_fd;
     uint16_t port;
     uint64_t started_at_us;

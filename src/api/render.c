@@ -197,6 +197,8 @@ static void set_node_facts(json_t *o, const struct node_status *n, uint64_t now_
         set(o, "pending_restart", json_true());
         set_json_text(o, "pending_restart_reason", n->pending_restart_reason_json);
     }
+    if (n->parameters_note && n->parameters_note[0])
+        set(o, "parameters_problem", json_string(n->parameters_note));
     set(o, "patroni", identity(n));
     if (n->scheduled_restart_json)
         set_json_text(o, "scheduled_restart", n->scheduled_restart_json);

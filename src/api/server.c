@@ -119,8 +119,10 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **s
     }
     *socket_context = client_add(a, connection);
     session = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
-    if (session && session->tls_session)
+    if (session && session->tls_session) {
+        tls_use_credentials(session->tls_session, a->credentials);
         tls_demand_certificate(session->tls_session, &a->config->restapi.tls);
+    }
 }
 
 /* --- the loop ----------------------------------------------------------------------------------------------------- */
@@ -279,6 +281,7 @@ struct api *api_free(struct api *a)
     a->access = access_free(a->access);
     if (a->listen_fd >= 0)
         (void)close(a->listen_fd);
+    a->credentials = tls_credentials_free(a->credentials);
     tls_files_done(&a->tls_files);
     sd_event_unref(a->loop);
     free(a);

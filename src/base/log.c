@@ -35,6 +35,11 @@ void log_open(int fd, enum log_format format, enum log_level max_level)
     sink.max_level = max_level;
 }
 
+void log_set_level(enum log_level max_level)
+{
+    sink.max_level = max_level;
+}
+
 enum log_format log_format_of_stderr(void)
 {
     const char *stream = getenv("JOURNAL_STREAM");

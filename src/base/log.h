@@ -20,6 +20,7 @@ enum log_format {
  */
 void log_open(int fd, enum log_format format, enum log_level max_level);
 enum log_format log_format_of_stderr(void);
+void log_set_level(enum log_level max_level);
 #define LOG_JOURNAL_SOCKET "/run/systemd/journal/socket"
 /*
  * Lines go to the journal's own socket from now on, with the fields SYSLOG_IDENTIFIER, PGTETHER_SCOPE, PGTETHER_NAME

@@ -55,6 +55,17 @@ static void restapi_done(struct config *c)
     strings_done(&c->restapi.allowlist);
 }
 
+static void ctl_config_done(struct config *c)
+{
+    free(c->ctl.cacert);
+    free(c->ctl.certfile);
+    free(c->ctl.keyfile);
+    wipe(c->ctl.keyfile_password);
+    free(c->ctl.username);
+    wipe(c->ctl.password);
+    wipe(c->ctl.auth);
+}
+
 static void postgresql_done(struct config *c)
 {
     free(c->postgresql.listen_addresses);
@@ -87,13 +98,25 @@ static void postgresql_done(struct config *c)
     free(c->postgresql.before_stop);
 }
 
+static void places_done(struct config *c)
+{
+    for (size_t i = 0; i < c->n_places; i++) {
+        free(c->places[i].path);
+        free(c->places[i].file);
+        free(c->places[i].text);
+    }
+    free(c->places);
+}
+
 void config_done(struct config *c)
 {
     free(c->path);
+    places_done(c);
     free(c->scope);
     free(c->namespace_);
     free(c->name);
     restapi_done(c);
+    ctl_config_done(c);
     dcs_config_done(&c->dcs);
     free(c->watchdog.device);
     postgresql_done(c);

@@ -59,8 +59,19 @@ enum storage_probe_mode { STORAGE_PROBE_OFF, STORAGE_PROBE_WARN, STORAGE_PROBE_F
 enum watchdog_mode { WATCHDOG_OFF, WATCHDOG_AUTOMATIC, WATCHDOG_REQUIRED };
 enum gate_mode { GATE_MODE_OFF, GATE_MODE_AUTOMATIC, GATE_MODE_NFTABLES };
 
+/* Where a setting of the file stands and what it says there: lists as one text, groups setting by setting. */
+struct config_place {
+    char *path; /* "postgresql.parameters.work_mem"; custom_parameters are under parameters too */
+    char *file;
+    unsigned line;
+    char *text;      /* NULL = a secret */
+    uint64_t digest; /* of the value, also of a secret */
+};
+
 struct config {
     char *path;
+    struct config_place *places; /* in the order of the file */
+    size_t n_places;
     char *scope, *namespace_, *name;
 
     struct {
@@ -73,6 +84,13 @@ struct config {
         struct string_list allowlist; /* addresses, networks and host names that may change something; empty = all */
         bool allowlist_include_members;
     } restapi;
+
+    struct { /* how pgtetherctl asks the REST APIs; what is NULL comes from restapi */
+        bool insecure;
+        char *cacert, *certfile, *keyfile, *keyfile_password;
+        char *username, *password;
+        char *auth; /* older form of the two: "username:password" */
+    } ctl;
 
     struct dcs_config dcs;
 
@@ -166,6 +184,18 @@ struct config_problems {
 int config_load(const char *path, struct config **ret, struct config_problems *problems, struct err *err);
 struct config *config_free(struct config *c);
 DEFINE_CLEANUP(struct config, config_free)
+/* The last place of this path; NULL if the file does not have it. */
+const struct config_place *config_place_of(const struct config *c, const char *path);
+
+/*
+ * Takes over what was read anew while the program runs. *live keeps its address, so that all who borrowed it see the
+ * new values from the next event on, and must not keep a pointer into it beyond one. What a running program cannot
+ * change (names, addresses to listen on, directories, the store, what the keeper was started with) keeps its old value.
+ * One line per setting that differs is appended to applied ("tags.zone: a -> b (n1.conf:12)") or needs_restart. fresh
+ * is freed.
+ */
+struct textbuf;
+void config_renew(struct config *live, struct config *fresh, struct textbuf *applied, struct textbuf *needs_restart);
 void config_problems_done(struct config_problems *p);
 /* "file:line: path: message" and "HINT:  …" lines; the caller frees. */
 char *config_problems_text(const struct config_problems *p);

@@ -140,6 +140,11 @@ void loader_finish_restapi(struct loader *l)
     if (loader_has(l, "restapi.authentication.username") != loader_has(l, "restapi.authentication.password"))
         loader_problem_of(l, PROBLEM_ERROR, "restapi.authentication", NULL,
                           "\"username\" and \"password\" only work together");
+    if (loader_has(l, "ctl.authentication.username") != loader_has(l, "ctl.authentication.password"))
+        loader_problem_of(l, PROBLEM_ERROR, "ctl.authentication", NULL,
+                          "\"username\" and \"password\" only work together");
+    if (l->draft.c.ctl.keyfile && !l->draft.c.ctl.certfile)
+        loader_problem_of(l, PROBLEM_ERROR, "ctl.keyfile", NULL, "needs \"certfile\"");
 }
 
 /* The protected ones must be the same on all members: what one of them says locally cannot count. */

@@ -70,8 +70,7 @@ static bool json_to_bool(const json_t *value, bool *ret)
     return json_is_string(value) && value_to_bool(json_string_value(value), ret);
 }
 
-/* A scalar as PostgreSQL reads it from its file. False for what cannot be a parameter's value. */
-static bool json_to_text(const json_t *value, char *buf, size_t size, const char **ret)
+bool dynamic_value_text(const json_t *value, char *buf, size_t size, const char **ret)
 {
     *ret = buf;
     switch (json_typeof(value)) {
@@ -106,7 +105,7 @@ static void describe(const json_t *value, char *buf, size_t size)
         (void)text_print(buf, size, "\"%.60s\"", json_string_value(value));
     else if (json_is_boolean(value))
         (void)text_copy(buf, size, json_is_true(value) ? "true" : "false");
-    else if (json_to_text(value, number, sizeof(number), &text))
+    else if (dynamic_value_text(value, number, sizeof(number), &text))
         (void)text_copy(buf, size, text);
     else
         (void)text_copy(buf, size, json_is_object(value) ? "a group" : "a list");
@@ -287,7 +286,7 @@ static void read_parameter(struct reading *r, const char *name, const json_t *va
         complain(r, PROBLEM_WARNING, path, NULL, "follows from \"%s\" and is ignored here", source);
         return;
     }
-    if (!json_to_text(value, number, sizeof(number), &text)) {
+    if (!dynamic_value_text(value, number, sizeof(number), &text)) {
         complain(r, r->bad_value, path, NULL, "expected a single value");
         return;
     }

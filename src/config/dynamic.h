@@ -38,6 +38,12 @@ const struct dynamic_entry *dynamic_find(const char *path); /* also by alias; NU
 const char *dynamic_suggest(const char *path);
 
 /*
+ * A scalar as PostgreSQL reads it from its file, in buf (of 64 bytes at least) or the value itself. False for what
+ * cannot be a parameter's value.
+ */
+bool dynamic_value_text(const json_t *value, char *buf, size_t size, const char **ret);
+
+/*
  * As dynamic_parse(), from JSON that is already an object (json is its text). bad_value is the severity of values that
  * the reference would replace by their defaults. problems is appended to.
  */

@@ -115,6 +115,7 @@ static void read_all(struct loader *l)
     loader_finish_restapi(l);
     loader_finish_postgresql(l);
     loader_finish_rest(l);
+    loader_note_places(l);
 }
 
 static void draft_done(struct draft *d)

@@ -55,6 +55,8 @@ void describe_value(const config_setting_t *s, bool is_secret, char *buf, size_t
 
 /* bootstrap.c: bootstrap.dcs to JSON; json.c does the conversion. */
 void loader_read_dynamic(struct loader *l, const config_setting_t *s);
+/* places.c: which setting stands where. */
+void loader_note_places(struct loader *l);
 /* vip.c: the virtual addresses. */
 void loader_read_vips(struct loader *l, const config_setting_t *s);
 /* tags.c: the tags, as struct and as what is published. */

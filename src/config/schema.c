@@ -268,7 +268,16 @@ static const struct schema_entry entries[] = {
     IGNORED("log.file_num", ""),
     IGNORED("log.loggers", ""),
     IGNORED("log.deduplicate_heartbeat_logs", ""),
-    IGNORED("ctl", "settings of the control program"),
+    {.path = "ctl", .type = SETTING_GROUP, .text = "how pgtetherctl asks the REST servers"},
+    {.path = "ctl.insecure", .type = SETTING_BOOL, AT(c.ctl.insecure), .text = "certificates are not verified"},
+    {.path = "ctl.cacert", .type = SETTING_PATH, AT(c.ctl.cacert), .text = "trusted authorities"},
+    {.path = "ctl.certfile", .type = SETTING_PATH, AT(c.ctl.certfile), .text = "client certificate"},
+    {.path = "ctl.keyfile", .type = SETTING_PATH, AT(c.ctl.keyfile), .text = "its key"},
+    {.path = "ctl.keyfile_password", .type = SETTING_SECRET, AT(c.ctl.keyfile_password), .text = "password of the key"},
+    {.path = "ctl.authentication", .type = SETTING_GROUP, .text = "as whom to change something"},
+    {.path = "ctl.authentication.username", .type = SETTING_STRING, AT(c.ctl.username), .text = "user name"},
+    {.path = "ctl.authentication.password", .type = SETTING_SECRET, AT(c.ctl.password), .text = "password"},
+    {.path = "ctl.auth", .type = SETTING_SECRET, AT(c.ctl.auth), .text = "older form, \"username:password\""},
 };
 
 const struct schema_entry *schema_entries(size_t *ret_n)

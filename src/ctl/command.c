@@ -24,7 +24,22 @@ static const char topology_help[] =
     "  -W                 show again every 2 seconds\n"
     "  -w, --watch SEC    show again every SEC seconds\n";
 
-static const char show_config_help[] = "Prints the dynamic configuration of the cluster as YAML.\n";
+static const char show_config_help[] =
+    "Prints the dynamic configuration of the cluster as YAML.\n\n"
+    "  -o, --origin       instead show every setting as it holds on this node, where it comes from (the dynamic\n"
+    "                     configuration, file and line, a default, or forced), and what PostgreSQL has instead\n"
+    "  -H, --history      instead show what was changed and when the leader noticed, the last 50 times\n"
+    "  -f, --format FMT   of these: pretty (default), tsv, json or yaml\n";
+
+static const char edit_config_help[] =
+    "Changes the dynamic configuration of the cluster: with the options below, else in an editor. Shows what changes\n"
+    "and asks before it is written; what the members would not accept is refused.\n\n"
+    "  -s, --set PATH=VALUE   set a value, written in YAML; null removes it\n"
+    "  -p, --pg NAME=VALUE    the same for a parameter of PostgreSQL\n"
+    "      --apply FILE       change what the file (YAML; - is the standard input) has, null removes\n"
+    "      --replace FILE     make the file the whole configuration\n"
+    "  -q, --quiet            do not show what changes\n"
+    "      --force            do not ask\n";
 
 static const char history_help[] =
     "Shows when and why the cluster changed its timeline: failovers and switchovers, and who became leader.\n\n"
@@ -34,6 +49,96 @@ static const char dsn_help[] =
     "Prints host and port of a member in the form that psql takes: psql \"$(pgtetherctl dsn) dbname=postgres\"\n\n"
     "  -r, --role ROLE    a member that is leader (default), primary, standby-leader, replica, standby or any\n"
     "  -m, --member NAME  this member\n";
+
+static const char switchover_help[] =
+    "Lets another member lead, while both are alive: the leader writes out what it has, stops, and the candidate goes "
+    "on\n"
+    "where it ended. Asks for what is not given.\n\n"
+    "      --leader NAME      who leads now (also --primary): a precaution\n"
+    "      --candidate NAME   who shall lead; anybody if not given\n"
+    "      --scheduled TIME   when, e.g. 2026-08-01T12:00+02:00; local time without a zone; now\n"
+    "      --force            ask nothing\n";
+
+static const char failover_help[] = "Lets the candidate lead although the cluster has no leader, or an unhealthy one. "
+                                    "What the candidate has not received\n"
+                                    "is lost. Asks for what is not given.\n\n"
+                                    "      --candidate NAME   who shall lead\n"
+                                    "      --force            ask nothing\n";
+
+#define ROLE_HELP                                                                                                      \
+    "  -r, --role ROLE        only members that are leader, primary, standby-leader, replica, standby or any "         \
+    "(default)\n"
+
+static const char restart_help[] =
+    "Restarts PostgreSQL on the members, one after the other; all unless some are named. It does not wait until a\n"
+    "replica has caught up before the next is restarted: rolling-restart does.\n\n" ROLE_HELP
+    "      --any              only one of them, chosen by chance\n"
+    "      --pending          only those that wait for a restart\n"
+    "      --pg-version V     only where PostgreSQL is older than this\n"
+    "      --scheduled TIME   when, e.g. 2026-08-01T12:00+02:00; local time without a zone; now\n"
+    "      --timeout TIME     fail, and fail over, when a restart takes longer than this, e.g. 30 or 1min\n"
+    "      --force            ask nothing; replaces a restart that is scheduled\n";
+
+static const char rolling_restart_help[] =
+    "Restarts the members one after the other, replicas first, and waits for each until it runs, streams and has\n"
+    "replayed. The leader comes last: it hands over to the best candidate. Shows its plan, asks, and stops at the "
+    "first\n"
+    "failure.\n\n"
+    "      --dry-run          show the plan only\n"
+    "      --pending          only members that wait for a restart\n"
+    "      --in-place         restart the leader where it is, without a switchover\n"
+    "      --candidate NAME   who takes over from the leader\n"
+    "      --max-lag BYTES    how much a replica may lack to count as back, e.g. 16MB; default is the cluster's\n"
+    "                         maximum_lag_on_failover\n"
+    "      --timeout SEC      how long to wait for each member, default 300\n"
+    "      --force            ask nothing\n";
+
+static const char reload_help[] =
+    "Lets the members read their configuration again; all unless some are named.\n\n" ROLE_HELP
+    "      --force            ask nothing\n";
+
+static const char reinit_help[] = "Lets replicas give up their data directory and get a new copy.\n\n"
+                                  "      --from-leader      copy from the leader, not from a replica\n"
+                                  "      --wait             wait until the copy is there\n"
+                                  "      --force            ask nothing; cancels what the member is doing\n";
+
+static const char pause_help[] = "Takes the agents' hands off: no failover happens by itself until \"resume\".\n\n"
+                                 "      --wait             wait until all members have seen it\n";
+
+static const char resume_help[] = "Ends a pause.\n\n"
+                                  "      --wait             wait until all members have seen it\n";
+
+static const char flush_help[] = "Takes back what is scheduled. WHAT is \"restart\": of members, all unless some are "
+                                 "named; or \"switchover\".\n\n" ROLE_HELP "      --force            ask nothing\n";
+
+static const char remove_help[] =
+    "Removes all that the store holds about a cluster, after three questions. The nodes are not touched: stop them "
+    "first,\n"
+    "or they write it again.\n\n"
+    "  -f, --format FMT       of the list shown before: pretty (default), tsv, json or yaml\n";
+
+static const char query_help[] =
+    "Runs SQL on a member. User and password come from libpq (PGUSER, PGPASSWORD, .pgpass) unless given. An error is\n"
+    "printed as a row.\n\n"
+    "  -c, --command SQL      what to run\n"
+    "  -f, --file FILE        the same from a file, - for the standard input\n"
+    "  -r, --role ROLE        where: leader (default), primary, standby-leader, replica, standby or any\n"
+    "  -m, --member NAME      on this member\n"
+    "  -U, --username NAME    database user\n"
+    "      --password         ask for the password\n"
+    "  -d, --dbname NAME      database\n"
+    "      --format FMT       tsv (default), pretty, json or yaml\n"
+    "      --delimiter TEXT   between the columns of tsv\n"
+    "  -W                     again every 2 seconds\n"
+    "  -w, --watch SEC        again every SEC seconds\n";
+
+static const char doctor_help[] =
+    "Looks for what goes wrong most often, and says what to do about it: is every endpoint of the store reached, do "
+    "the\n"
+    "settings hold, are REST API and PostgreSQL of each member reached from here, do the clocks agree; and on a "
+    "member's\n"
+    "host, as root or the user of PostgreSQL: programs, data directory, a stale postmaster.pid, another service that\n"
+    "started PostgreSQL, the watchdog, the address in the store. Changes nothing. Exit code 1 if something is BAD.\n";
 
 static const char clear_fence_guard_help[] =
     "A node whose host was reset three times within an hour stays out of elections. This lets it compete again, from "
@@ -48,15 +153,27 @@ static const struct command commands[] = {
     {"topology", cmd_topology, "[CLUSTER...]", "show who replicates from whom", topology_help},
     {"history", cmd_history, "[CLUSTER]", "show past failovers and switchovers", history_help},
     {"show-config", cmd_show_config, "[CLUSTER]", "print the dynamic configuration", show_config_help},
+    {"edit-config", cmd_edit_config, "[CLUSTER]", "change the dynamic configuration", edit_config_help},
     {"dsn", cmd_dsn, "[CLUSTER]", "print how to connect to a member", dsn_help},
+    {"query", cmd_query, "[CLUSTER]", "run SQL on a member", query_help},
+    {"switchover", cmd_switchover, "[CLUSTER]", "let another member lead", switchover_help},
+    {"failover", cmd_failover, "[CLUSTER]", "let a member lead, whatever the leader does", failover_help},
+    {"restart", cmd_restart, "CLUSTER [MEMBER...]", "restart PostgreSQL on members", restart_help},
+    {"rolling-restart", cmd_rolling_restart, "CLUSTER [MEMBER...]", "restart one after the other, leader last",
+     rolling_restart_help},
+    {"reload", cmd_reload, "CLUSTER [MEMBER...]", "let members read their configuration again", reload_help},
+    {"reinit", cmd_reinit, "CLUSTER [MEMBER...]", "make replicas anew", reinit_help},
+    {"pause", cmd_pause, "[CLUSTER]", "switch failover off", pause_help},
+    {"resume", cmd_resume, "[CLUSTER]", "switch failover on again", resume_help},
+    {"flush", cmd_flush, "CLUSTER [MEMBER...] WHAT", "take back what is scheduled", flush_help},
+    {"remove", cmd_remove, "CLUSTER", "remove a cluster from the store", remove_help},
+    {"doctor", cmd_doctor, "", "look for mistakes, and how to mend them", doctor_help},
     {"clear-fence-guard", cmd_clear_fence_guard, "", "let this node lead again", clear_fence_guard_help},
     {"version", cmd_version, "[CLUSTER [MEMBER...]]", "print versions", version_help},
 };
 
 /* Known from patronictl or announced, and yet to come: said plainly instead of "unknown command". */
-static const char *const later[] = {
-    "switchover", "failover", "restart", "reload", "reinit", "pause",          "resume",         "edit-config",
-    "remove",     "query",    "flush",   "doctor", "backup", "import-patroni", "demote-cluster", "promote-cluster"};
+static const char *const later[] = {"backup", "import-patroni", "demote-cluster", "promote-cluster"};
 
 static const struct command *find(const char *name)
 {
@@ -68,13 +185,15 @@ static const struct command *find(const char *name)
 
 static int help(void)
 {
-    printf("Usage: pgtetherctl [-c FILE] COMMAND [ARGUMENT...]\n\n"
-           "Shows the state of a PostgreSQL cluster that pgtether (or Patroni) keeps available.\n\nCommands:\n");
+    printf("Usage: pgtetherctl [-c FILE] [-k] COMMAND [ARGUMENT...]\n\n"
+           "Shows and changes the state of a PostgreSQL cluster that pgtether (or Patroni) keeps available.\n\n"
+           "Commands:\n");
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-        printf("  %-17s %-20s %s\n", commands[i].name, commands[i].arguments, commands[i].summary);
+        printf("  %-17s %-24s %s\n", commands[i].name, commands[i].arguments, commands[i].summary);
     printf("\nOptions:\n"
            "  -c, --config-file FILE   configuration of the instance; without it PGTETHERCTL_CONFIG_FILE names it,\n"
            "                           else it is the only *.conf in " PKGSYSCONFDIR "\n"
+           "  -k, --insecure           do not verify the certificates of REST APIs\n"
            "  -V, --version            print the version of pgtetherctl\n"
            "  -h, --help               print this\n\n"
            "\"pgtetherctl COMMAND --help\" tells about a command. Exit codes: 0 done, 1 failed, 2 wrong usage.\n");
@@ -127,6 +246,7 @@ static int run_command(struct ctl *ctl, int argc, char **argv)
 int ctl_main(int argc, char **argv)
 {
     static const struct option longs[] = {{"config-file", required_argument, NULL, 'c'},
+                                          {"insecure", no_argument, NULL, 'k'},
                                           {"version", no_argument, NULL, 'V'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
@@ -134,10 +254,13 @@ int ctl_main(int argc, char **argv)
     int option, exit_code;
 
     opterr = 0;
-    while ((option = getopt_long(argc, argv, "+:c:Vh", longs, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "+:c:kVh", longs, NULL)) != -1) {
         switch (option) {
         case 'c':
             ctl.config_path = optarg;
+            break;
+        case 'k':
+            ctl.insecure = true;
             break;
         case 'V':
             printf("pgtetherctl version %s\n", PACKAGE_VERSION);

@@ -1,27 +1,35 @@
 #include <dirent.h>
 #include <errno.h>
-#include <jansson.h>
 #include <stdarg.h>
 #include <stdlib.h>
-#include <strings.h>
+#include <sys/time.h>
+#include <time.h>
 #include "base/clock.h"
 #include "ctl/ctl.h"
-#include "dcs/dcs.h"
-
-enum { STORE_PATIENCE_MAX_S = 10 };
+#include "io/http.h"
 
 void ctl_done(struct ctl *ctl)
 {
+    ctl->http = http_free(ctl->http);
     ctl->config = config_free(ctl->config);
     ctl->loop = sd_event_unref(ctl->loop);
 }
 
-__attribute__((format(printf, 1, 0))) static void say(const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0))) static void say(const char *severity, const char *fmt, va_list ap)
 {
     (void)fflush(stdout);
-    (void)fputs("pgtetherctl: error: ", stderr);
+    (void)fprintf(stderr, "pgtetherctl: %s: ", severity);
     (void)vfprintf(stderr, fmt, ap);
     (void)fputs("\n", stderr);
+}
+
+void ctl_warn(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    say("warning", fmt, ap);
+    va_end(ap);
 }
 
 int ctl_fail(const char *fmt, ...)
@@ -29,7 +37,7 @@ int ctl_fail(const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    say(fmt, ap);
+    say("error", fmt, ap);
     va_end(ap);
     return EXIT_FAILED;
 }
@@ -39,7 +47,7 @@ int ctl_usage(const char *command, const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    say(fmt, ap);
+    say("error", fmt, ap);
     va_end(ap);
     (void)fprintf(stderr, "HINT:  \"pgtetherctl %s%s--help\" tells how it is used.\n", command ? command : "",
                   command ? " " : "");
@@ -134,88 +142,26 @@ int ctl_open_config(struct ctl *ctl)
     return r;
 }
 
-/* --- the store ---------------------------------------------------------------------------------------------------- */
+/* --- time --------------------------------------------------------------------------------------------------------- */
 
-void ctl_view_done(struct ctl_view *v)
+void ctl_timestamp(char *buf, size_t size, unsigned digits)
 {
-    v->cluster = cluster_free(v->cluster);
+    struct timeval now;
+    struct tm tm;
+    char text[32], fraction[8];
+
+    (void)gettimeofday(&now, NULL);
+    (void)localtime_r(&now.tv_sec, &tm);
+    (void)strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &tm);
+    (void)text_print(fraction, sizeof(fraction), ".%06u", (unsigned)now.tv_usec % 1000000);
+    fraction[digits ? digits + 1 : 0] = '\0';
+    (void)text_print(buf, size, "%s%s", text, fraction);
 }
 
-/* How long to wait for the store: what the file says for a new cluster, within reason. */
-static uint64_t patience_us(const struct ctl *ctl)
+void ctl_sleep_us(uint64_t us)
 {
-    const uint64_t most_us = STORE_PATIENCE_MAX_S * USEC_PER_SEC;
-    struct config_problems problems = {0};
-    struct dynamic *dynamic = NULL;
-    uint64_t us = most_us;
+    struct timespec rest = {(time_t)(us / USEC_PER_SEC), (long)(us % USEC_PER_SEC) * 1000};
 
-    if (dynamic_parse(ctl->config->bootstrap.dcs_json, ctl->config, &dynamic, &problems, NULL) >= 0)
-        us = dynamic->policy.retry_timeout_us;
-    dynamic_free(dynamic);
-    config_problems_done(&problems);
-    return us < most_us ? us : most_us;
-}
-
-/* JSON true, 1 and the words that the reference takes for true. */
-static bool is_on(const json_t *value)
-{
-    static const char *const words[] = {"true", "on", "yes", "1"};
-    const char *s = json_string_value(value);
-
-    for (size_t i = 0; s && i < ARRAY_LEN(words); i++)
-        if (strcasecmp(s, words[i]) == 0)
-            return true;
-    return json_is_true(value) || json_integer_value(value) == 1;
-}
-
-static void read_settings(struct ctl_view *v)
-{
-    json_t *settings = v->cluster->config.exists ? json_loads(v->cluster->config.text, 0, NULL) : NULL;
-    const json_t *mode = json_object_get(settings, "synchronous_mode");
-
-    if (json_is_string(mode) && strcasecmp(json_string_value(mode), "quorum") == 0)
-        v->sync_mode = SYNC_MODE_QUORUM;
-    else
-        v->sync_mode = is_on(mode) ? SYNC_MODE_PRIORITY : SYNC_MODE_OFF;
-    v->paused = is_on(json_object_get(settings, "pause"));
-    json_decref(settings);
-}
-
-/* "http://10.0.0.1:2379, http://10.0.0.2:2379" */
-static void name_endpoints(const struct dcs_config *dcs, char *buf, size_t size)
-{
-    struct textbuf all = {0};
-
-    for (size_t i = 0; i < dcs->hosts.n; i++)
-        textbuf_printf(&all, "%s%s", i ? ", " : "", dcs->hosts.items[i]);
-    if (dcs->srv)
-        textbuf_printf(&all, "%sthe SRV records of %s", all.len ? ", " : "", dcs->srv);
-    (void)text_copy(buf, size, all.data ? all.data : "no endpoint");
-    textbuf_done(&all);
-}
-
-int ctl_read_cluster(struct ctl *ctl, const char *scope, struct ctl_view *ret, struct err *err)
-{
-    struct dcs_config config = ctl->config->dcs;
-    CLEANUP(freep) char *scope_copy = strdup(scope);
-    CLEANUP(dcs_freep) struct dcs *dcs = NULL;
-    CLEANUP(cluster_freep) struct cluster *cluster = NULL;
-    char endpoints[160];
-    struct err why = {0};
-    int r;
-
-    if (!scope_copy)
-        return err_set(err, -ENOMEM, "out of memory");
-    config.scope = scope_copy;
-    r = dcs_open(ctl->loop, &config, &dcs, err);
-    if (r < 0)
-        return r;
-    r = dcs_get_cluster_sync(dcs, ctl->loop, patience_us(ctl), &cluster, &why);
-    if (r < 0) {
-        name_endpoints(&config, endpoints, sizeof(endpoints));
-        return err_set(err, r, "could not read cluster \"%s\" from the store (%s): %s", scope, endpoints, why.msg);
-    }
-    ret->cluster = STEAL(cluster);
-    read_settings(ret);
-    return 0;
+    while (nanosleep(&rest, &rest) < 0 && errno == EINTR)
+        ;
 }

@@ -1,10 +1,9 @@
-#include <errno.h>
-#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "ctl/ctl.h"
 #include "ctl/members.h"
+#include "ctl/watch.h"
 
 struct list_options {
     enum report_format format;
@@ -18,17 +17,6 @@ static const struct option list_longs[] = {
     {"help", no_argument, NULL, 'h'},         {0}};
 static const struct option topology_longs[] = {
     {"watch", required_argument, NULL, 'w'}, {"help", no_argument, NULL, 'h'}, {0}};
-
-static bool parse_interval(const char *text, uint64_t *ret)
-{
-    char *end;
-    double seconds = strtod(text, &end);
-
-    if (end == text || *end || !(seconds >= 0.1 && seconds <= 86400))
-        return false;
-    *ret = (uint64_t)(seconds * (double)USEC_PER_SEC);
-    return true;
-}
 
 /* Returns -1, or an exit code when there is nothing left to do. */
 static int parse_list_options(int argc, char **argv, const struct ctl_options *options, struct list_options *o)
@@ -48,58 +36,65 @@ static int parse_list_options(int argc, char **argv, const struct ctl_options *o
                 return ctl_usage(argv[0], "there is no format \"%s\"", optarg);
             break;
         case 'W':
-            o->interval_us = o->interval_us ? o->interval_us : 2 * USEC_PER_SEC;
-            break;
-        default:
-            if (!parse_interval(optarg, &o->interval_us))
-                return ctl_usage(argv[0], "\"%s\" is not a number of seconds between 0.1 and 86400", optarg);
+        case 'w':
+            if (!watch_option(option, optarg, &o->interval_us))
+                return ctl_usage(argv[0], WATCH_EXPECTED, optarg);
         }
     }
     return exit_code;
+}
+
+/* Returns 0 or -ENOMEM. */
+static int print_view(const struct ctl_view *view, const char *scope, const struct list_options *o, struct textbuf *out)
+{
+    struct members_view v = {view->cluster, scope, view->sync_mode, view->paused, o->extended, (int64_t)time(NULL)};
+    struct report report = {0};
+    int r = members_report(&v, o->format, &report);
+
+    if (r < 0)
+        return r;
+    report_print(out, &report, o->format);
+    if (o->format == REPORT_PRETTY || o->format == REPORT_TOPOLOGY)
+        members_notes(out, &v);
+    report_done(&report);
+    return 0;
 }
 
 static int print_cluster(struct ctl *ctl, const char *scope, const struct list_options *o, struct textbuf *out,
                          struct err *err)
 {
     struct ctl_view view = {0};
-    struct report report = {0};
     int r = ctl_read_cluster(ctl, scope, &view, err);
 
     if (r >= 0) {
-        struct members_view v = {view.cluster, scope, view.sync_mode, view.paused, o->extended, (int64_t)time(NULL)};
-
-        r = members_report(&v, o->format, &report);
+        r = print_view(&view, scope, o, out);
         if (r < 0)
             (void)err_set(err, r, "out of memory");
-        else
-            report_print(out, &report, o->format);
-        if (r >= 0 && (o->format == REPORT_PRETTY || o->format == REPORT_TOPOLOGY))
-            members_notes(out, &v);
-        report_done(&report);
     }
     ctl_view_done(&view);
     return r;
 }
 
-static void print_time(struct textbuf *out)
+int ctl_show_members(const struct ctl_view *v, const char *scope, enum report_format format)
 {
-    time_t now = time(NULL);
-    struct tm tm;
-    char text[32];
+    const struct list_options o = {.format = format};
+    struct textbuf out = {0};
 
-    (void)localtime_r(&now, &tm);
-    if (strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &tm))
-        textbuf_printf(out, "%s\n", text);
+    out.failed = print_view(v, scope, &o, &out) < 0;
+    return ctl_print(&out);
 }
 
 /* All clusters once; the names are those given, else the scope of the configuration. */
 static int list_once(struct ctl *ctl, const struct list_options *o, char **names, struct textbuf *out)
 {
     char *own[] = {ctl->config->scope, NULL};
+    char now[CTL_TIMESTAMP_SIZE];
     int exit_code = EXIT_DONE;
 
-    if (o->timestamp)
-        print_time(out);
+    if (o->timestamp) {
+        ctl_timestamp(now, sizeof(now), 0);
+        textbuf_printf(out, "%s\n", now);
+    }
     for (char **name = *names ? names : own; *name; name++) {
         struct err err = {0};
 
@@ -107,14 +102,6 @@ static int list_once(struct ctl *ctl, const struct list_options *o, char **names
             exit_code = ctl_fail("%s", err.msg);
     }
     return exit_code;
-}
-
-static void sleep_us(uint64_t us)
-{
-    struct timespec rest = {(time_t)(us / USEC_PER_SEC), (long)(us % USEC_PER_SEC) * 1000};
-
-    while (nanosleep(&rest, &rest) < 0 && errno == EINTR)
-        ;
 }
 
 static int list(struct ctl *ctl, const struct list_options *o, char **names)
@@ -134,7 +121,7 @@ static int list(struct ctl *ctl, const struct list_options *o, char **names)
             return EXIT_FAILED;
         if (!o->interval_us)
             return exit_code;
-        sleep_us(clock_rest_us(clock_now_us(), began_us + o->interval_us));
+        ctl_sleep_us(clock_rest_us(clock_now_us(), began_us + o->interval_us));
     }
 }
 

@@ -85,15 +85,17 @@ static void print_table(struct textbuf *out, const struct report *r, enum report
 
 static void print_tsv(struct textbuf *out, const struct report *r)
 {
-    for (size_t i = 0; i < r->n_columns; i++)
-        textbuf_printf(out, "%s%s", i ? "\t" : "", r->columns[i].key);
-    textbuf_puts(out, "\n");
+    const char *delimiter = r->delimiter ? r->delimiter : "\t";
+
+    for (size_t i = 0; !r->without_header && i < r->n_columns; i++)
+        textbuf_printf(out, "%s%s", i ? delimiter : "", r->columns[i].key);
+    textbuf_puts(out, r->without_header ? "" : "\n");
     for (size_t row = 0; row < json_array_size(r->rows); row++) {
         for (size_t i = 0; i < r->n_columns; i++) {
             char *text = cell_text(json_array_get(json_array_get(r->rows, row), i), REPORT_TSV);
 
             out->failed |= !text;
-            textbuf_printf(out, "%s%s", i ? "\t" : "", text ? text : "");
+            textbuf_printf(out, "%s%s", i ? delimiter : "", text ? text : "");
             free(text);
         }
         textbuf_puts(out, "\n");

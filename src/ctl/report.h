@@ -16,14 +16,17 @@ struct report_column {
     bool right;        /* aligned to the right */
 };
 
-enum { REPORT_COLUMNS_MAX = 16 };
+/* PostgreSQL gives no more in a result (MaxTupleAttributeNumber). */
+enum { REPORT_COLUMNS_MAX = 1664 };
 
 struct report {
     char title[256]; /* of the table; "" = none */
     struct report_column columns[REPORT_COLUMNS_MAX];
     size_t n_columns;
-    json_t *rows;    /* array of arrays, one value per column; "" where there is nothing to say. Owned */
-    bool omit_empty; /* json, yaml: leave out what is "" */
+    json_t *rows;          /* array of arrays, one value per column; "" where there is nothing to say. Owned */
+    bool omit_empty;       /* json, yaml: leave out what is "" */
+    bool without_header;   /* tsv: the rows only */
+    const char *delimiter; /* tsv: between the cells; NULL = a tab */
 };
 
 void report_add_column(struct report *r, const char *key, const char *title, bool right);

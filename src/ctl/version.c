@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include "base/clock.h"
 #include "config.h"
-#include "ctl/ctl.h"
+#include "ctl/rest.h"
 #include "io/http.h"
 
 enum { MEMBER_PATIENCE_S = 5 };
@@ -55,12 +55,8 @@ static void ask(struct http *http, struct question *q)
                              .deadline_us = clock_now_us() + MEMBER_PATIENCE_S * USEC_PER_SEC,
                              .idempotent = true};
     struct err err = {0};
-    const char *host = strstr(q->member->api_url, "://");
 
-    /* Scheme, host and port of http://host:8008/patroni */
-    (void)text_copy(q->base_url, sizeof(q->base_url), q->member->api_url);
-    if (host)
-        q->base_url[(size_t)(host - q->member->api_url) + 3 + strcspn(host + 3, "/")] = '\0';
+    rest_base_url(q->member->api_url, q->base_url, sizeof(q->base_url));
     if (http_start(http, &call, NULL, on_answer, q, NULL, &err) >= 0)
         (*q->open)++;
     else
@@ -80,16 +76,14 @@ static bool is_asked(const struct member *m, char **names)
 /* All at once; the answers are printed in the order of the members. */
 static int ask_members(struct ctl *ctl, const struct cluster *c, char **names)
 {
-    const struct tls_config *tls = &ctl->config->restapi.tls;
-    const struct http_tls http_tls = {tls->cafile, tls->certfile, tls->keyfile, tls->keyfile_password, false};
-    CLEANUP(http_freep) struct http *http = NULL;
     CLEANUP(freep) struct question *questions = calloc(c->n_members + 1, sizeof(*questions));
     struct err err = {0};
+    struct http *http = rest_client(ctl, &err);
     unsigned open = 0;
 
     if (!questions)
         return ctl_fail("out of memory");
-    if (http_new(ctl->loop, &http_tls, &http, &err) < 0)
+    if (!http)
         return ctl_fail("%s", err.msg);
     for (size_t i = 0; i < c->n_members; i++) {
         questions[i] = (struct question){.member = &c->members[i], .open = &open};

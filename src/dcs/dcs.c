@@ -37,20 +37,42 @@ static void on_answer(void *userdata, struct dcs_answer *answer)
     w->answer = *answer;
 }
 
-int dcs_get_cluster_sync(struct dcs *d, sd_event *loop, uint64_t timeout_us, struct cluster **ret, struct err *err)
+/*
+ * Runs the loop until the call that was started with on_answer() and *w answered. Returns 0, with w->answer filled and
+ * w still the caller's; else -errno, and w is no longer.
+ */
+static int wait_for(struct waiting *w, sd_event *loop, struct err *err)
 {
-    struct waiting *w = calloc(1, sizeof(*w));
     int r = 0;
 
-    if (!w)
-        return err_set(err, -ENOMEM, "out of memory");
-    d->ops->get_cluster(d, true, clock_now_us() + timeout_us, on_answer, w);
     while (!w->answered && r >= 0)
         r = sd_event_run(loop, UINT64_MAX);
-    if (!w->answered) {
-        w->abandoned = true;
-        return err_sys(err, r, "could not run the event loop");
-    }
+    if (w->answered)
+        return 0;
+    w->abandoned = true;
+    return err_sys(err, r, "could not run the event loop");
+}
+
+static struct waiting *waiting_new(struct err *err)
+{
+    struct waiting *w = calloc(1, sizeof(*w));
+
+    if (!w)
+        (void)err_set(err, -ENOMEM, "out of memory");
+    return w;
+}
+
+int dcs_get_cluster_sync(struct dcs *d, sd_event *loop, uint64_t timeout_us, struct cluster **ret, struct err *err)
+{
+    struct waiting *w = waiting_new(err);
+    int r;
+
+    if (!w)
+        return -ENOMEM;
+    d->ops->get_cluster(d, true, clock_now_us() + timeout_us, on_answer, w);
+    r = wait_for(w, loop, err);
+    if (r < 0)
+        return r;
     if (w->answer.outcome == DCS_DONE) {
         *ret = w->answer.cluster;
         r = 0;
@@ -60,4 +82,39 @@ int dcs_get_cluster_sync(struct dcs *d, sd_event *loop, uint64_t timeout_us, str
     }
     free(w);
     return r;
+}
+
+/* Of a write that was started with on_answer() and *w. */
+static enum dcs_outcome outcome_of(struct waiting *w, sd_event *loop, struct err *err)
+{
+    enum dcs_outcome outcome;
+
+    if (wait_for(w, loop, err) < 0)
+        return DCS_UNKNOWN;
+    outcome = w->answer.outcome;
+    if (outcome != DCS_DONE)
+        *err = w->answer.err;
+    free(w);
+    return outcome;
+}
+
+enum dcs_outcome dcs_put_sync(struct dcs *d, sd_event *loop, const struct dcs_put *put, uint64_t timeout_us,
+                              struct err *err)
+{
+    struct waiting *w = waiting_new(err);
+
+    if (!w)
+        return DCS_REFUSED;
+    d->ops->put(d, put->key, put->value, put->compare, put->revision, clock_now_us() + timeout_us, on_answer, w);
+    return outcome_of(w, loop, err);
+}
+
+enum dcs_outcome dcs_delete_cluster_sync(struct dcs *d, sd_event *loop, uint64_t timeout_us, struct err *err)
+{
+    struct waiting *w = waiting_new(err);
+
+    if (!w)
+        return DCS_REFUSED;
+    d->ops->delete_cluster(d, clock_now_us() + timeout_us, on_answer, w);
+    return outcome_of(w, loop, err);
 }

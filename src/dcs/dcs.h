@@ -92,6 +92,9 @@ struct dcs_ops {
     void (*delete)(struct dcs *d, const char *key, enum dcs_compare compare, uint64_t revision, uint64_t deadline_us,
                    dcs_done_fn done, void *userdata);
 
+    /* Deletes all keys of the cluster, leases or not. */
+    void (*delete_cluster)(struct dcs *d, uint64_t deadline_us, dcs_done_fn done, void *userdata);
+
     /*
      * Calls on_change whenever leader, config, failover, sync, initialize, replica_address or a member appears, changes
      * or vanishes
@@ -124,3 +127,13 @@ DEFINE_CLEANUP(struct dcs, dcs_free)
 
 /* The blocking forms for pgtetherctl: runs the loop until the call answered. */
 int dcs_get_cluster_sync(struct dcs *d, sd_event *loop, uint64_t timeout_us, struct cluster **ret, struct err *err);
+
+/* Both return what is known of the outcome; err says why unless it is DCS_DONE. */
+struct dcs_put {
+    const char *key, *value;
+    enum dcs_compare compare;
+    uint64_t revision;
+};
+enum dcs_outcome dcs_put_sync(struct dcs *d, sd_event *loop, const struct dcs_put *put, uint64_t timeout_us,
+                              struct err *err);
+enum dcs_outcome dcs_delete_cluster_sync(struct dcs *d, sd_event *loop, uint64_t timeout_us, struct err *err);

@@ -91,23 +91,31 @@ static void on_range(struct etcd3_call *c, const struct etcd3_reply *reply)
     etcd3_op_answer(op, DCS_DONE, NULL);
 }
 
+/* The path ends with '/', and '0' is the byte after it: the range is the whole subtree. */
+static void put_subtree(struct textbuf *body, const struct etcd3 *e)
+{
+    char end[ETCD3_PATH_SIZE];
+
+    (void)text_copy(end, sizeof(end), e->base_path);
+    end[strlen(end) - 1] = '0';
+    textbuf_puts(body, "\"key\":\"");
+    etcd3_put_key(body, e, "");
+    textbuf_puts(body, "\",\"range_end\":\"");
+    etcd3_put_base64(body, end);
+    textbuf_puts(body, "\"");
+}
+
 static void etcd3_get_cluster(struct dcs *d, bool linearizable, uint64_t deadline_us, dcs_done_fn done, void *userdata)
 {
     struct etcd3_op *op = etcd3_op_new(d, deadline_us, done, userdata);
     struct textbuf body = {0};
-    char end[ETCD3_PATH_SIZE];
 
     if (!op)
         return;
     op->revision_before = linearizable ? op->e->revision : 0;
-    /* The path ends with '/', and '0' is the byte after it: the range is the whole subtree. */
-    (void)text_copy(end, sizeof(end), op->e->base_path);
-    end[strlen(end) - 1] = '0';
-    textbuf_puts(&body, "{\"key\":\"");
-    etcd3_put_key(&body, op->e, "");
-    textbuf_puts(&body, "\",\"range_end\":\"");
-    etcd3_put_base64(&body, end);
-    textbuf_printf(&body, "\",\"serializable\":%s}", linearizable ? "false" : "true");
+    textbuf_puts(&body, "{");
+    put_subtree(&body, op->e);
+    textbuf_printf(&body, ",\"serializable\":%s}", linearizable ? "false" : "true");
     etcd3_op_call(op, "/kv/range", &body, true, on_range);
 }
 
@@ -242,6 +250,19 @@ static void etcd3_delete(struct dcs *d, const char *key, enum dcs_compare compar
     write_key(op, key, compare, revision, "/kv/deleterange", "request_delete_range", &fields);
 }
 
+static void etcd3_delete_cluster(struct dcs *d, uint64_t deadline_us, dcs_done_fn done, void *userdata)
+{
+    struct etcd3_op *op = etcd3_op_new(d, deadline_us, done, userdata);
+    struct textbuf body = {0};
+
+    if (!op)
+        return;
+    textbuf_puts(&body, "{");
+    put_subtree(&body, op->e);
+    textbuf_puts(&body, "}");
+    etcd3_op_call(op, "/kv/deleterange", &body, false, on_written);
+}
+
 /* --- the rest of the interface --------------------------------------------------------------------------------------
  */
 
@@ -295,6 +316,7 @@ static const struct dcs_ops etcd3_ops = {
     .touch_member = etcd3_touch_member,
     .put = etcd3_put,
     .delete = etcd3_delete,
+    .delete_cluster = etcd3_delete_cluster,
     .watch = etcd3_watch_start,
     .adopt_session = etcd3_adopt_session,
     .describe = etcd3_describe,

@@ -4,6 +4,7 @@
  * against them; where they differ the comment at the rule says so.
  */
 #pragma once
+#include "model/pending.h"
 #include "model/view.h"
 
 /* What to do now. The reason is always set. Never acquires or promotes on a view that was_frozen or not fresh. */
@@ -47,6 +48,9 @@ uint64_t ha_lease_deadline_us(uint64_t sent_at_us, uint64_t ttl_us);
 
 /* The member a standby should follow; NULL = nobody (no leader, it is us, tag nostream). */
 const struct member *ha_upstream(const struct ha_view *v);
+
+/* Whether a restart of this node for a changed parameter is due, or others come first. */
+enum pending_verdict ha_pending(const struct pending_view *v);
 
 /*
  * As far as the synchronous mode is concerned: may this member take over when the operator asks for it? A switchover

@@ -51,6 +51,18 @@ static bool field_on(const char *output, const char *name)
     return field(output, name, text, sizeof(text)) && strcmp(text, "on") == 0;
 }
 
+static void take_wal_settings(const char *output, struct local_pg *ret)
+{
+    struct pg_control_settings s;
+
+    pg_controldata_parse_settings(output, &s);
+    ret->control_max_connections = s.max_connections;
+    ret->control_max_worker_processes = s.max_worker_processes;
+    ret->control_max_wal_senders = s.max_wal_senders;
+    ret->control_max_prepared_xacts = s.max_prepared_transactions;
+    ret->control_max_locks_per_xact = s.max_locks_per_transaction;
+}
+
 int pg_controldata_parse(const char *output, struct local_pg *ret, struct err *err)
 {
     struct local_pg found = *ret;
@@ -72,6 +84,7 @@ int pg_controldata_parse(const char *output, struct local_pg *ret, struct err *e
         return err_set(err, -EBADMSG, "unrecognized cluster state \"%s\" in the control file", state);
     (void)field_lsn(output, "Minimum recovery ending location", &found.control_min_recovery_lsn);
     (void)field_u32(output, "Min recovery ending loc's timeline", &found.control_min_recovery_timeline);
+    take_wal_settings(output, &found);
     found.control_known = true;
     *ret = found;
     return 0;

@@ -15,14 +15,21 @@ struct pg_upstream {    /* whom to follow; NULL where a pointer to it is passed 
     uint16_t port;
 };
 
+struct guc_catalog;
+struct textbuf;
+
 struct pg_files_spec {
     const struct config *config;
     const struct dynamic *dynamic;
     int server_major;                      /* e.g. 15 */
     bool standby;                          /* write standby.signal (and remove it otherwise) */
+    bool after_crash;                      /* a primary that is only started again: raises nothing (pending.h) */
     const struct pg_upstream *upstream;    /* primary_conninfo; NULL = none */
-    const struct local_pg *control;        /* NULL or control values that a standby must not fall below */
+    const struct local_pg *control;        /* NULL or what its WAL was written with */
     const char *synchronous_standby_names; /* NULL = not set */
+    const struct guc_catalog *catalog;     /* guc.h; NULL = the parameters are not judged */
+    const struct settings *refused;        /* values that the server did not take when it was told to; NULL = none */
+    struct textbuf *notes;                 /* one line for each parameter that is left out or changed; may be NULL */
 };
 
 /*

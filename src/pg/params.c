@@ -6,6 +6,8 @@
 #include <strings.h>
 #include "base/text.h"
 #include "model/local.h"
+#include "model/pending.h"
+#include "pg/guc.h"
 
 enum protected_kind { PROTECTED_FIXED, PROTECTED_ENUM, PROTECTED_TRUE, PROTECTED_BOOL, PROTECTED_INT };
 
@@ -269,8 +271,8 @@ static void merge_list(const struct settings *list, bool local, struct params *s
     }
 }
 
-/* The settings of a standby's WAL source that it must not fall below, as the control file has them. */
-static void raise_to_control(const struct local_pg *control, struct params *server)
+/* The five that WAL is bound to, as the control file has them. */
+static void fit_to_wal(const struct local_pg *control, enum pending_start how, struct params *server)
 {
     const struct {
         const char *name;
@@ -288,9 +290,9 @@ static void raise_to_control(const struct local_pg *control, struct params *serv
         const char *configured = params_get(server, rows[i].name);
         uint32_t number;
 
-        if (!configured || !text_to_u32(configured, &number) || number >= rows[i].value)
+        if (!configured || !text_to_u32(configured, &number))
             continue;
-        (void)text_print(text, sizeof(text), "%" PRIu32, rows[i].value);
+        (void)text_print(text, sizeof(text), "%" PRIu32, pending_start_value(how, number, rows[i].value));
         params_set(server, rows[i].name, text);
     }
 }
@@ -355,17 +357,37 @@ static void set_recovery(const struct pg_files_spec *spec, struct params *recove
     params_set(recovery, "promote_trigger_file", NULL);
 }
 
+static void drop_refused(const struct settings *refused, struct params *server, struct textbuf *notes)
+{
+    for (size_t i = 0; refused && i < refused->n; i++) {
+        const struct setting *s = &refused->items[i];
+
+        if (!s->value || !text_equal(params_get(server, s->name), s->value))
+            continue;
+        textbuf_printf(notes, "parameter \"%s\" is left out: PostgreSQL does not accept \"%.60s\"\n", s->name,
+                       s->value);
+        params_set(server, s->name, NULL);
+    }
+}
+
 int params_merge(const struct pg_files_spec *spec, struct params *ret_server, struct params *ret_recovery,
                  struct err *err)
 {
+    struct textbuf unwanted = {0}, *notes = spec->notes ? spec->notes : &unwanted;
+
     for (size_t i = 0; i < ARRAY_LEN(protected_params); i++)
         params_set(ret_server, protected_params[i].name, protected_params[i].initial);
     merge_list(&spec->dynamic->parameters, false, ret_server, ret_recovery);
     merge_list(&spec->config->postgresql.parameters, true, ret_server, ret_recovery);
     set_our_own(spec, ret_server);
     set_recovery(spec, ret_recovery);
+    guc_filter(spec->catalog, ret_server, notes);
+    drop_refused(spec->refused, ret_server, notes);
+    textbuf_done(&unwanted);
     if (spec->standby && spec->control)
-        raise_to_control(spec->control, ret_server);
+        fit_to_wal(spec->control, START_AS_STANDBY, ret_server);
+    else if (spec->after_crash && spec->control)
+        fit_to_wal(spec->control, START_AFTER_A_CRASH, ret_server);
     if (ret_server->failed || ret_recovery->failed)
         return err_set(err, -ENOMEM, "out of memory");
     return 0;

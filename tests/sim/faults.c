@@ -315,6 +315,9 @@ void faults_event(struct world *w, const struct event *e)
     case EV_OPERATOR:
         manual_strike(w);
         break;
+    case EV_CONFIG:
+        config_event(w);
+        break;
     case EV_LINK_HEALS:
         if (!w->healed)
             heal_link(w, (int)e->a, (int)e->b);

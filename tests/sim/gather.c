@@ -117,6 +117,7 @@ void gather_read(struct world *w, struct node *n, struct call *c)
         a->cluster.read_sent_at_us = c->sent_at_us;
         note_leader(w, n, &before);
         manual_note_failover(w, n, &asked_before);
+        config_read(w, n);
         a->cluster_known = true;
         failsafe_note_cluster(w, n);
         retake(w, n, c);

@@ -76,6 +76,12 @@ static void ask_node(struct world *w, struct node *n, bool restart)
     agent_wake(w, n);
 }
 
+bool manual_restart(struct world *w, struct node *n)
+{
+    ask_node(w, n, true);
+    return n->agent.request.restart;
+}
+
 void manual_strike(struct world *w)
 {
     int leader = w->store.data.leader, to = another(w, leader);

@@ -110,6 +110,7 @@ void op_fill(struct world *w, struct node *n, const struct ha_decision *d)
 static void become_copy(struct node *n, const struct node *from)
 {
     n->pg.way = from->pg.way;
+    config_copied(n, from);
     n->pg.lsn = from->pg.lsn;
     n->pg.control = PG_CONTROL_IN_ARCHIVE_RECOVERY;
 }

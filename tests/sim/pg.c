@@ -107,6 +107,7 @@ void pg_flow(struct world *w)
         if (from->lsn > n->pg.lsn + lag_bytes)
             n->pg.lsn = from->lsn - lag_bytes;
         n->pg.way = way_at(w, from->way, n->pg.lsn);
+        n->pg.wal_max = from->wal_max;
     }
 }
 
@@ -139,6 +140,7 @@ bool pg_start(struct world *w, struct node *n, bool as_primary)
     p->gen++;
     p->phase = PG_STARTING;
     p->as_primary = as_primary;
+    p->max = config_start_value(w, n, as_primary);
     p->killed = p->stopping = p->cannot_die = false;
     if (rng_chance(&w->rng, RNG_PG, 3))
         in_us += rng_between(&w->rng, RNG_PG, 0, 6 * SEC);
@@ -147,7 +149,8 @@ bool pg_start(struct world *w, struct node *n, bool as_primary)
         push_in(w, n, EV_PG_STOPPED, in_us, p->gen, 0, 0);
     else
         push_in(w, n, EV_PG_STARTED, in_us, p->gen, 0, 0);
-    TRACE(w, n->id, "PostgreSQL is started as a %s", as_primary ? "primary" : "standby");
+    TRACE(w, n->id, "PostgreSQL is started as a %s with max_connections %u, %u in its WAL",
+          as_primary ? "primary" : "standby", p->max, p->wal_max);
     return true;
 }
 
@@ -234,6 +237,7 @@ static void started(struct world *w, struct node *n)
 
     p->phase = p->as_primary ? PG_PRIMARY : PG_STANDBY;
     p->control = p->as_primary ? PG_CONTROL_IN_PRODUCTION : PG_CONTROL_IN_ARCHIVE_RECOVERY;
+    config_started(w, n);
     TRACE(w, n->id, "PostgreSQL is a %s on timeline %u at %llu", p->as_primary ? "primary" : "standby",
           w->timelines[p->way].number, (unsigned long long)p->lsn);
 }
@@ -257,6 +261,7 @@ static void promoted(struct world *w, struct node *n)
     check_timeline(w, n, t);
     n->pg.way = (uint16_t)w->n_timelines++;
     n->pg.phase = PG_PRIMARY;
+    n->pg.wal_max = n->pg.max;
     n->pg.control = PG_CONTROL_IN_PRODUCTION;
     TRACE(w, n->id, "PostgreSQL is promoted to timeline %u at %llu", t->number, (unsigned long long)n->pg.lsn);
 }

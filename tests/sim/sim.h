@@ -41,6 +41,9 @@ enum mutant {
     MUTANT_FORGET_ADDRESS,
     MUTANT_SAY_TOO_EARLY,
     MUTANT_TRUST_ANY_STATUS,
+    MUTANT_START_AS_CONFIGURED,
+    MUTANT_OFFER_AT_ONCE,
+    MUTANT_CRASH_RAISES,
     MUTANT_WAIT_FOR_ADOPTED,
     MUTANT_PROMOTE_UNASKED,
     MUTANT_UNMARK_ANY,
@@ -57,7 +60,7 @@ extern const char *const mutant_names[MUTANTS];
  */
 
 /* One stream per concern: a change in one model does not shuffle all the others. */
-enum stream { RNG_SETUP, RNG_FAULT, RNG_NET, RNG_STORE, RNG_PG, RNG_PROCESS, RNG_MANUAL, RNG_STREAMS };
+enum stream { RNG_SETUP, RNG_FAULT, RNG_NET, RNG_STORE, RNG_PG, RNG_PROCESS, RNG_MANUAL, RNG_CONFIG, RNG_STREAMS };
 
 struct rng {
     uint64_t state[RNG_STREAMS];
@@ -113,6 +116,7 @@ enum event_kind {
     EV_STORE_BACK,
     EV_FAULT,
     EV_OPERATOR,
+    EV_CONFIG,
     EV_LINK_HEALS,
     EV_NET_HEALS,
     EV_HEAL_ALL,
@@ -260,6 +264,7 @@ struct pg {
     uint32_t hung_gen;             /* which postmaster it was that hung first */
     uint64_t disk_frozen_until_us; /* nothing of it starts, ends, dies or commits before */
     uint64_t disk_bad_until_us;    /* the probe gets errors */
+    uint32_t max, wal_max;         /* max_connections: what it runs with; what its WAL was written with */
 };
 
 struct agent_op {
@@ -412,6 +417,12 @@ struct node {
     uint32_t sessions;
     uint64_t truth_deadline_us; /* S1, kept by check.c: the only deadline that is true; local clock */
     uint64_t truth_session;
+    uint32_t wanted_max; /* of the configuration as this node read it last */
+    struct {             /* what was promised when the operator was told that a restart is due */
+        uint32_t wanted, wal, ran, at_start;
+        uint32_t gen[NODES];
+        bool open, is_standby;
+    } offer;
     uint64_t truth_agreed_session;    /* for which pre_promote has agreed */
     uint64_t truth_promise_us[NODES]; /* what the others have promised to it under that session; local clock */
     uint64_t truth_promised_real_us;  /* until then it has promised not to lead; real time */
@@ -449,6 +460,7 @@ struct world {
     unsigned reset_factor; /* the device resets only after so many times its timeout; the setting knows */
     bool healed, done;
     uint64_t handed_lsn; /* where the WAL of the leader ended that gave the key up last */
+    uint32_t wanted_max; /* max_connections of the dynamic configuration */
     uint64_t heal_at_us;
     const char *broken; /* the rule, NULL while all is well */
     char detail[256];
@@ -459,6 +471,15 @@ struct world {
 
 /* --- what the files offer each other --------------------------------------------------------------------------------
  */
+
+/* config.c */
+bool manual_restart(struct world *w, struct node *n); /* manual.c; true if the agent has taken the request */
+void config_plan(struct world *w);
+void config_event(struct world *w);
+void config_read(struct world *w, struct node *n); /* the agent has read the store */
+uint32_t config_start_value(const struct world *w, struct node *n, bool as_primary);
+void config_started(struct world *w, struct node *n); /* PostgreSQL runs: what its parameters do to the others */
+void config_copied(struct node *to, const struct node *from);
 
 /* host.c */
 uint64_t local_us(const struct world *w, const struct node *n);

@@ -21,6 +21,9 @@ const char *const mutant_names[MUTANTS] = {
     [MUTANT_FORGET_ADDRESS] = "forget-address",
     [MUTANT_SAY_TOO_EARLY] = "say-too-early",
     [MUTANT_TRUST_ANY_STATUS] = "trust-any-status",
+    [MUTANT_START_AS_CONFIGURED] = "start-as-configured",
+    [MUTANT_OFFER_AT_ONCE] = "offer-at-once",
+    [MUTANT_CRASH_RAISES] = "crash-raises",
     [MUTANT_WAIT_FOR_ADOPTED] = "wait-for-adopted",
     [MUTANT_PROMOTE_UNASKED] = "promote-unasked",
     [MUTANT_UNMARK_ANY] = "unmark-any",
@@ -109,6 +112,7 @@ static void make_world(struct world *w, uint64_t seed, uint64_t seconds, enum mu
     w->n_trace = 0;
     w->loss_percent = 0;
     w->slow_us = w->handed_lsn = 0;
+    w->wanted_max = 0;
     w->healed = w->done = false;
     w->broken = NULL;
     w->tracing = tracing;
@@ -127,6 +131,7 @@ static void make_world(struct world *w, uint64_t seed, uint64_t seconds, enum mu
     for (uint8_t i = 0; i < NODES; i++)
         make_node(w, i, empty);
     faults_plan(w);
+    config_plan(w);
 }
 
 /* --- running it -----------------------------------------------------------------------------------------------------

@@ -106,6 +106,8 @@ static void test_controldata_parse_reads_what_each_version_prints(void **state)
             got.control_checkpoint_end_lsn != 0)
             fail_msg("%s: wrong values", rows[i].name);
         if (settings.max_connections != rows[i].want_connections ||
+            got.control_max_connections != rows[i].want_connections ||
+            got.control_max_wal_senders != settings.max_wal_senders ||
             pg_control_allows_rewind(&settings) != rows[i].want_rewind)
             fail_msg("%s: wrong settings", rows[i].name);
     }

@@ -271,22 +271,22 @@ class Cluster:
         except (OSError, http.client.HTTPException) as e:
             return None, str(e)
 
-    def ctl(self, *arguments, node=None):
-        """Runs the agent's own command line in the client namespace; (exit code, output)."""
+    def ctl(self, *arguments, node=None, answers="", timeout=60):
+        """Runs the agent's own command line in the client namespace, fed with answers; (exit code, output)."""
         node = node or self.nodes[0]
         if self.agent == "patroni":
             command = ["/usr/bin/patronictl", "-c", f"{node.dir}/patroni.yml"]
         else:
             command = [self.programs.find("pgtetherctl"), "-c", f"{node.dir}/pgtether.conf"]
-        return self.command(*command, *arguments)
+        return self.command(*command, *arguments, answers=answers, timeout=timeout)
 
-    def patronictl(self, *arguments):
+    def patronictl(self, *arguments, answers=""):
         """The reference's command line on our store."""
-        return self.command("/usr/bin/patronictl", "-c", f"{self.dir}/patronictl.yml", *arguments)
+        return self.command("/usr/bin/patronictl", "-c", f"{self.dir}/patronictl.yml", *arguments, answers=answers)
 
-    def command(self, *argv, timeout=60):
+    def command(self, *argv, answers="", timeout=60):
         with net.inside(self.net.client):
-            done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            done = subprocess.run(argv, input=answers, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                   text=True, timeout=timeout, check=False,
                                   env={**os.environ, "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8"})
         return done.returncode, done.stdout
