@@ -366,3 +366,15 @@ def test_patroni_makes_a_replica_anew(patroni):
     text = on_patroni(patroni, "reinit", "--wait", "--force", patroni.scope, node.name)
     assert f"Reinitialize is completed on: {node.name}" in text
     patroni.wait_whole()
+
+
+def test_patroni_becomes_a_standby_cluster_and_a_cluster_of_its_own_again(patroni):
+    on_one_timeline(patroni)
+    text = on_patroni(patroni, "demote-cluster", "--restore-command", "false", answers="y\n")
+    assert f"Are you sure you want to demote {patroni.scope} cluster? [y/N]: " in text
+    assert "cluster is successfully demoted\n" in text
+    assert "Standby Leader" in on_patroni(patroni, "list")
+    assert on_patroni(patroni, "dsn", "-r", "standby-leader") == f"host={patroni.leader().address} port=5432\n"
+    text = on_patroni(patroni, "promote-cluster", "--force")
+    assert "cluster is successfully promoted\n" in text
+    patroni.wait_whole()
