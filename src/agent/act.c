@@ -30,6 +30,7 @@ void op_end(struct agent *a)
     a->op.command = pg_command_free(a->op.command);
     a->op.rewind_check = rewind_check_free(a->op.rewind_check);
     a->op.rewind_run = rewind_run_free(a->op.rewind_run);
+    hook_wait_no_more(a->hooks.runs);
     a->op.last_control = pg_controldata_free(a->op.last_control);
     a->op.word_timer = loop_source_free(a->op.word_timer);
     a->op = (struct operation){0};
@@ -134,7 +135,7 @@ void act(struct agent *a, const struct ha_decision *d)
         op_restart(a, d);
         break;
     case HA_EXIT:
-        if (a->stopping && replica_address_lingers(a)) {
+        if (a->stopping && (replica_address_lingers(a) || hooks_linger(a))) {
             agent_wake_at(a, clock_now_us() + LINGER_AGAIN_US);
         } else if (a->stopping) {
             if (a->op.kind != OP_NONE)

@@ -318,6 +318,8 @@ static int open_parts(struct agent *a, int keeper_fd, struct err *err)
         r = pg_probe_new(a->loop, agent_pg_login(a), &a->probe, err);
     if (r >= 0)
         r = open_storage(a, err);
+    if (r >= 0)
+        r = hook_runs_new(a->loop, a->config, &a->hooks.runs, err);
     return r;
 }
 
@@ -346,6 +348,8 @@ static void on_first_status(void *userdata, const struct keeper_answer *answer)
 
     if (!answer)
         return;
+    promise_load(a);
+    promise_prepare(a);
     tether_adopt(a, answer);
     fence_record_look_back(a, answer);
     (void)text_print(marker, sizeof(marker), "%s/" BOOTSTRAP_MARKER, a->config->postgresql.data_dir);
@@ -361,6 +365,8 @@ static void on_first_status(void *userdata, const struct keeper_answer *answer)
     if (r > 0) {
         log_info("adopted the running postmaster, pid %d", (int)pg_server_pid(a->server));
         a->pg_started_at_us = clock_now_us();
+        /* It was up before: should it be frozen, that counts from now on, for it may never answer. */
+        a->pg.silent_since_us = a->pg_started_at_us;
         /* Until SQL says otherwise: what the keeper guards may be a primary. */
         a->was_standby_started = answer->state != KEEPER_ARMED;
         tether_tell_postmaster(a);
@@ -387,7 +393,9 @@ int agent_new(sd_event *loop, struct config *config, int keeper_fd, struct agent
         return err_set(err, -ENOMEM, "out of memory");
     a->loop = sd_event_ref(loop);
     a->config = a->own_config = config;
-    r = agent_load_config(a, err);
+    r = failsafe_new(a, err);
+    if (r >= 0)
+        r = agent_load_config(a, err);
     if (r >= 0)
         r = open_parts(a, keeper_fd, err);
     if (r >= 0)
@@ -422,7 +430,10 @@ struct agent *agent_free(struct agent *a)
     a->stop_checkpoint = pg_command_free(a->stop_checkpoint);
     a->dcs = dcs_free(a->dcs);
     a->http = http_free(a->http);
+    failsafe_free(a);
+    free(a->failsafe_heard.slots_json);
     a->storage = storage_free(a->storage);
+    a->hooks.runs = hook_runs_free(a->hooks.runs);
     gather_done(a);
     a->probe = pg_probe_free(a->probe);
     a->server = pg_server_free(a->server);

@@ -31,9 +31,11 @@ void agent_command(void *userdata, struct command *command)
         command_answer_text(command, 202, "reload scheduled");
         return;
     case COMMAND_NONE:
-    case COMMAND_FAILSAFE:
     case COMMAND_SIGTERM:
         break;
+    case COMMAND_FAILSAFE:
+        promise_command(a, command);
+        return;
     }
     command_answer_text(command, 501, "not supported by this version");
 }

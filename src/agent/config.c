@@ -94,6 +94,7 @@ void agent_apply_config(struct agent *a)
     a->config_refused = false;
     times = agent_storage_times(a);
     storage_set_times(a->storage, &times);
+    promise_prepare(a);
 }
 
 static void write_cache(struct agent *a)
@@ -110,7 +111,8 @@ static void reload(struct agent *a)
 {
     a->config_reload = false;
     log_info("reloading PostgreSQL");
-    (void)pg_server_reload(a->server);
+    if (pg_server_reload(a->server) == 0)
+        hooks_reloaded(a);
     a->parameters.verify_at_us = clock_now_us() + RELOAD_TAKES_US;
     agent_wake_at(a, a->parameters.verify_at_us);
 }

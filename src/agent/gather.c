@@ -46,6 +46,23 @@ static void note_leader_change(struct agent *a, const struct cluster *before)
     }
 }
 
+/*
+ * Whoever leads by a lease of the old store is not to be found in the new one, and may go on until that lease ends: a
+ * ttl at most from now on, as the old store confirms none any more.
+ */
+static void note_store_change(struct agent *a, const struct cluster *before)
+{
+    uint64_t until_us = clock_now_us() + a->dynamic->policy.ttl_us;
+
+    if (!before || before->store_life == a->cluster->store_life)
+        return;
+    log_warning("the store was built anew or restored: %s",
+                a->lease.held ? "writing what belongs there" : "not leading before every old lease has ended");
+    if (a->memory.no_race_until_us < until_us)
+        a->memory.no_race_until_us = until_us;
+    a->config_revision = 0; /* the same number may be of another content */
+}
+
 static void on_cluster(void *userdata, struct dcs_answer *answer)
 {
     struct agent *a = userdata;
@@ -72,8 +89,11 @@ static void on_cluster(void *userdata, struct dcs_answer *answer)
         if (!a->restart_taken_up)
             restart_take_up(a);
         a->restart_taken_up = true;
+        note_store_change(a, before);
+        a->memory.seen_initialized |= cluster_sysid_is_known(a->cluster);
         cluster_free(before);
         agent_apply_config(a);
+        failsafe_note_cluster(a);
         if (!a->duplicate_checked)
             duplicate_check(a);
         a->duplicate_checked = true;
@@ -158,6 +178,24 @@ static void note_streaming(struct agent *a, uint64_t now_us)
         a->memory.not_streaming_since_us = now_us;
 }
 
+/*
+ * A server that lets nobody in (full, wrong password, a statement that fails) is alive; one that recovers says so. One
+ * we started is silent until it listens, which primary_start_timeout bounds; one we adopted has long been listening.
+ */
+static void note_voice(struct agent *a, enum pg_probe_outcome outcome, int code, uint64_t now_us)
+{
+    bool refuses = outcome == PG_PROBE_REFUSED && (code == -EACCES || code == -EUSERS || code == -EPROTO);
+
+    if (outcome != PG_PROBE_STARTING)
+        a->pg.rejecting_since_us = 0;
+    else if (!a->pg.rejecting_since_us)
+        a->pg.rejecting_since_us = now_us;
+    if (outcome == PG_PROBE_OK || outcome == PG_PROBE_STARTING || refuses)
+        a->pg.silent_since_us = 0;
+    else if (!a->pg.silent_since_us && a->pg.valid)
+        a->pg.silent_since_us = now_us;
+}
+
 static void on_probe(void *userdata, enum pg_probe_outcome outcome, const struct pg_facts *facts, const struct err *err)
 {
     struct agent *a = userdata;
@@ -170,6 +208,7 @@ static void on_probe(void *userdata, enum pg_probe_outcome outcome, const struct
         !a->op.kind)
         log_warning("PostgreSQL does not answer: %s", err ? err->msg : "");
     a->pg.outcome = outcome;
+    note_voice(a, outcome, err ? err->code : 0, now_us);
     if (outcome == PG_PROBE_OK) {
         keep_facts(&a->pg, facts);
         a->pg.answered_at_us = now_us;
@@ -201,7 +240,7 @@ void gather_forget_pg(struct agent *a)
     pg_probe_disconnect(a->probe);
     connect_check_forget(a);
     probe_result_done(&a->pg);
-    a->pg.failing_since_us = 0;
+    a->pg.failing_since_us = a->pg.silent_since_us = a->pg.rejecting_since_us = 0;
     a->pg.answered_at_us = 0;
     a->control.control_known = false;
     a->control.data_dir_known = false;
@@ -274,11 +313,12 @@ static void view_pg(const struct agent *a, uint64_t now_us, struct local_pg *pg)
         return;
     pg->running_since_us = a->pg_started_at_us;
     pg->starting_since_us = a->pg_started_at_us;
+    pg->rejecting_since_us = a->pg.rejecting_since_us;
     (void)text_copy(pg->follows, sizeof(pg->follows), a->follows);
     /* Before SQL has answered it is what we started it as. */
     pg->in_recovery = a->pg.valid ? f->in_recovery : a->was_standby_started;
     pg->accepting = a->pg.valid && now_us - a->pg.answered_at_us < PROBE_STALE_US;
-    pg->hung = (a->pg.failing_since_us && a->pg.answered_at_us && now_us - a->pg.failing_since_us > hung_after_us) ||
+    pg->hung = (a->pg.silent_since_us && now_us - a->pg.silent_since_us > hung_after_us) ||
                (a->connect_failing_since_us && now_us - a->connect_failing_since_us > hung_after_us);
     if (!a->pg.valid)
         return;
@@ -344,8 +384,10 @@ void gather_view(struct agent *a, struct ha_view *ret)
         .peers = a->peers,
         .n_peers = a->n_peers,
         .peers_asked_at_us = a->peers_asked_at_us,
+        .acquiring = a->acquiring,
         .memory = a->memory,
     };
+    failsafe_view(a, &ret->failsafe);
     view_keeper(a, &ret->keeper);
     view_pg(a, now_us, &ret->pg);
     view_storage(a, &ret->storage);

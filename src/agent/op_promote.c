@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 
+enum { STAGE_PROMOTE = 1 }; /* 0: waiting for pre_promote or for the keeper */
 enum { PROBE_AGAIN_US = 10000, PROMOTE_TIMEOUT_US = 60000000, CHECKPOINT_TIMEOUT_US = 600000000 };
 
 static int on_probe_again(sd_event_source *source, uint64_t planned_us, void *userdata)
@@ -26,6 +27,7 @@ static void promoted(struct agent *a, const struct err *err)
         op_demote(a, &d);
         return;
     }
+    hooks_promoted(a);
     gather_pg(a);
 }
 
@@ -56,6 +58,7 @@ static void promote_when_armed(struct agent *a, bool armed)
         op_end(a);
         return;
     }
+    a->op.stage = STAGE_PROMOTE;
     if (agent_is_primary(a)) { /* by hand, in pause */
         op_promote_pg_changed(a);
         return;
@@ -75,6 +78,8 @@ static void promote_when_armed(struct agent *a, bool armed)
 void op_promote(struct agent *a, const struct ha_decision *d)
 {
     op_begin(a, OP_PROMOTE, d);
+    if (!agent_is_primary(a) && hooks_pre_promote(a))
+        return;
     op_arm(a, promote_when_armed);
 }
 
@@ -105,7 +110,7 @@ static void checkpoint(struct agent *a)
 
 void op_promote_pg_changed(struct agent *a)
 {
-    if (!a->pg.valid || a->op.command || a->op.on_armed)
+    if (!a->pg.valid || !a->op.stage || a->op.command || a->op.on_armed)
         return;
     if (a->pg.facts.in_recovery) {
         (void)loop_timer_at(a->loop, &a->op.timer, clock_now_us() + PROBE_AGAIN_US, on_probe_again, a);

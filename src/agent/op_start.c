@@ -109,6 +109,7 @@ void op_start_pg_changed(struct agent *a)
     a->memory.crashed = false;
     a->memory.crashed_at_us = 0;
     op_end(a);
+    hooks_started(a);
 }
 
 void op_follow(struct agent *a, const struct ha_decision *d)
@@ -119,9 +120,9 @@ void op_follow(struct agent *a, const struct ha_decision *d)
     op_begin(a, OP_FOLLOW, d);
     if (write_files(a, true, d->target, &changed, &err) < 0)
         log_error("could not change the upstream: %s", err.msg);
-    else
+    else if (pg_server_reload(a->server) == 0)
         /* Since PostgreSQL 13 a reload restarts the WAL receiver with the new primary_conninfo. */
-        (void)pg_server_reload(a->server);
+        hooks_reloaded(a);
     a->memory.not_streaming_since_us = 0;
     op_end(a);
 }

@@ -5,6 +5,7 @@
 #include <systemd/sd-event.h>
 #include "agent/agent.h"
 #include "agent/fence_report.h"
+#include "agent/hook_run.h"
 #include "agent/keeper_link.h"
 #include "agent/storage.h"
 #include "backup/fill.h"
@@ -31,6 +32,8 @@ struct operation {
     bool release;
     char target[MEMBER_NAME_SIZE];
     unsigned stage;
+    bool rewind_begun;            /* pg_rewind was started on a directory that was whole */
+    bool stopped_server;          /* demotion: a server ran when it began */
     uint64_t stop_until_us;       /* demotion: the budget of the shutdown under way ends */
     uint64_t initialize_revision; /* bootstrap: our mark on the initialize key */
     sd_event_source *timer;
@@ -55,6 +58,8 @@ struct operation {
 struct probe_result {
     bool valid;
     uint64_t answered_at_us, failing_since_us;
+    uint64_t silent_since_us;    /* nobody has said anything since then, not even no; 0 = somebody has, or never did */
+    uint64_t rejecting_since_us; /* it says that it is starting, or recovers from the crash of a backend; 0 = no */
     enum pg_probe_outcome outcome;
     struct pg_facts facts;             /* walsenders, slots and pending are owned copies */
     struct node_walsender *walsenders; /* for the status, same number as facts.n_walsenders */
@@ -177,7 +182,13 @@ struct agent {
         const char *trouble; /* static text; NULL = none */
         uint64_t since_us, conflict_at_us;
         uint32_t conflicts;
-    } kernel_leases; /* what was wrong with gate and addresses when it was last looked at */
+    } kernel_leases;             /* what was wrong with gate and addresses when it was last looked at */
+    struct failsafe *failsafe;   /* the leader's side of it */
+    uint64_t longest_promise_us; /* no promise is longer, and the disk knows it */
+    struct {
+        uint64_t at_us;   /* when a leader without store last asked us, and we promised; 0 = never */
+        char *slots_json; /* the positions of its slots, as it said then; owned, NULL = none */
+    } failsafe_heard;
     struct memory memory;
     struct operation op;
     uint64_t op_ended_at_us; /* when the last operation ended */
@@ -189,7 +200,7 @@ struct agent {
     char member_face[192]; /* what the member key said last, less its positions */
     uint64_t member_written_at_us, member_ttl_us;
     uint64_t status_published_lsn;
-    uint64_t history_done_timeline;
+    uint64_t history_done_timeline, history_written_at_us;
     bool history_busy, config_busy, initialize_busy, slots_busy, checkpoint_busy;
     struct pg_command *slots_command, *checkpoint_command;
     struct pg_command *stop_checkpoint;           /* the one before a stop that was asked for */
@@ -202,6 +213,14 @@ struct agent {
     struct pg_ping *ping;
     uint64_t pinged_at_us, connect_failing_since_us;
     bool duplicate_checked;
+
+    struct {
+        struct hook_runs *runs;
+        const char *told;        /* the role that the last callback was told, static; NULL = none yet */
+        bool restarts;           /* the stop and start under way are a restart: only its end is told */
+        uint64_t agreed_session; /* pre_promote has agreed to a promotion under this lease */
+        uint64_t linger_until_us;
+    } hooks;
 
     struct fence_record record;
     struct fence_history fence_history;
@@ -282,6 +301,27 @@ void tether_release(struct agent *a, dcs_done_fn done);
 void tether_tell_postmaster(struct agent *a);
 void tether_adopt(struct agent *a, const struct keeper_answer *answer);
 
+/* More time from the promises of all others (failsafe.c); a deadline that is no later changes nothing. */
+void tether_prolong(struct agent *a, uint64_t deadline_us);
+
+/* failsafe.c: the leader's side */
+int failsafe_new(struct agent *a, struct err *err);
+void failsafe_free(struct agent *a);
+void failsafe_adopt(struct agent *a);           /* after tether_adopt() */
+void failsafe_note_cluster(struct agent *a);    /* after each good read of the store */
+void failsafe_publish(struct agent *a);         /* as the leader: the list in the store */
+void failsafe_store_is_silent(struct agent *a); /* a renewal brought no answer */
+void failsafe_store_answers(struct agent *a);   /* a renewal was confirmed */
+void failsafe_view(const struct agent *a, struct failsafe_view *ret);
+const struct failsafe_list *failsafe_known(const struct agent *a); /* NULL = none */
+uint64_t failsafe_asked_at_us(const struct agent *a);              /* when we last asked the others; 0 = never */
+
+/* promise.c: the others' side */
+void promise_load(struct agent *a);    /* once, at start */
+void promise_prepare(struct agent *a); /* after a configuration was accepted */
+/* POST /failsafe: a leader that cannot reach the store asks this node not to lead. */
+void promise_command(struct agent *a, struct command *command);
+
 /* serve.c */
 void serve_update(struct agent *a); /* after each decision, and as the first thing of a demotion */
 void serve_forget(struct agent *a); /* the keeper has fenced: it knows nothing any more */
@@ -335,6 +375,7 @@ void op_bootstrap_failed(struct agent *a, const char *why);
 /* Removes the marker once the store has our system identifier, the last thing a bootstrap writes. */
 void bootstrap_note_finished(struct agent *a);
 void op_rewind_server_exited(struct agent *a);
+void op_rewind_run(struct agent *a); /* once its server is proven dead */
 /* Asks the keeper to arm our lease and calls done(true) once it is ARMED; done(false) after a refusal. */
 void op_arm(struct agent *a, void (*done)(struct agent *a, bool armed));
 /* Asks the keeper to prove the old primary dead, again and again, then calls done. */
@@ -375,6 +416,17 @@ struct pg_files_spec files_spec(const struct agent *a, bool standby, const struc
 int start_server(struct agent *a, bool standby, const char *upstream_member, struct err *err);
 int write_files(struct agent *a, bool standby, const char *upstream_member, bool *ret_changed, struct err *err);
 bool fill_upstream(const struct agent *a, const char *member, struct pg_upstream *ret);
+
+/* hooks.c */
+void hooks_started(struct agent *a); /* SQL answers for the first time: of a server started, adopted, or bootstrapped */
+void hooks_promoted(struct agent *a); /* it was told to promote */
+void hooks_stopped(struct agent *a);  /* we stopped it, and it is proven dead */
+void hooks_lost(struct agent *a);     /* it died as a primary and will not lead any more */
+void hooks_reloaded(struct agent *a); /* it was told to read its files again */
+/* The process is to end and a callback still runs: true for some seconds at most. */
+bool hooks_linger(struct agent *a);
+/* Runs pre_promote, once for each lease; false if there is nothing to wait for. The promotion is decided again then. */
+bool hooks_pre_promote(struct agent *a);
 
 /* marker.c: "copy", "rewind" */
 void marker_set(struct agent *a, const char *what);

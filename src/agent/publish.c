@@ -227,7 +227,8 @@ static void publish_status(struct agent *a)
     size_t n = 0;
     char *json;
 
-    if (a->status_busy || !f->current_lsn || a->status_published_lsn == f->current_lsn)
+    if (a->status_busy || !f->current_lsn ||
+        (a->status_published_lsn == f->current_lsn && a->cluster->status_text.exists))
         return;
     for (size_t i = 0; i < f->n_slots && n < ARRAY_LEN(names) - 1; i++) {
         if (!f->slots[i].physical || !f->slots[i].restart_lsn)
@@ -255,6 +256,7 @@ static void on_history(void *userdata, struct dcs_answer *answer)
     struct agent *a = userdata;
 
     a->history_busy = false;
+    a->history_written_at_us = clock_now_us();
     if (answer->outcome != DCS_DONE)
         a->history_done_timeline = 0;
 }
@@ -284,6 +286,13 @@ static void complete_history(struct agent *a, struct history_line *lines, size_t
         (void)text_copy(lines[n - 1].new_leader, sizeof(lines[n - 1].new_leader), a->config->name);
 }
 
+/* The store has lost what we wrote: it was restored, or somebody deleted the key. */
+static bool history_is_short(const struct agent *a, uint32_t timeline)
+{
+    return timeline > 1 && cluster_timeline(a->cluster) < timeline &&
+           a->cluster->read_sent_at_us > a->history_written_at_us;
+}
+
 static void publish_history(struct agent *a)
 {
     uint32_t timeline = a->pg.facts.timeline;
@@ -293,7 +302,7 @@ static void publish_history(struct agent *a)
     size_t n = 0, first;
     char *json;
 
-    if (a->history_busy || a->history_done_timeline == timeline || !a->cluster)
+    if (a->history_busy || !a->cluster || (a->history_done_timeline == timeline && !history_is_short(a, timeline)))
         return;
     if (timeline <= 1 && !a->cluster->n_history) {
         a->history_done_timeline = timeline;
@@ -392,6 +401,7 @@ void publish(struct agent *a)
     if (!leads(a) || !a->cluster || a->store_failed)
         return;
     publish_status(a);
+    failsafe_publish(a);
     publish_history(a);
     repair_keys(a);
 }

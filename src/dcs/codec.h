@@ -31,6 +31,12 @@ void codec_load_finish(struct cluster *c);
  */
 int codec_parse_member(const char *name, const char *value, struct member *ret);
 
+/*
+ * {"node0":"http://10.0.0.1:8008/patroni",…}: gives a list of its members to the caller, replacing *ret. What is no
+ * text, or no URL, stays in the list with an empty URL: it counts, but cannot be asked. 0, -EBADMSG or -ENOMEM.
+ */
+int codec_parse_failsafe(const char *text, struct failsafe_list **ret);
+
 /* What a node publishes about itself; a field that is "not known" (0, NULL) is left out, as the reference does. */
 struct member_report {
     const char *conn_url, *api_url;
@@ -65,6 +71,7 @@ char *codec_print_status(uint64_t optime_lsn, const char *const *slot_names, con
 char *codec_print_shutdown_status(const char *previous, uint64_t lsn, uint64_t session);
 char *codec_print_history(const struct history_line *lines, size_t n);
 char *codec_print_sync(const char *leader, unsigned quorum, const char *standbys);
+char *codec_print_failsafe(const struct failsafe_list *l);
 char *codec_print_failover(const char *leader, const char *candidate, const char *scheduled_at);
 
 /*

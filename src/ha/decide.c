@@ -82,19 +82,6 @@ static bool op_is_bound(const struct ha_view *v)
     return op_needs_lease(v->op) || (v->op == OP_RESTART && v->keeper.armed);
 }
 
-/* Somebody could lead as far as the store knows: else a start that takes long is waited for. */
-static bool somebody_could_lead(const struct ha_view *v)
-{
-    for (size_t i = 0; v->cluster && i < v->cluster->n_members; i++) {
-        const struct member *m = &v->cluster->members[i];
-
-        if (strcmp(m->name, v->name) != 0 && m->state == PG_STATE_RUNNING && !m->tags.nofailover &&
-            m->tags.failover_priority > 0)
-            return true;
-    }
-    return false;
-}
-
 static struct ha_decision decide_busy(const struct ha_view *v)
 {
     uint64_t timeout_us = v->op_timeout_us ? v->op_timeout_us : v->policy.primary_start_timeout_us;
@@ -115,10 +102,15 @@ static struct ha_decision decide_busy(const struct ha_view *v)
         return decide_stopping(v);
     if (op_needs_lease(v->op) && ha_disk_is_unfit(v))
         return ha_disk_demote(v);
-    if (op_needs_lease(v->op) && timeout_us && v->now_us - v->op_since_us >= timeout_us && !v->op_timeout_us)
+    /* What was adopted frozen never answers, and what is promoted may freeze on the way. */
+    if (op_needs_lease(v->op) && v->pg.hung)
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
+                           "PostgreSQL does not answer any more while %s: giving the leader key up", ha_op_text(v->op));
+    if (op_needs_lease(v->op) && timeout_us && v->now_us - v->op_since_us >= timeout_us && !v->op_timeout_us &&
+        ha_somebody_could_lead(v))
         return ha_say_stop(HA_DEMOTE, HA_SWIFT, true, "%s took longer than primary_start_timeout", ha_op_text(v->op));
     if (op_needs_lease(v->op) && timeout_us && v->now_us - v->op_since_us >= timeout_us && !v->policy.pause &&
-        somebody_could_lead(v))
+        ha_somebody_could_lead(v))
         return ha_say_stop(HA_DEMOTE, HA_SWIFT, true, "the restart took longer than it was given: failing over");
     d = ha_say(HA_NOTHING, "%s", ha_op_text(v->op));
     d.wake_at_us = ha_demote_at_us(v);
@@ -201,7 +193,7 @@ static struct ha_decision decide_no_server(const struct ha_view *v)
     return ha_decide_down(v);
 }
 
-struct ha_decision ha_decide(const struct ha_view *v)
+static struct ha_decision decide(const struct ha_view *v)
 {
     if (!v->keeper.connected)
         return decide_without_keeper(v);
@@ -220,4 +212,19 @@ struct ha_decision ha_decide(const struct ha_view *v)
         return ha_say(HA_EXIT, "the data directory belongs to another cluster: its system identifier is %llu, not %s",
                       (unsigned long long)v->pg.sysid, v->cluster->initialize.text);
     return v->pg.running ? ha_decide_standby(v) : decide_no_server(v);
+}
+
+/* Whatever the rule that says so, now or in times to come: nothing that ends with the leader key against a promise. */
+static bool wants_to_lead(const struct ha_decision *d)
+{
+    return d->action == HA_ACQUIRE || d->action == HA_BOOTSTRAP;
+}
+
+struct ha_decision ha_decide(const struct ha_view *v)
+{
+    struct ha_decision d = decide(v);
+
+    if (wants_to_lead(&d))
+        (void)ha_failsafe_bars(v, &d);
+    return d;
 }

@@ -28,7 +28,7 @@ static struct ha_decision decide_crashed_leader(const struct ha_view *v)
     if (is_left_alone(v))
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
                            "paused: PostgreSQL is down: giving the leader key up, and not starting it");
-    if (v->policy.primary_start_timeout_us == 0)
+    if (v->policy.primary_start_timeout_us == 0 && ha_somebody_could_lead(v))
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
                            "the primary died and primary_start_timeout is 0: failing over");
     if (ha_disk_is_unfit(v))
@@ -38,7 +38,8 @@ static struct ha_decision decide_crashed_leader(const struct ha_view *v)
     if (!was_primary_here(v))
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
                            "PostgreSQL is down and was not a primary: giving the leader key up");
-    if (v->now_us - v->memory.crashed_at_us >= v->policy.primary_start_timeout_us)
+    if (v->policy.primary_start_timeout_us && ha_somebody_could_lead(v) &&
+        v->now_us - v->memory.crashed_at_us >= v->policy.primary_start_timeout_us)
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true, "the primary did not come back within primary_start_timeout");
     if (v->memory.failed_starts >= CRASH_STARTS_MAX)
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,

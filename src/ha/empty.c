@@ -19,12 +19,16 @@ static struct ha_decision decide_bootstrap(const struct ha_view *v)
 {
     char text[HA_DISK_TEXT_SIZE];
     const struct text_key *initialize = &v->cluster->initialize;
+    struct ha_decision d;
 
     if (initialize->exists && cluster_sysid_is_valid(initialize->text))
         return ha_say(HA_NOTHING, "waiting for a leader: the store knows this cluster already");
     /* A mark of ours whose answer was lost keeps everybody waiting, and stays as long as we live: take it up again. */
     if (initialize->exists && !v->memory.mark_may_be_ours)
         return ha_say(HA_NOTHING, "waiting for a leader: another node is bootstrapping");
+    if (v->memory.seen_initialized)
+        return ha_say(HA_NOTHING, "the store has forgotten the cluster it knew: not making another one; restart this "
+                                  "agent if that is wanted");
     if (v->tags.nofailover)
         return ha_say(HA_NOTHING, "waiting for a leader: the tag nofailover forbids this node to bootstrap");
     if (v->config_refused)
@@ -37,6 +41,8 @@ static struct ha_decision decide_bootstrap(const struct ha_view *v)
         return ha_say(HA_NOTHING, "not bootstrapping: the port gate is required and not in force");
     if (ha_disk_is_unfit(v))
         return ha_say(HA_NOTHING, "not bootstrapping: %s", ha_disk_text(v, text, sizeof(text)));
+    if (ha_failsafe_bars(v, &d))
+        return d;
     if (v->now_us < v->memory.no_race_until_us)
         return ha_say(HA_NOTHING, "the last bootstrap failed: waiting before the next");
     if (!v->cluster_is_fresh || v->was_frozen)

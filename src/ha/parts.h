@@ -17,6 +17,10 @@ const struct member *ha_running_leader(const struct ha_view *v);
 /* When pg_rewind cannot bring a diverged node back: may its data directory be set aside for a new copy? */
 bool ha_may_start_over(const struct ha_view *v);
 
+/* Another member is well and near enough to take over (facts sheet 3.7: a start that takes long is given up only then).
+ */
+bool ha_somebody_could_lead(const struct ha_view *v);
+
 /* A disk under PostgreSQL has failed, and the operator wants that to cost the leader key (storage_probe, "fence"). */
 bool ha_disk_is_unfit(const struct ha_view *v);
 enum { HA_DISK_TEXT_SIZE = 160 };
@@ -24,6 +28,9 @@ enum { HA_DISK_TEXT_SIZE = 160 };
 const char *ha_disk_text(const struct ha_view *v, char *buf, size_t size);
 /* Swift, and the key is released after the proof; should the kill not be provable, the keeper sees to the rest. */
 struct ha_decision ha_disk_demote(const struct ha_view *v);
+
+/* A promise, or a failsafe list without this node, keeps it from leading. Needs a view of the store. */
+bool ha_failsafe_bars(const struct ha_view *v, struct ha_decision *ret);
 
 struct ha_decision ha_decide_empty(const struct ha_view *v);        /* no cluster in the data directory */
 struct ha_decision ha_decide_down(const struct ha_view *v);         /* there is one, but no server runs */

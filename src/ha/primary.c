@@ -7,6 +7,13 @@ static bool bootstrap_was_interrupted(const struct ha_view *v)
     return v->bootstrap_incomplete && v->cluster_is_fresh && !ha_stored_sysid(v);
 }
 
+/* A backend died and the postmaster starts over, as a primary that lets nobody in. */
+static bool recovers_for_too_long(const struct ha_view *v)
+{
+    return v->pg.rejecting_since_us && v->now_us - v->pg.rejecting_since_us >= v->policy.primary_start_timeout_us &&
+           ha_somebody_could_lead(v);
+}
+
 /* Somebody promoted it by hand while nobody leads. In pause that is his right; the lease makes it safe. */
 static bool may_take_free_key(const struct ha_view *v)
 {
@@ -40,8 +47,9 @@ static bool must_not_go_on(const struct ha_view *v, struct ha_decision *ret)
         *ret =
             ha_say_stop(HA_DEMOTE, HA_SWIFT, true, "the watchdog is required and has failed: handing leadership over");
     else if (v->now_us >= ha_demote_at_us(v))
-        *ret =
-            ha_say_stop(HA_DEMOTE, HA_SWIFT, false, "the lease was not renewed in time: demoting before it runs out");
+        *ret = ha_say_stop(
+            HA_DEMOTE, HA_SWIFT, false, "the lease was not renewed in time: demoting before it runs out%s%s",
+            v->failsafe.obstacle ? "; failsafe mode: " : "", v->failsafe.obstacle ? v->failsafe.obstacle : "");
     else
         return false;
     return true;
@@ -61,6 +69,10 @@ static bool is_unfit(const struct ha_view *v, struct ha_decision *ret)
             ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true, "PostgreSQL does not answer any more: giving the leader key up");
     else if (ha_disk_is_unfit(v))
         *ret = ha_disk_demote(v);
+    else if (recovers_for_too_long(v))
+        *ret = ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
+                           "PostgreSQL has not recovered from a crash within primary_start_timeout: giving the leader "
+                           "key up");
     else
         return false;
     return true;
@@ -84,6 +96,9 @@ struct ha_decision ha_decide_primary(const struct ha_view *v)
     else if (v->storage.failed)
         d = ha_say(HA_NOTHING, "no action. I am (%s), the leader with the lock, but %s", v->name,
                    ha_disk_text(v, text, sizeof(text)));
+    else if (v->failsafe.holds)
+        d = ha_say(HA_NOTHING, "continue to run as a leader because failsafe mode is enabled and all members are "
+                               "accessible");
     else
         d = ha_say(HA_NOTHING, "no action. I am (%s), the leader with the lock", v->name);
     if (due_us)

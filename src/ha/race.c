@@ -40,6 +40,8 @@ static bool we_are_barred(const struct ha_view *v, struct ha_decision *ret)
         *ret = ha_say(HA_NOTHING, "no leader; staying out of the election for a while after a failed promotion or a "
                                   "start of this host");
         ret->wake_at_us = v->memory.no_race_until_us;
+    } else if (ha_failsafe_bars(v, ret)) {
+        return true;
     } else if (ha_request_rank(v) == REQUEST_FAILOVER_TO_US) {
         return false; /* the rules about what is lost are the operator's now */
     } else if (lag_bytes > v->policy.maximum_lag_on_failover_bytes) {
@@ -56,6 +58,14 @@ static bool we_are_barred(const struct ha_view *v, struct ha_decision *ret)
     return true;
 }
 
+/* Not in the failsafe list: it waits for a leader, and waiting for it in turn would be for ever. */
+static bool peer_is_no_candidate(const struct ha_view *v, const struct peer *p)
+{
+    const struct failsafe_list *list = v->cluster->failsafe_list;
+
+    return p->nofailover || p->watchdog_failed || (list && list->n && !failsafe_list_find(list, p->name));
+}
+
 /* Why this peer should lead rather than we; false if it is no obstacle. */
 static bool peer_goes_first(const struct ha_view *v, const struct peer *p, struct ha_decision *ret)
 {
@@ -68,7 +78,7 @@ static bool peer_goes_first(const struct ha_view *v, const struct peer *p, struc
         *ret = ha_say(HA_NOTHING, "no leader key, but \"%s\" still runs as a primary", p->name);
         return true;
     }
-    if (p->nofailover || p->watchdog_failed)
+    if (peer_is_no_candidate(v, p))
         return false;
     if (p->lsn > lsn) {
         *ret = ha_say(HA_NOTHING, "no leader; \"%s\" has %llu bytes more", p->name, (unsigned long long)(p->lsn - lsn));
@@ -91,7 +101,7 @@ static bool peer_is_awaited(const struct ha_view *v, const struct peer *p, struc
 
     if (wait_us > RACE_STARTING_MAX_US)
         wait_us = RACE_STARTING_MAX_US;
-    if (!p->is_starting || p->nofailover || p->watchdog_failed || v->now_us - v->memory.leaderless_since_us >= wait_us)
+    if (!p->is_starting || peer_is_no_candidate(v, p) || v->now_us - v->memory.leaderless_since_us >= wait_us)
         return false;
     *ret = ha_say(HA_NOTHING, "no leader; waiting for \"%s\", which is starting, to know its position", p->name);
     return true;

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "model/cluster.h"
+#include "model/failsafe.h"
 #include "model/local.h"
 #include "model/policy.h"
 #include "model/storage.h"
@@ -90,6 +91,9 @@ struct memory {
     bool rewind_failed; /* pg_rewind said no; only a new copy helps */
     uint64_t retry_check_at_us;
     uint64_t retry_clone_at_us;
+    bool seen_initialized;      /* this process has seen the store to know a cluster: it is not to make another one */
+    uint64_t promised_until_us; /* failsafe mode: this node has promised not to lead before */
+    char promised_to[MEMBER_NAME_SIZE]; /* "" = by an earlier boot, perhaps */
     bool mark_may_be_ours; /* we wrote the mark of a bootstrap, or do not know whether; it may be there still */
     bool stopped_here;     /* PostgreSQL is down because this agent stopped it: it may start it again, also in pause */
     uint64_t request_seen_at_us; /* since when the failover key says what it says; 0 = it is empty */
@@ -133,6 +137,8 @@ struct ha_view {
     const struct peer *peers; /* answers to the last question */
     size_t n_peers;
     uint64_t peers_asked_at_us;
+    bool acquiring; /* the store is being asked for the leader key, whatever operation wanted it */
+    struct failsafe_view failsafe;
     struct memory memory;
 };
 
@@ -164,6 +170,15 @@ enum ha_urgency {
     HA_GRACEFUL, /* checkpoint, fast stop, budget of the operator's stop */
     HA_SWIFT,    /* fast, then immediate, all before the keeper's fence point */
     HA_AT_ONCE,  /* immediate */
+};
+
+/* What a member answers when a leader without store asks it not to lead. */
+enum failsafe_word { FAILSAFE_PROMISE, FAILSAFE_IS_LEADER, FAILSAFE_IS_OFF, FAILSAFE_NOT_NOW };
+
+struct failsafe_answer {
+    enum failsafe_word word;
+    uint64_t duration_us, until_us; /* FAILSAFE_PROMISE: from the question on; its end on our clock */
+    const char *reason;             /* static text */
 };
 
 /* What to do about the addresses for replicas and the key that says who has them. */

@@ -250,6 +250,8 @@ static void first_status(struct world *w, struct node *n, const struct keeper_sa
     if (n->pg.phase != PG_DOWN) {
         a->server_up = true;
         a->pg_started_at_us = local_us(w, n);
+        if (w->mutant != MUTANT_WAIT_FOR_ADOPTED)
+            a->pg.silent_since_us = a->pg_started_at_us;
         a->was_standby_started = s->state != KEEPER_ARMED;
         a->op.kind = s->state == KEEPER_ARMED ? OP_START_PRIMARY : OP_START_STANDBY;
         a->op.since_us = local_us(w, n);
@@ -324,11 +326,17 @@ static void call_ends(struct world *w, struct node *n, struct call *c, enum outc
         tether_answered(w, n, c);
         break;
     case CALL_RENEW:
+    case CALL_RECLAIM:
         tether_answered(w, n, c);
         break;
+    case CALL_FAILSAFE:
+        failsafe_written(w, n, c);
+        break;
     case CALL_RELEASE:
-        if (!c->revision)
+        if (!c->revision) {
             op_demote_released(w, n);
+            hooks_released(w, n);
+        }
         break;
     case CALL_REVOKE:
         break;
@@ -356,7 +364,8 @@ static void store_answered(struct world *w, struct node *n, const struct event *
 
     if (c->answered || c->stage != e->a)
         return;
-    if (outcome != OUTCOME_UNKNOWN && c->stage == 0 && (c->kind == CALL_ACQUIRE || c->kind == CALL_RENEW)) {
+    if (outcome != OUTCOME_UNKNOWN && c->stage == 0 &&
+        (c->kind == CALL_ACQUIRE || c->kind == CALL_RENEW || c->kind == CALL_RECLAIM)) {
         c->lease_is_in = e->b & 256;
         c->stage = 1;
         if (local_us(w, n) < c->deadline_us) {
@@ -365,6 +374,7 @@ static void store_answered(struct world *w, struct node *n, const struct event *
         }
         outcome = OUTCOME_UNKNOWN;
     }
+    c->key_is_gone = e->b & 512;
     if (c->kind == CALL_RENEW && outcome == OUTCOME_DONE && !c->lease_is_in)
         outcome = OUTCOME_UNKNOWN;
     if ((c->kind == CALL_RENEW || c->kind == CALL_ACQUIRE) && outcome == OUTCOME_DONE)
@@ -427,6 +437,12 @@ void agent_event(struct world *w, struct node *n, const struct event *e)
         if (e->a == a->checkpoint_gen)
             manual_checkpointed(w, n);
         break;
+    case EV_AGENT_FAILSAFE_DUE:
+    case EV_AGENT_FAILSAFE_ASKED:
+    case EV_AGENT_FAILSAFE_ANSWERED:
+    case EV_AGENT_FAILSAFE_SILENT:
+        failsafe_event(w, n, e);
+        break;
     case EV_AGENT_WATCH:
         store_changed(w, n, e->a);
         break;
@@ -447,7 +463,9 @@ void agent_boot(struct world *w, struct node *n)
     memset((char *)a + offsetof(struct agent, cluster_known), 0, sizeof(*a) - offsetof(struct agent, cluster_known));
     a->gen = ++n->agent_lives;
     a->alive = a->connected = true;
+    a->well_since_us = w->now_us;
     a->follows = NOBODY;
+    failsafe_boot(w, n);
     push_in(w, n, EV_AGENT_TICK, rng_between(&w->rng, RNG_PROCESS, 20 * MS, 150 * MS), a->gen, 0, 0);
     push_in(w, n, EV_AGENT_WATCH, rng_between(&w->rng, RNG_PROCESS, 30 * MS, 200 * MS), a->gen, 0, 0);
 }

@@ -34,14 +34,15 @@ static void fill_member(struct member *m, int id, const struct stored_member *fr
     m->streaming = from->streaming;
 }
 
-static void fill_cluster(struct agent *a, const struct stored *s)
+static void fill_cluster(const struct world *w, struct agent *a, const struct stored *s)
 {
     struct cluster *c = &a->cluster;
     a->initialize[0] = '\0';
     if (!s->initialize_empty)
         (void)snprintf(a->initialize, sizeof(a->initialize), "%llu", (unsigned long long)s->sysid);
     c->revision = s->revision;
-    c->initialize = (struct text_key){s->initialize_exists, a->initialize, s->initialize_revision};
+    c->initialize = (struct text_key){s->initialize_exists, a->initialize, s->initialize_revision,
+                                      s->initialize_empty ? mark_session(s->initialize_owner, s->initialize_agent) : 0};
     c->leader.exists = s->leader != NOBODY;
     memcpy(c->leader.name, node_name(s->leader), 3);
     c->leader.session = s->leader_session;
@@ -54,6 +55,12 @@ static void fill_cluster(struct agent *a, const struct stored *s)
     memcpy(c->failover.leader, node_name(s->failover.leader), 3);
     memcpy(c->failover.candidate, node_name(s->failover.candidate), 3);
     a->paused = s->paused;
+    c->failsafe.revision = s->failsafe_revision;
+    a->failsafe_list.n = 0;
+    for (int i = 0; i < NODES; i++)
+        if (s->failsafe & 1U << i)
+            (void)failsafe_list_add(&a->failsafe_list, node_name(i), "http://h");
+    c->failsafe_list = w->mutant == MUTANT_STRANGER_LEADS ? NULL : &a->failsafe_list;
     c->members = a->members;
     c->n_members = 0;
     for (int i = 0; i < NODES; i++)
@@ -105,12 +112,13 @@ void gather_read(struct world *w, struct node *n, struct call *c)
     if (!a->store_failed) {
         before = a->cluster.leader;
         asked_before = a->cluster.failover;
-        fill_cluster(a, &c->view);
+        fill_cluster(w, a, &c->view);
         a->cluster.read_sent_at_us = c->sent_at_us;
         note_leader(w, n, &before);
         manual_note_failover(w, n, &asked_before);
         config_read(w, n);
         a->cluster_known = true;
+        failsafe_note_cluster(w, n);
         retake(w, n, c);
     }
     if (a->store_again) {
@@ -162,8 +170,12 @@ void gather_probed(struct world *w, struct node *n)
         note_streaming(a, now_us);
         if (!a->pg.in_recovery)
             a->memory.was_primary = true;
-    } else if (!a->pg.failing_since_us) {
-        a->pg.failing_since_us = now_us;
+    } else if (!hangs) {
+        a->pg.silent_since_us = 0;
+        if (!a->pg.rejecting_since_us)
+            a->pg.rejecting_since_us = now_us;
+    } else if (!a->pg.silent_since_us && a->pg.valid) {
+        a->pg.silent_since_us = now_us;
     }
     op_pg_changed(w, n);
     agent_wake(w, n);
@@ -262,7 +274,8 @@ static void view_pg(const struct world *w, const struct agent *a, uint64_t now_u
     memcpy(pg->follows, node_name(a->follows), 3);
     pg->in_recovery = a->pg.valid ? a->pg.in_recovery : a->was_standby_started;
     pg->accepting = a->pg.valid && now_us - a->pg.answered_at_us < PROBE_STALE_US;
-    pg->hung = a->pg.failing_since_us && a->pg.answered_at_us && now_us - a->pg.failing_since_us > hung_after_us;
+    pg->hung = a->pg.silent_since_us && now_us - a->pg.silent_since_us > hung_after_us;
+    pg->rejecting_since_us = a->pg.rejecting_since_us;
     if (!a->pg.valid)
         return;
     pg->timeline = a->pg.timeline;
@@ -299,6 +312,8 @@ void gather_view(struct world *w, struct node *n, struct ha_view *ret)
         .peers = a->peers,
         .n_peers = a->n_peers,
         .peers_asked_at_us = a->peers_asked_at_us,
+        .acquiring = a->acquiring,
+        .failsafe = {.holds = a->failsafe.holds},
         .memory = a->memory,
     };
     if (w->mutant == MUTANT_THAWED_ACTS && read_us && read_us < a->stood_still_until_us)
@@ -340,6 +355,8 @@ void publish(struct world *w, struct node *n)
     uint32_t face = 1 + m.state + m.role * 32U + m.streaming * 512U + m.timeline * 1024U;
     struct call *c;
 
+    if (leads)
+        failsafe_publish(w, n);
     if (a->member_busy || (face == a->member_face && now_us - a->member_written_at_us < w->policy.loop_wait_us))
         return;
     a->member_face = face;

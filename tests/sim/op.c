@@ -229,7 +229,7 @@ void op_run(struct world *w, struct node *n)
         follow(w, n);
     else if (kind == OP_ACQUIRE)
         tether_acquire(w, n);
-    else
+    else if (!hooks_pre_promote(w, n))
         op_arm(w, n);
 }
 
@@ -303,7 +303,10 @@ void op_timer_due(struct world *w, struct node *n)
 
 void op_done(struct world *w, struct node *n, const struct event *e)
 {
-    if (n->agent.op.kind == OP_PROMOTE) {
+    if (n->agent.op.kind == OP_PROMOTE && n->agent.op.asks) {
+        hooks_agreed(w, n, e->b == 0);
+    } else if (n->agent.op.kind == OP_PROMOTE) {
+        check_promotion(w, n);
         n->agent.op.stage = 1;
         pg_promote(w, n);
         gather_pg(w, n);

@@ -1,7 +1,7 @@
 /* Giving up being primary: the ladder of stops, the proof, then the key; as src/agent/op_demote.c. */
 #include "sim.h"
 
-enum { STAGE_FAST = 1, STAGE_IMMEDIATE, STAGE_PROVE, STAGE_RELEASE };
+enum { STAGE_BEFORE_STOP = 1, STAGE_FAST, STAGE_IMMEDIATE, STAGE_PROVE, STAGE_RELEASE };
 enum { GRACEFUL_BUDGET_US = 30000000, IMMEDIATE_BUDGET_US = 500000 };
 
 static void demoted(struct world *w, struct node *n)
@@ -88,8 +88,26 @@ static void stop_by(struct world *w, struct node *n, bool fast, unsigned stage, 
     wait_for_stop(w, n);
 }
 
+static uint64_t fast_budget_us(const struct world *w, const struct node *n)
+{
+    if (n->agent.op.urgency == HA_SWIFT)
+        return ha_swift_stop_budget_us(&w->policy) / 2;
+    return w->policy.primary_stop_timeout_us ? w->policy.primary_stop_timeout_us : GRACEFUL_BUDGET_US;
+}
+
+static void stop_fast(struct world *w, struct node *n)
+{
+    uint64_t budget_us = fast_budget_us(w, n), spent_us = local_us(w, n) - n->agent.op.since_us;
+
+    stop_by(w, n, true, STAGE_FAST, spent_us < budget_us ? budget_us - spent_us : 0);
+}
+
 void op_demote_timer(struct world *w, struct node *n)
 {
+    if (n->agent.op.stage == STAGE_BEFORE_STOP) {
+        stop_fast(w, n);
+        return;
+    }
     if (n->agent.op.stage < STAGE_PROVE && local_us(w, n) < stop_ends_at_us(w, n)) {
         wait_for_stop(w, n);
         return;
@@ -106,7 +124,7 @@ void op_demote_timer(struct world *w, struct node *n)
 
 void op_demote(struct world *w, struct node *n, const struct ha_decision *d)
 {
-    uint64_t fast_us = w->policy.primary_stop_timeout_us;
+    uint64_t asks_us;
 
     op_begin(w, n, OP_DEMOTE, d);
     n->agent.request.restart = false;
@@ -118,18 +136,21 @@ void op_demote(struct world *w, struct node *n, const struct ha_decision *d)
     n->agent.memory.stopped_here = true;
     if (w->mutant == MUTANT_SAY_TOO_EARLY && d->release)
         manual_say(w, n);
-    if (d->urgency == HA_SWIFT)
-        fast_us = ha_swift_stop_budget_us(&w->policy) / 2;
-    if (d->urgency == HA_AT_ONCE)
+    asks_us = d->urgency == HA_GRACEFUL ? hooks_before_stop_us(w, n, fast_budget_us(w, n)) : 0;
+    if (asks_us) {
+        n->agent.op.stage = STAGE_BEFORE_STOP;
+        op_timer(w, n, asks_us);
+    } else if (d->urgency == HA_AT_ONCE) {
         stop_by(w, n, false, STAGE_IMMEDIATE, IMMEDIATE_BUDGET_US);
-    else
-        stop_by(w, n, true, STAGE_FAST, fast_us ? fast_us : GRACEFUL_BUDGET_US);
+    } else {
+        stop_fast(w, n);
+    }
     serve_update(w, n);
 }
 
 bool op_demote_keeps_addresses(const struct agent *a)
 {
-    return a->op.kind == OP_DEMOTE && a->op.urgency == HA_GRACEFUL && a->op.release && a->op.stage == STAGE_FAST;
+    return a->op.kind == OP_DEMOTE && a->op.urgency == HA_GRACEFUL && a->op.release && a->op.stage <= STAGE_FAST;
 }
 
 void op_demote_server_exited(struct world *w, struct node *n)

@@ -44,6 +44,13 @@ enum mutant {
     MUTANT_START_AS_CONFIGURED,
     MUTANT_OFFER_AT_ONCE,
     MUTANT_CRASH_RAISES,
+    MUTANT_WAIT_FOR_ADOPTED,
+    MUTANT_PROMOTE_UNASKED,
+    MUTANT_UNMARK_ANY,
+    MUTANT_PROMISE_FROM_ANSWER,
+    MUTANT_PROMISE_ONE_MISSING,
+    MUTANT_PROMISE_FORGOTTEN,
+    MUTANT_STRANGER_LEADS,
     MUTANTS,
 };
 extern const char *const mutant_names[MUTANTS];
@@ -83,6 +90,10 @@ enum event_kind {
     EV_AGENT_STORE_ANSWERS,
     EV_AGENT_STORE_TIMEOUT,
     EV_AGENT_CHECKPOINTED,
+    EV_AGENT_FAILSAFE_DUE,
+    EV_AGENT_FAILSAFE_ASKED,
+    EV_AGENT_FAILSAFE_ANSWERED,
+    EV_AGENT_FAILSAFE_SILENT,
     EV_AGENT_WATCH, /* the last of these */
     /* to a keeper: likewise */
     EV_KEEPER_TURN,
@@ -136,12 +147,14 @@ enum call_kind {
     CALL_READ,
     CALL_ACQUIRE,
     CALL_RENEW,
+    CALL_RECLAIM,
     CALL_RELEASE,
     CALL_REVOKE,
     CALL_TOUCH,
     CALL_INITIALIZE,
     CALL_CLEAR_FAILOVER,
     CALL_SAY, /* the end of the WAL of a leader that was shut down */
+    CALL_FAILSAFE,
 };
 enum outcome { OUTCOME_UNKNOWN, OUTCOME_DONE, OUTCOME_REFUSED };
 
@@ -177,6 +190,8 @@ struct stored {
     uint64_t status_lsn, shutdown_lsn, shutdown_session;
     struct stored_failover failover;
     bool paused;
+    uint8_t failsafe; /* who is in the failsafe list, a bit each */
+    uint64_t failsafe_revision;
     struct stored_member members[NODES];
 };
 
@@ -185,7 +200,7 @@ struct call {
     enum call_kind kind;
     uint8_t node, refs, stage;
     bool answered; /* the client has its outcome */
-    bool lease_is_in;
+    bool lease_is_in, key_is_gone;
     enum outcome outcome;
     uint32_t agent_gen;
     uint64_t session, revision, ttl_us, granted_us;
@@ -193,10 +208,17 @@ struct call {
     struct stored_member member;
     uint64_t status_lsn;
     uint64_t sysid_number;
-    bool sysid; /* INITIALIZE: write the system identifier instead of an empty mark; or delete */
+    uint8_t failsafe; /* FAILSAFE: the list to be written over the one of `revision` */
+    bool sysid;       /* INITIALIZE: write the system identifier instead of an empty mark; or delete */
     bool delete;
     struct stored view; /* READ */
 };
+
+/* The lease of the member key that an agent of a node has. */
+static inline uint64_t mark_session(int node, uint32_t agent)
+{
+    return (uint64_t)(node + 1) << 32 | agent;
+}
 
 struct store_lease {
     uint64_t id, expires_us, ttl_us;
@@ -232,7 +254,8 @@ struct pg {
     bool stopping;
     int follows;
     uint32_t gen;
-    uint64_t hung_until_us;
+    uint64_t hung_since_us, hung_until_us;
+    uint32_t hung_gen;             /* which postmaster it was that hung first */
     uint64_t disk_frozen_until_us; /* nothing of it starts, ends, dies or commits before */
     uint64_t disk_bad_until_us;    /* the probe gets errors */
     uint32_t max, wal_max;         /* max_connections: what it runs with; what its WAL was written with */
@@ -249,12 +272,13 @@ struct agent_op {
     bool was_primary;             /* restart */
     bool word_pending, is_proven; /* demotion */
     uint64_t stop_until_us;
+    bool asks; /* pre_promote runs */
     uint32_t gen;
 };
 
 struct probe {
     bool valid, in_recovery, streaming;
-    uint64_t answered_at_us, failing_since_us, lsn;
+    uint64_t answered_at_us, silent_since_us, rejecting_since_us, lsn;
     uint32_t timeline;
 };
 
@@ -277,6 +301,7 @@ struct agent {
     bool alive, started, connected, stopping;
     uint64_t thaw_at_us, freeze_at_us; /* real time; thaw_at 0 = not frozen */
     uint64_t stood_still_until_us;     /* local clock: truth about its last long freeze, for check.c */
+    uint64_t well_since_us;            /* the same about its start and its last thaw; real time */
     uint32_t gen, tick_gen, renew_gen, probe_gen, op_timer_gen;
     uint64_t tick_at_us;
     uint64_t frozen_at_us;
@@ -308,12 +333,26 @@ struct agent {
 
     struct leader_lease lease;
     bool renewing, acquiring, keeper_refused;
+    struct failsafe_list failsafe_list; /* of the store, as the decision core sees it */
+    struct failsafe_model {
+        uint8_t list, pending; /* a bit for each node */
+        uint64_t session, pending_over, missing_since_us;
+        bool in_store, is_pending, write_busy, asking, holds;
+        uint32_t timer_gen;
+        struct failsafe_promise promises[NODES];
+        struct {
+            bool busy;
+            uint32_t question;
+            uint64_t sent_at_us, again_at_us;
+        } peers[NODES];
+    } failsafe;
     struct memory memory;
     struct agent_op op;
     uint64_t initialize_revision;
     struct request request;
     uint32_t checkpoint_gen;
     bool failover_busy, paused;
+    uint64_t agreed_session; /* pre_promote has agreed under this lease */
 
     bool member_busy;
     uint32_t member_face;
@@ -353,7 +392,7 @@ struct node {
     bool up;
     uint32_t boot;
     int ppm;
-    uint64_t base_real_us, base_local_us;
+    uint64_t base_real_us, base_local_us, crashed_at_us;
     struct agent agent;
     uint32_t agent_lives;
     struct keeper keeper;
@@ -372,6 +411,16 @@ struct node {
         uint32_t gen[NODES];
         bool open, is_standby;
     } offer;
+    uint64_t truth_agreed_session;    /* for which pre_promote has agreed */
+    uint64_t truth_promise_us[NODES]; /* what the others have promised to it under that session; local clock */
+    uint64_t truth_promised_real_us;  /* until then it has promised not to lead; real time */
+    /* Files: of this boot; the longest promise ever, of all */
+    struct {
+        uint64_t promised_until_us, session;
+        uint8_t list;
+        bool in_store;
+    } run_dir;
+    uint64_t longest_promise_us;
 };
 
 struct timeline {
@@ -394,6 +443,7 @@ struct world {
     uint64_t slow_us; /* added to the delay of messages */
     struct policy policy;
     enum watchdog_mode watchdog_mode;
+    bool hooks;            /* there is a pre_promote and a before_stop */
     bool gate;             /* clients come over the network, through the port gate */
     unsigned reset_factor; /* the device resets only after so many times its timeout; the setting knows */
     bool healed, done;
@@ -511,6 +561,10 @@ void op_demote_server_exited(struct world *w, struct node *n);
 void op_demote_timer(struct world *w, struct node *n);
 void op_demote_proven(struct world *w, struct node *n);
 void op_demote_released(struct world *w, struct node *n);
+bool hooks_pre_promote(struct world *w, struct node *n); /* false: nothing to wait for */
+void hooks_agreed(struct world *w, struct node *n, bool good);
+void hooks_released(struct world *w, struct node *n);
+uint64_t hooks_before_stop_us(struct world *w, struct node *n, uint64_t budget_us);
 void op_prove_dead(struct world *w, struct node *n);
 void op_arm(struct world *w, struct node *n);
 void bootstrap_note_finished(struct world *w, struct node *n);
@@ -528,6 +582,17 @@ void op_rewind_server_exited(struct world *w, struct node *n);
 void op_rewind_timer(struct world *w, struct node *n);
 void op_rewind_proven(struct world *w, struct node *n);
 void op_abandon_bootstrap(struct world *w, struct node *n, const struct ha_decision *d);
+
+/* failsafe.c */
+void failsafe_boot(struct world *w, struct node *n);
+void failsafe_adopt(struct node *n);
+void failsafe_note_cluster(struct world *w, struct node *n);
+void failsafe_publish(struct world *w, struct node *n);
+void failsafe_written(struct world *w, struct node *n, const struct call *c);
+void failsafe_store_is_silent(struct world *w, struct node *n);
+void failsafe_store_answers(struct node *n);
+void failsafe_event(struct world *w, struct node *n, const struct event *e);
+void tether_prolong(struct world *w, struct node *n, uint64_t deadline_us);
 
 /* faults.c */
 void faults_plan(struct world *w);
@@ -558,9 +623,12 @@ void check_before(struct world *w); /* time has passed, nothing else has happene
 void check_after(struct world *w);
 bool check_liveness(const struct world *w);
 void check_confirmed(struct world *w, struct node *n, const struct call *c);
+void check_promised(struct world *w, struct node *n, int by, uint64_t sent_at_us);
+void check_promise_kept(struct world *w, struct node *n);
 void check_pet(struct world *w, struct node *n);
 void check_deletion(struct world *w, int node, uint64_t session);
 void check_acts(struct world *w, struct node *n, const struct ha_decision *d);
+void check_promotion(struct world *w, const struct node *n);
 void check_fail(struct world *w, const char *rule, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* world.c */

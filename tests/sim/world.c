@@ -24,6 +24,13 @@ const char *const mutant_names[MUTANTS] = {
     [MUTANT_START_AS_CONFIGURED] = "start-as-configured",
     [MUTANT_OFFER_AT_ONCE] = "offer-at-once",
     [MUTANT_CRASH_RAISES] = "crash-raises",
+    [MUTANT_WAIT_FOR_ADOPTED] = "wait-for-adopted",
+    [MUTANT_PROMOTE_UNASKED] = "promote-unasked",
+    [MUTANT_UNMARK_ANY] = "unmark-any",
+    [MUTANT_PROMISE_FROM_ANSWER] = "promise-from-answer",
+    [MUTANT_PROMISE_ONE_MISSING] = "promise-one-missing",
+    [MUTANT_PROMISE_FORGOTTEN] = "promise-forgotten",
+    [MUTANT_STRANGER_LEADS] = "stranger-leads",
 };
 
 /* --- trace ----------------------------------------------------------------------------------------------------------
@@ -68,8 +75,10 @@ static void choose_policy(struct world *w)
     p->use_pg_rewind = rng_chance(&w->rng, RNG_SETUP, 50);
     p->remove_data_directory_on_rewind_failure = true;
     p->remove_data_directory_on_diverged_timelines = !p->use_pg_rewind || rng_chance(&w->rng, RNG_SETUP, 50);
+    p->failsafe_mode = rng_chance(&w->rng, RNG_SETUP, 50);
     w->watchdog_mode = (enum watchdog_mode)rng_between(&w->rng, RNG_SETUP, WATCHDOG_MODE_OFF, WATCHDOG_MODE_REQUIRED);
     w->gate = rng_chance(&w->rng, RNG_SETUP, 50);
+    w->hooks = rng_chance(&w->rng, RNG_SETUP, 30);
     w->reset_factor = rng_chance(&w->rng, RNG_SETUP, 25) ? 2 : 1;
 }
 
@@ -148,6 +157,7 @@ static void thaw_agent(struct world *w, struct node *n)
     if (w->now_us - a->freeze_at_us > 3 * SEC)
         a->stood_still_until_us = local_us(w, n);
     TRACE(w, n->id, "the agent thaws");
+    a->well_since_us = w->now_us;
     a->thaw_at_us = 0;
 }
 
