@@ -260,7 +260,7 @@ def test_rolling_restart_stops_at_the_member_that_does_not_come_back(cluster):
     rest = [first.name] + [n.name for n in replicas_of(cluster, leader) if n is not first] + [leader.name]
     assert code == 1, text
     assert f"stopped at {first.name}, step 1 of 3" in text
-    assert f"pgtetherctl rolling-restart --candidate {first.name} {cluster.scope} {' '.join(rest)}\n" in text
+    assert f"/pgtether.conf rolling-restart --candidate {first.name} {cluster.scope} {' '.join(rest)}\n" in text
     after = postmasters(cluster)
     assert [name for name in before if before[name] == after[name]] == [n for n in before if n != first.name]
     cluster.wait_whole()
