@@ -426,6 +426,7 @@ struct agent *agent_free(struct agent *a)
     a->slots_command = pg_command_free(a->slots_command);
     a->checkpoint_command = pg_command_free(a->checkpoint_command);
     config_change_done(a);
+    config_history_done(a);
     parameters_done(a);
     a->stop_checkpoint = pg_command_free(a->stop_checkpoint);
     a->dcs = dcs_free(a->dcs);

@@ -50,13 +50,15 @@ int agent_load_config(struct agent *a, struct err *err)
 }
 
 /* Who changed something, and when, the store does not know: the log of every member says what. */
-static void log_changes(const struct dynamic *before, const struct dynamic *after)
+static void note_changes(struct agent *a, const struct dynamic *before, const struct dynamic *after)
 {
     json_t *old = json_loads(before->json, 0, NULL), *new = json_loads(after->json, 0, NULL);
     struct textbuf text = {0};
     char *rest, *line;
 
     change_describe(old, new, &text);
+    if (text.data)
+        config_history_note(a, text.data);
     rest = text.data;
     while (rest && (line = strsep(&rest, "\n")))
         if (*line)
@@ -83,7 +85,7 @@ void agent_apply_config(struct agent *a)
         return;
     }
     if (a->config_accepted)
-        log_changes(a->dynamic, dynamic);
+        note_changes(a, a->dynamic, dynamic);
     else
         log_info("using the dynamic configuration of the store");
     dynamic_free(a->dynamic);

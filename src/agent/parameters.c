@@ -44,13 +44,25 @@ void parameters_note(struct agent *a, char *notes)
     keep_note(&a->parameters.notes, notes);
 }
 
+static unsigned count_lines(const char *text)
+{
+    unsigned n = 0;
+
+    for (; *text; text++)
+        n += *text == '\n';
+    return n;
+}
+
 const char *parameters_summary(const struct agent *a)
 {
     static char first[160]; /* valid until the next call */
     const char *text = a->parameters.notes ? a->parameters.notes : a->parameters.file_note;
 
     first[0] = '\0';
-    if (text)
+    if (text && count_lines(text) > 1)
+        (void)text_print(first, sizeof(first), "%.*s (and %u more)", (int)strcspn(text, "\n"), text,
+                         count_lines(text) - 1);
+    else if (text)
         (void)text_print(first, sizeof(first), "%.*s", (int)strcspn(text, "\n"), text);
     else if (a->parameters.later)
         (void)text_print(first, sizeof(first), "a restart waits: %s", a->parameters.later);

@@ -120,6 +120,12 @@ struct agent {
     bool config_unsettled; /* accepted, but not yet in PostgreSQL's files */
     bool config_reload;    /* and PostgreSQL is to be reloaded even if they do not change */
     struct parameters parameters;
+    struct {
+        char *unsaved, *sent; /* lines of changes that are not in the store yet; those of the write under way */
+        uint64_t revision, after_read_us;
+        int64_t noticed_at_s;
+        bool busy;
+    } changes;
     struct config_change *config_changes; /* asked for over the REST API and not answered yet */
     bool config_accepted, config_refused; /* one of the store's, ever; and none but a refused one was seen so far */
     struct dcs *dcs;
@@ -275,6 +281,11 @@ void agent_settle_config(struct agent *a);               /* into PostgreSQL's fi
 /* config_change.c: PATCH and PUT */
 void config_change(struct agent *a, struct command *command);
 void config_change_done(struct agent *a); /* answers those that wait */
+
+/* config_history.c: `changes` as change_describe() has them, of the configuration that was just read */
+void config_history_note(struct agent *a, const char *changes);
+void config_history_publish(struct agent *a); /* as the leader */
+void config_history_done(struct agent *a);
 
 /* reload.c: the local file anew, and PostgreSQL's files from it */
 void agent_reload(struct agent *a, const char *who);

@@ -403,5 +403,6 @@ void publish(struct agent *a)
     publish_status(a);
     failsafe_publish(a);
     publish_history(a);
+    config_history_publish(a);
     repair_keys(a);
 }

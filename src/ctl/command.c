@@ -28,7 +28,8 @@ static const char show_config_help[] =
     "Prints the dynamic configuration of the cluster as YAML.\n\n"
     "  -o, --origin       instead show every setting as it holds on this node, where it comes from (the dynamic\n"
     "                     configuration, file and line, a default, or forced), and what PostgreSQL has instead\n"
-    "  -f, --format FMT   of that: pretty (default), tsv, json or yaml\n";
+    "  -H, --history      instead show what was changed and when the leader noticed, the last 50 times\n"
+    "  -f, --format FMT   of these: pretty (default), tsv, json or yaml\n";
 
 static const char edit_config_help[] =
     "Changes the dynamic configuration of the cluster: with the options below, else in an editor. Shows what changes\n"

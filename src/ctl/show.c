@@ -21,26 +21,48 @@ static int print_config(const char *text)
     return ctl_print(&out);
 }
 
+static int print_changes(const struct cluster *c, enum report_format format)
+{
+    struct report r = {.rows = c->config_history.exists ? json_loads(c->config_history.text, 0, NULL) : NULL};
+    struct textbuf out = {0};
+
+    if (!json_is_array(r.rows)) {
+        json_decref(r.rows);
+        r.rows = json_array();
+    }
+    report_add_column(&r, "Revision", "Revision", true);
+    report_add_column(&r, "Time", "Time", false);
+    report_add_column(&r, "Leader", "Leader", false);
+    report_add_column(&r, "Changes", "Changes", false);
+    report_print(&out, &r, format);
+    report_done(&r);
+    return ctl_print(&out);
+}
+
 int cmd_show_config(struct ctl *ctl, int argc, char **argv)
 {
     static const struct option longs[] = {{"origin", no_argument, NULL, 'o'},
+                                          {"history", no_argument, NULL, 'H'},
                                           {"format", required_argument, NULL, 'f'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
-    static const struct ctl_options options = {":of:h", longs};
+    static const struct ctl_options options = {":oHf:h", longs};
     enum report_format format = REPORT_PRETTY;
     struct ctl_view view = {0};
     const char *scope;
-    bool origin = false;
+    bool origin = false, history = false;
     int option, exit_code;
 
     while ((option = ctl_next_option(argc, argv, &options, &exit_code)) != -1) {
         origin |= option == 'o';
+        history |= option == 'H';
         if (option == 'f' && !report_format_from_text(optarg, &format))
             return ctl_usage(argv[0], "there is no format \"%s\"", optarg);
     }
     if (exit_code < 0)
         exit_code = ctl_read_named(ctl, argc, argv, &view, &scope);
+    if (exit_code < 0 && history)
+        exit_code = print_changes(view.cluster, format);
     if (exit_code < 0 && !view.cluster->config.exists)
         exit_code = ctl_fail("the cluster has no dynamic configuration: it was not bootstrapped yet");
     if (exit_code < 0 && origin && strcmp(scope, ctl->config->scope) != 0)

@@ -75,6 +75,12 @@ static int load_config(struct cluster *c, struct entry *e)
     return load_object_text(&c->config, e);
 }
 
+static int load_config_history(struct cluster *c, struct entry *e)
+{
+    set_text(&c->config_history, e);
+    return 0;
+}
+
 static int load_failsafe(struct cluster *c, struct entry *e)
 {
     int r = load_object_text(&c->failsafe, e);
@@ -374,6 +380,7 @@ static const struct {
     {"sync", load_sync},
     {"failover", load_failover},
     {"failsafe", load_failsafe},
+    {"config_history", load_config_history},
     {"replica_address", load_replica_address},
 };
 

@@ -13,6 +13,7 @@ void cluster_done(struct cluster *c)
     free(c->config.text);
     free(c->history_text.text);
     free(c->failsafe.text);
+    free(c->config_history.text);
     free(c->failsafe_list);
     free(c->status_text.text);
     free(c->sync.standbys);

@@ -87,6 +87,7 @@ struct cluster {
     struct text_key config;
     struct text_key history_text;
     struct text_key failsafe;
+    struct text_key config_history;      /* pgtether's own: config/change_history.h */
     struct failsafe_list *failsafe_list; /* the members in it; owned, NULL = none */
     struct text_key status_text;
     struct leader_key leader;

@@ -124,6 +124,25 @@ static char *converse(struct api_server *s, gnutls_session_t session)
     return textbuf_take(&answer);
 }
 
+/* Whom the server of the last conversation said to be. */
+static char server_name[64];
+
+static void note_server(gnutls_session_t session)
+{
+    unsigned n = 0;
+    const gnutls_datum_t *chain = gnutls_certificate_get_peers(session, &n);
+    gnutls_x509_crt_t certificate;
+    size_t size = sizeof(server_name);
+
+    server_name[0] = '\0';
+    if (!chain || !n)
+        return;
+    assert_int_equal(gnutls_x509_crt_init(&certificate), 0);
+    assert_int_equal(gnutls_x509_crt_import(certificate, chain, GNUTLS_X509_FMT_DER), 0);
+    assert_int_equal(gnutls_x509_crt_get_dn(certificate, server_name, &size), 0);
+    gnutls_x509_crt_deinit(certificate);
+}
+
 static char *ask(struct api_server *s, struct identity *who)
 {
     gnutls_certificate_credentials_t credentials;
@@ -142,6 +161,7 @@ static char *ask(struct api_server *s, struct identity *who)
     assert_int_equal(gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, credentials), 0);
     gnutls_transport_set_int(session, fd);
     answer = converse(s, session);
+    note_server(session);
     gnutls_deinit(session);
     gnutls_certificate_free_credentials(credentials);
     assert_int_equal(close(fd), 0);
@@ -254,6 +274,39 @@ static void test_settings_that_cannot_work_are_errors_at_start(void **state)
     assert_refuses_to_start(&s, -EINVAL, "without \"cafile\"");
 }
 
+static void test_a_reload_takes_new_certificates_and_keeps_the_old_when_they_are_of_no_use(void **state)
+{
+    static char missing[] = "/no/such/file";
+    struct api_server s;
+
+    (void)state;
+    start(&s, "required");
+    assert_asked(&s, &client, true);
+    assert_string_equal(server_name, "CN=server");
+    s.config.restapi.tls.certfile = stranger.path;
+    api_reload(s.api);
+    assert_asked(&s, &client, true);
+    assert_string_equal(server_name, "CN=stranger");
+    assert_asked(&s, &stranger, false);
+    s.config.restapi.tls.certfile = missing;
+    api_reload(s.api);
+    assert_asked(&s, &client, true);
+    assert_string_equal(server_name, "CN=stranger");
+    s.config.restapi.tls.certfile = server.path;
+    s.config.restapi.tls.keyfile = client.path;
+    api_reload(s.api);
+    assert_asked(&s, &client, true);
+    assert_string_equal(server_name, "CN=stranger");
+    /* Others to trust, and back again. */
+    s.config.restapi.tls.keyfile = NULL;
+    s.config.restapi.tls.cafile = stranger_authority.path;
+    api_reload(s.api);
+    assert_asked(&s, &stranger, true);
+    assert_string_equal(server_name, "CN=server");
+    assert_asked(&s, &client, false);
+    api_server_done(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -262,6 +315,7 @@ int main(void)
         cmocka_unit_test(test_a_certificate_that_is_optional_must_be_valid_when_shown),
         cmocka_unit_test(test_certificates_are_not_looked_at_when_the_mode_is_none),
         cmocka_unit_test(test_settings_that_cannot_work_are_errors_at_start),
+        cmocka_unit_test(test_a_reload_takes_new_certificates_and_keeps_the_old_when_they_are_of_no_use),
     };
 
     return cmocka_run_group_tests_name("api_tls", tests, make_identities, remove_identities);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include "base/text.h"
 #include "config/change.h"
+#include "config/change_history.h"
 
 static json_t *load(const char *text)
 {
@@ -187,6 +188,50 @@ static void test_change_check_refuses_what_a_change_brings_and_no_more(void **st
     }
 }
 
+static void test_change_history_is_bounded_and_notes_a_revision_once(void **state)
+{
+    char *text = change_history_add(NULL, 7, "2026-01-01T00:00:00+00:00", "n1", "ttl: 30 -> 20\n"), *more;
+    json_t *list;
+
+    (void)state;
+    assert_string_equal(text, "[[7,\"2026-01-01T00:00:00+00:00\",\"n1\",\"ttl: 30 -> 20\\n\"]]");
+    assert_null(change_history_add(text, 7, "t", "n2", "x"));
+    assert_null(change_history_add(text, 6, "t", "n2", "x"));
+    for (unsigned i = 8; i < 100; i++) {
+        more = change_history_add(text, i, "t", "n1", "x");
+        assert_non_null(more);
+        free(text);
+        text = more;
+    }
+    list = json_loads(text, 0, NULL);
+    assert_int_equal(json_array_size(list), CHANGE_HISTORY_ENTRIES);
+    assert_int_equal(json_integer_value(json_array_get(json_array_get(list, 0), 0)), 50);
+    json_decref(list);
+    free(text);
+    text = change_history_add("nonsense", 1, "t", "n1", "x");
+    assert_string_equal(text, "[[1,\"t\",\"n1\",\"x\"]]");
+    free(text);
+}
+
+static void test_change_history_of_long_changes_stays_short(void **state)
+{
+    struct textbuf b = {0};
+    char *text = NULL, *more;
+
+    (void)state;
+    for (int i = 0; i < 5000; i++)
+        textbuf_puts(&b, "ä");
+    for (unsigned i = 1; i < 30; i++) {
+        more = change_history_add(text, i, "t", "n1", b.data);
+        assert_non_null(more);
+        free(text);
+        text = more;
+        assert_true(strlen(text) <= CHANGE_HISTORY_BYTES);
+    }
+    free(text);
+    textbuf_done(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -195,6 +240,8 @@ int main(void)
         cmocka_unit_test(test_change_merge_of_a_tower_of_groups_is_refused),
         cmocka_unit_test(test_change_describe),
         cmocka_unit_test(test_change_check_refuses_what_a_change_brings_and_no_more),
+        cmocka_unit_test(test_change_history_is_bounded_and_notes_a_revision_once),
+        cmocka_unit_test(test_change_history_of_long_changes_stays_short),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
