@@ -132,6 +132,19 @@ static const char query_help[] =
     "  -W                     again every 2 seconds\n"
     "  -w, --watch SEC        again every SEC seconds\n";
 
+static const char demote_cluster_help[] =
+    "Makes the cluster a standby cluster, which follows another one, and waits until it is.\n\n"
+    "      --host HOST               where the other cluster is\n"
+    "      --port PORT               its port\n"
+    "      --restore-command CMD     how to fetch its WAL from an archive\n"
+    "      --primary-slot-name NAME  replication slot to use there\n"
+    "      --force                   ask nothing\n";
+
+static const char promote_cluster_help[] = "Lets a standby cluster stand for itself, and waits until it has a primary. "
+                                           "Make sure that the other cluster has none\n"
+                                           "any more: nothing here can know that.\n\n"
+                                           "      --force                   ask nothing\n";
+
 static const char doctor_help[] =
     "Looks for what goes wrong most often, and says what to do about it: is every endpoint of the store reached, do "
     "the\n"
@@ -167,13 +180,15 @@ static const struct command commands[] = {
     {"resume", cmd_resume, "[CLUSTER]", "switch failover on again", resume_help},
     {"flush", cmd_flush, "CLUSTER [MEMBER...] WHAT", "take back what is scheduled", flush_help},
     {"remove", cmd_remove, "CLUSTER", "remove a cluster from the store", remove_help},
+    {"demote-cluster", cmd_demote_cluster, "[CLUSTER]", "let the cluster follow another one", demote_cluster_help},
+    {"promote-cluster", cmd_promote_cluster, "[CLUSTER]", "let it stand for itself again", promote_cluster_help},
     {"doctor", cmd_doctor, "", "look for mistakes, and how to mend them", doctor_help},
     {"clear-fence-guard", cmd_clear_fence_guard, "", "let this node lead again", clear_fence_guard_help},
     {"version", cmd_version, "[CLUSTER [MEMBER...]]", "print versions", version_help},
 };
 
 /* Known from patronictl or announced, and yet to come: said plainly instead of "unknown command". */
-static const char *const later[] = {"backup", "import-patroni", "demote-cluster", "promote-cluster"};
+static const char *const later[] = {"backup", "import-patroni"};
 
 static const struct command *find(const char *name)
 {

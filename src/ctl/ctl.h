@@ -121,6 +121,8 @@ int cmd_resume(struct ctl *ctl, int argc, char **argv);
 int cmd_flush(struct ctl *ctl, int argc, char **argv);
 int cmd_remove(struct ctl *ctl, int argc, char **argv);
 int cmd_query(struct ctl *ctl, int argc, char **argv);
+int cmd_demote_cluster(struct ctl *ctl, int argc, char **argv);
+int cmd_promote_cluster(struct ctl *ctl, int argc, char **argv);
 int cmd_doctor(struct ctl *ctl, int argc, char **argv);
 int cmd_version(struct ctl *ctl, int argc, char **argv);
 

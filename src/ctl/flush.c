@@ -102,7 +102,7 @@ int cmd_flush(struct ctl *ctl, int argc, char **argv)
     static const struct ctl_options options = {":r:h", longs};
     struct pick pick = {.action = "flush", .role_text = "any", .role = PICK_ANY};
     struct ctl_view view = {0};
-    const char *target = NULL;
+    const char *target = "";
     int option, exit_code;
 
     while ((option = ctl_next_option(argc, argv, &options, &exit_code)) != -1) {

@@ -190,7 +190,9 @@ static void write_request(struct ctl *ctl, const struct ctl_view *v, const struc
         printf("The request is in the store already\n");
         break;
     case CTL_UNKNOWN:
-        textbuf_printf(&text, "could not write the request into the store: %s", value ? err.msg : "out of memory");
+        textbuf_printf(&text,
+                       "it is not known whether the request is in the store, \"pgtetherctl list %s\" shows it: %s",
+                       h->scope, value ? err.msg : "out of memory");
         set(ret, HANDOVER_FAILED, &text);
         return;
     }

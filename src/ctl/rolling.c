@@ -195,12 +195,15 @@ static int give_up(const struct rolling *r, const struct rolling_plan *plan, siz
     const char *name = plan->steps[at].member->name;
 
     (void)ctl_fail("stopped at %s, step %zu of %zu: %s", name, at + 1, plan->n, err->msg);
-    (void)fprintf(
-        stderr,
-        "HINT:  The members after it were not touched. See the log of %s and \"pgtetherctl list %s\"; when it "
-        "runs, go on with\n       pgtetherctl rolling-restart%s%s%s",
-        name, r->scope, r->wish.in_place ? " --in-place" : "", r->wish.candidate ? " --candidate " : "",
-        r->wish.candidate ? r->wish.candidate : "");
+    (void)fprintf(stderr,
+                  "HINT:  The members after it were not touched. See the log of %s and \"pgtetherctl list %s\"; when "
+                  "it runs, go on with\n       pgtetherctl",
+                  name, r->scope);
+    if (r->ctl->config_path)
+        (void)fprintf(stderr, " -c %s", r->ctl->config_path);
+    (void)fprintf(stderr, " rolling-restart%s", r->wish.in_place ? " --in-place" : "");
+    if (r->wish.candidate)
+        (void)fprintf(stderr, " --candidate %s", r->wish.candidate);
     (void)fprintf(stderr, " %s", r->scope);
     for (; at < plan->n; at++)
         (void)fprintf(stderr, " %s", plan->steps[at].member->name);

@@ -185,12 +185,14 @@ static void swap(int fds[3])
 void ctl_lab_run(struct ctl_lab *lab, ctl_command_fn command, const char *line, const char *answers)
 {
     int fds[3] = {scratch(answers), scratch(""), scratch("")};
-    char **argv = words_split(line);
+    char **words = words_split(line), *argv[32] = {NULL};
     int argc = 0;
 
-    assert_non_null(argv);
-    while (argv[argc])
-        argc++;
+    assert_non_null(words);
+    for (; words[argc]; argc++) {
+        assert_true((size_t)argc + 1 < ARRAY_LEN(argv));
+        argv[argc] = words[argc]; /* which the command may reorder */
+    }
     swap(fds);
     optind = 0;
     opterr = 0;
@@ -199,7 +201,7 @@ void ctl_lab_run(struct ctl_lab *lab, ctl_command_fn command, const char *line, 
     assert_int_equal(close(fds[0]), 0);
     take(fds[1], lab->out, sizeof(lab->out));
     take(fds[2], lab->errors, sizeof(lab->errors));
-    (void)words_free(argv);
+    (void)words_free(words);
 }
 
 void ctl_lab_expect(const struct ctl_lab *lab, int exit_code, const char *out)

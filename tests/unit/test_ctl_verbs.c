@@ -534,6 +534,65 @@ static void test_remove_needs_three_right_answers(void **state)
                            "{\"key\":\"L3NlcnZpY2UvZGVtby8=\",\"range_end\":\"L3NlcnZpY2UvZGVtbzA=\"}"));
 }
 
+/* --- demote-cluster and promote-cluster -----------------------------------------------------------------------------
+ */
+
+#define LEADS(role)                                                                                                    \
+    {                                                                                                                  \
+        "members/node1", "{\"api_url\":\"@/patroni\",\"state\":\"running\",\"role\":\"" role "\"}", 0                  \
+    }
+
+static void test_demote_cluster_waits_until_the_leader_follows(void **state)
+{
+    static const struct canned_rule rest[] = {{.path = "/config", .body = "{}"}};
+    static const struct ctl_lab_key before[] = {LEADER, LEADS("primary")};
+    static const struct ctl_lab_key between[] = {LEADS("demoted")};
+    static const struct ctl_lab_key after[] = {LEADER, LEADS("standby_leader")};
+
+    (void)state;
+    OPEN(rest, before);
+    ctl_lab_then(&lab, between, ARRAY_LEN(between));
+    ctl_lab_then(&lab, after, ARRAY_LEN(after));
+    ctl_lab_run(&lab, cmd_demote_cluster,
+                "demote-cluster --host 10.9.9.9 --port 5433 --primary-slot-name s --restore-command \"cp %f %p\"",
+                "y\n");
+    ctl_lab_expect(&lab, EXIT_DONE, "Are you sure you want to demote demo cluster? [y/N]: ");
+    ctl_lab_expect(&lab, EXIT_DONE,
+                   " cluster is unlocked: True, leader role: None, leader state: None, previous leader");
+    ctl_lab_expect(&lab, EXIT_DONE, " cluster is successfully demoted\n");
+    expect_sent("/config", "{\"standby_cluster\":{\"host\":\"10.9.9.9\",\"port\":5433,\"primary_slot_name\":\"s\","
+                           "\"restore_command\":\"cp %f %p\"}}");
+    ctl_lab_run(&lab, cmd_demote_cluster, "demote-cluster --port 1", "");
+    ctl_lab_expect(&lab, EXIT_FAILED, "Cluster is already in the required state");
+}
+
+static void test_promote_cluster_takes_the_section_away(void **state)
+{
+    static const struct canned_rule rest[] = {{.path = "/config", .body = "{}", .times = 1},
+                                              {.path = "/config", .status = 503, .body = "no"}};
+    static const struct ctl_lab_key before[] = {LEADER, LEADS("standby_leader")};
+    static const struct ctl_lab_key after[] = {LEADER, LEADS("primary")};
+
+    (void)state;
+    OPEN(rest, before);
+    ctl_lab_then(&lab, after, ARRAY_LEN(after));
+    ctl_lab_run(&lab, cmd_promote_cluster, "promote-cluster --force", "");
+    ctl_lab_expect(&lab, EXIT_DONE, " cluster is successfully promoted\n");
+    expect_sent("/config", "{\"standby_cluster\":null}");
+    ctl_lab_close(&lab);
+
+    OPEN(rest, before);
+    ctl_lab_run(&lab, cmd_promote_cluster, "promote-cluster", "n\n");
+    ctl_lab_expect(&lab, EXIT_FAILED, "Aborted cluster promotion");
+    canned_server_replace(lab.rest, rest + 1, 1);
+    ctl_lab_run(&lab, cmd_promote_cluster, "promote-cluster --force", "");
+    ctl_lab_expect(&lab, EXIT_FAILED, "Failed to promote demo cluster: /config PATCH status code=503, (no)");
+    ctl_lab_run(&lab, cmd_demote_cluster, "demote-cluster", "");
+    ctl_lab_expect(&lab, EXIT_FAILED, "At least --host, --port or --restore-command should be specified");
+    ctl_lab_run(&lab, cmd_demote_cluster, "demote-cluster --port 70000", "");
+    ctl_lab_expect(&lab, EXIT_USAGE, "is no port");
+}
+
 /* --- credentials ----------------------------------------------------------------------------------------------------
  */
 
@@ -613,6 +672,8 @@ int main(void)
         WITH_LAB(test_pause_tells_the_first_member_that_listens),
         WITH_LAB(test_pause_when_told_to_wait_does_until_all_have_seen_it),
         WITH_LAB(test_remove_needs_three_right_answers),
+        WITH_LAB(test_demote_cluster_waits_until_the_leader_follows),
+        WITH_LAB(test_promote_cluster_takes_the_section_away),
         WITH_LAB(test_credentials_of_section_ctl_come_first),
         WITH_LAB(test_tls_of_section_ctl_comes_first),
     };
