@@ -1,6 +1,6 @@
 /*
- * Who may take a free leader key. The reference's rules in its order, without the manual and synchronous cases, which
- * come with their own issue.
+ * Who may take a free leader key. The reference's rules in its order, without the manual cases, which come with their
+ * own issue.
  */
 #include <string.h>
 #include "ha/parts.h"
@@ -9,7 +9,7 @@
  * The settling time: when the leader key vanishes every member looks at its own position anew, and WAL receivers of a
  * dead leader hand on their last bytes. Asked sooner, a peer would answer with less than it has.
  */
-enum { RACE_RETRY_US = 500000, RACE_SETTLE_US = 100000, RACE_STARTING_MAX_US = 5000000 };
+enum { RACE_RETRY_US = 500000, RACE_SETTLE_US = 100000, RACE_STARTING_MAX_US = 5000000, RACE_VOTES_AGAIN_US = 150000 };
 
 /* The first rule about this node itself that keeps it out of the election; false if there is none. */
 static bool we_are_barred(const struct ha_view *v, struct ha_decision *ret)
@@ -40,6 +40,8 @@ static bool we_are_barred(const struct ha_view *v, struct ha_decision *ret)
         *ret = ha_say(HA_NOTHING, "no leader; staying out of the election for a while after a failed promotion or a "
                                   "start of this host");
         ret->wake_at_us = v->memory.no_race_until_us;
+    } else if (!ha_sync_may_lead(v, v->name)) {
+        *ret = ha_say(HA_NOTHING, "no leader; this node is not among those in /sync and may lack acknowledged commits");
     } else if (lag_bytes > v->policy.maximum_lag_on_failover_bytes) {
         *ret = ha_say(HA_NOTHING,
                       "no leader; this node is %llu bytes behind the last known position, more than "
@@ -68,7 +70,13 @@ static bool peer_goes_first(const struct ha_view *v, const struct peer *p, struc
     }
     if (p->nofailover || p->watchdog_failed)
         return false;
-    if (p->lsn > lsn) {
+    if (ha_sync_speaks(v) && !ha_sync_counts(v, p))
+        return false;
+    if (ha_sync_speaks(v) && ha_sync_is_ahead(v, p)) {
+        *ret = ha_say(HA_NOTHING, "no leader; \"%s\", which is in /sync, too, has more", p->name);
+        return true;
+    }
+    if (!ha_sync_speaks(v) && p->lsn > lsn) {
         *ret = ha_say(HA_NOTHING, "no leader; \"%s\" has %llu bytes more", p->name, (unsigned long long)(p->lsn - lsn));
         return true;
     }
@@ -89,7 +97,9 @@ static bool peer_is_awaited(const struct ha_view *v, const struct peer *p, struc
 
     if (wait_us > RACE_STARTING_MAX_US)
         wait_us = RACE_STARTING_MAX_US;
-    if (!p->is_starting || p->nofailover || p->watchdog_failed || v->now_us - v->memory.leaderless_since_us >= wait_us)
+    /* What a synchronous cluster has acknowledged, those who may lead have. */
+    if (ha_sync_speaks(v) || !p->is_starting || p->nofailover || p->watchdog_failed ||
+        v->now_us - v->memory.leaderless_since_us >= wait_us)
         return false;
     *ret = ha_say(HA_NOTHING, "no leader; waiting for \"%s\", which is starting, to know its position", p->name);
     return true;
@@ -116,6 +126,12 @@ struct ha_decision ha_decide_race(const struct ha_view *v)
             d.wake_at_us = v->now_us + RACE_RETRY_US;
             return d;
         }
+    }
+    if (ha_sync_lacks_votes(v, &d)) {
+        if (v->now_us - v->peers_asked_at_us >= RACE_VOTES_AGAIN_US)
+            d.action = HA_ASK_PEERS;
+        d.wake_at_us = v->now_us + RACE_VOTES_AGAIN_US;
+        return d;
     }
     return ha_say(HA_ACQUIRE, "no leader and nobody goes before this node: taking the leader key");
 }
