@@ -130,6 +130,7 @@ static uint64_t fast_budget_us(const struct agent *a)
 void op_demote(struct agent *a, const struct ha_decision *d)
 {
     op_begin(a, OP_DEMOTE, d);
+    sync_forget(a);
     serve_update(a); /* the addresses go first */
     if (!pg_server_pid(a->server)) {
         prove(a);

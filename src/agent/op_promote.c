@@ -50,10 +50,18 @@ static void promote_when_armed(struct agent *a, bool armed)
     }
 }
 
+static void arm_when_sealed(struct agent *a, bool sealed)
+{
+    if (sealed)
+        op_arm(a, promote_when_armed);
+    else
+        op_end(a);
+}
+
 void op_promote(struct agent *a, const struct ha_decision *d)
 {
     op_begin(a, OP_PROMOTE, d);
-    op_arm(a, promote_when_armed);
+    sync_seal(a, arm_when_sealed);
 }
 
 static void on_checkpoint(void *userdata, const struct pg_rows *rows, const struct err *err, const char *sqlstate)
@@ -83,6 +91,10 @@ static void checkpoint(struct agent *a)
 
 void op_promote_pg_changed(struct agent *a)
 {
+    if (a->op.on_sealed) {
+        sync_seal_pg_changed(a);
+        return;
+    }
     if (!a->pg.valid || a->op.command || a->op.on_armed)
         return;
     if (a->pg.facts.in_recovery) {
@@ -92,6 +104,7 @@ void op_promote_pg_changed(struct agent *a)
     log_info("PostgreSQL is the primary now, timeline %u", a->pg.facts.timeline);
     a->memory.crashed = false;
     a->memory.failed_starts = 0;
+    sync_begin_reign(a);
     checkpoint(a);
     op_end(a);
 }

@@ -25,6 +25,7 @@ static struct pg_files_spec files_spec(const struct agent *a, bool standby, cons
         .standby = standby,
         .upstream = upstream,
         .control = a->control.control_known ? &a->control : NULL,
+        .synchronous_standby_names = sync_names_for_files(a),
     };
 }
 
