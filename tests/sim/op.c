@@ -190,6 +190,7 @@ static void start(struct world *w, struct node *n, bool standby)
 {
     struct agent *a = &n->agent;
 
+    sync_write_files(w, n);
     if (!pg_start(w, n, !standby)) {
         failed_start(w, n);
         return;
@@ -215,6 +216,7 @@ void op_server_exited(struct world *w, struct node *n)
 static void follow(struct world *w, struct node *n)
 {
     n->pg.follows = n->agent.follows = node_of_name(n->agent.op.target);
+    sync_write_files(w, n);
     n->agent.memory.not_streaming_since_us = 0;
     op_end(w, n);
 }
@@ -230,7 +232,7 @@ void op_run(struct world *w, struct node *n)
     else if (kind == OP_ACQUIRE)
         tether_acquire(w, n);
     else
-        op_arm(w, n);
+        sync_seal(w, n);
 }
 
 static void start_answered(struct world *w, struct node *n)
@@ -254,6 +256,8 @@ static void promote_answered(struct world *w, struct node *n)
 {
     struct agent *a = &n->agent;
 
+    if (sync_seal_pg_changed(w, n))
+        return;
     if (!a->pg.valid || a->op.waits_armed || a->op.stage == 0)
         return;
     if (a->pg.in_recovery) {
@@ -262,6 +266,7 @@ static void promote_answered(struct world *w, struct node *n)
     }
     a->memory.crashed = false;
     a->memory.failed_starts = 0;
+    sync_begin_reign(w, n);
     op_end(w, n);
 }
 

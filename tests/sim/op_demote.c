@@ -70,6 +70,7 @@ void op_demote(struct world *w, struct node *n, const struct ha_decision *d)
     uint64_t fast_us = w->policy.primary_stop_timeout_us;
 
     op_begin(w, n, OP_DEMOTE, d);
+    sync_forget(n);
     serve_update(w, n);
     if (!n->agent.server_up) {
         prove(w, n);

@@ -219,6 +219,9 @@ static void started(struct world *w, struct node *n)
     struct pg *p = &n->pg;
 
     p->phase = p->as_primary ? PG_PRIMARY : PG_STANDBY;
+    sync_server_started(w, n);
+    if (p->as_primary)
+        sync_check_primary(w, n);
     p->control = p->as_primary ? PG_CONTROL_IN_PRODUCTION : PG_CONTROL_IN_ARCHIVE_RECOVERY;
     TRACE(w, n->id, "PostgreSQL is a %s on timeline %u at %llu", p->as_primary ? "primary" : "standby",
           w->timelines[p->way].number, (unsigned long long)p->lsn);
@@ -235,6 +238,7 @@ static void promoted(struct world *w, struct node *n)
     *t = (struct timeline){.number = w->timelines[n->pg.way].number + 1, .parent = n->pg.way, .switch_lsn = n->pg.lsn};
     n->pg.way = (uint16_t)w->n_timelines++;
     n->pg.phase = PG_PRIMARY;
+    sync_check_primary(w, n);
     n->pg.control = PG_CONTROL_IN_PRODUCTION;
     TRACE(w, n->id, "PostgreSQL is promoted to timeline %u at %llu", t->number, (unsigned long long)n->pg.lsn);
 }

@@ -39,6 +39,12 @@ enum mutant {
     MUTANT_FENCE_IGNORES_R,
     MUTANT_GATE_FOR_EVER,
     MUTANT_FORGET_ADDRESS,
+    MUTANT_SYNC_ORDER,
+    MUTANT_SYNC_UNSETTLED,
+    MUTANT_SYNC_CHECKPOINTER,
+    MUTANT_SYNC_ANYBODY,
+    MUTANT_SYNC_OLD_VOTES,
+    MUTANT_SYNC_UNSEALED,
     MUTANTS,
 };
 extern const char *const mutant_names[MUTANTS];
@@ -47,7 +53,7 @@ extern const char *const mutant_names[MUTANTS];
  */
 
 /* One stream per concern: a change in one model does not shuffle all the others. */
-enum stream { RNG_SETUP, RNG_FAULT, RNG_NET, RNG_STORE, RNG_PG, RNG_PROCESS, RNG_STREAMS };
+enum stream { RNG_SETUP, RNG_FAULT, RNG_NET, RNG_STORE, RNG_PG, RNG_PROCESS, RNG_SYNC, RNG_STREAMS };
 
 struct rng {
     uint64_t state[RNG_STREAMS];
@@ -124,7 +130,16 @@ bool queue_pop(struct queue *q, struct event *ret);
 /* --- the store (store.c) --------------------------------------------------------------------------------------------
  */
 
-enum call_kind { CALL_READ, CALL_ACQUIRE, CALL_RENEW, CALL_RELEASE, CALL_REVOKE, CALL_TOUCH, CALL_INITIALIZE };
+enum call_kind {
+    CALL_READ,
+    CALL_ACQUIRE,
+    CALL_RENEW,
+    CALL_RELEASE,
+    CALL_REVOKE,
+    CALL_TOUCH,
+    CALL_INITIALIZE,
+    CALL_SYNC
+};
 enum outcome { OUTCOME_UNKNOWN, OUTCOME_DONE, OUTCOME_REFUSED };
 
 struct stored_member {
@@ -150,6 +165,10 @@ struct stored {
     uint64_t sysid; /* else this */
     uint64_t initialize_revision;
     uint64_t status_lsn;
+    bool sync_exists;
+    uint8_t sync_leader;
+    uint16_t sync_voters, sync_quorum; /* voters: a bit per node */
+    uint64_t sync_revision;
     struct stored_member members[NODES];
 };
 
@@ -168,7 +187,8 @@ struct call {
     uint64_t sysid_number;
     bool sysid; /* INITIALIZE: write the system identifier instead of an empty mark; or delete */
     bool delete;
-    struct stored view; /* READ */
+    uint16_t voters, quorum; /* SYNC: the node writes its name with these */
+    struct stored view;      /* READ */
 };
 
 struct store_lease {
@@ -205,6 +225,9 @@ struct pg {
     bool stopping;
     int follows;
     uint32_t gen;
+    /* synchronous_standby_names: in the files; what some process may still go by; until when (real time) */
+    struct sync_names names, old_names;
+    uint64_t names_read_at_us, waits_from_us;
     uint64_t hung_until_us;
     uint64_t disk_frozen_until_us; /* nothing of it starts, ends, dies or commits before */
     uint64_t disk_bad_until_us;    /* the probe gets errors */
@@ -217,7 +240,7 @@ struct agent_op {
     bool release;
     char target[MEMBER_NAME_SIZE];
     unsigned stage;
-    bool waits_armed, waits_dead, waits_key;
+    bool waits_armed, waits_dead, waits_key, waits_sealed;
     uint32_t gen;
 };
 
@@ -225,6 +248,16 @@ struct probe {
     bool valid, in_recovery, streaming;
     uint64_t answered_at_us, failing_since_us, lsn;
     uint32_t timeline;
+    struct sync_names names;
+    bool checkpointer_idle, streams[NODES];
+    uint64_t standby_lsns[NODES];
+};
+
+struct agent_sync { /* as in src/agent/parts.h */
+    bool names_known, settled, waits, busy, sealing;
+    struct sync_names names, sealed_names;
+    uint64_t written_at_us, since_lsn, nonempty_since_us, sure_revision, asked_at_us, again_at_us, await_until_us;
+    uint32_t sealing_gen;
 };
 
 struct keeper_said {
@@ -278,6 +311,8 @@ struct agent {
     struct leader_lease lease;
     bool renewing, acquiring, keeper_refused;
     struct memory memory;
+    struct agent_sync sync;
+    char sync_standbys[16];
     struct agent_op op;
     uint64_t initialize_revision;
 
@@ -349,6 +384,8 @@ struct world {
     struct node nodes[NODES];
     struct timeline timelines[TIMELINES_MAX];
     unsigned n_timelines;
+    uint16_t acked_way; /* how far commits were acknowledged in a synchronous mode */
+    uint64_t acked_lsn;
     bool cut[NODES + 1][NODES + 1]; /* cut[from][to]: messages are lost */
     unsigned loss_percent;
     uint64_t slow_us; /* added to the delay of messages */
@@ -477,6 +514,22 @@ void op_rewind_server_exited(struct world *w, struct node *n);
 void op_rewind_timer(struct world *w, struct node *n);
 void op_rewind_proven(struct world *w, struct node *n);
 void op_abandon_bootstrap(struct world *w, struct node *n, const struct ha_decision *d);
+
+/* sync.c */
+void sync_flow(struct world *w); /* after pg_flow(): what is acknowledged by now */
+void sync_check_primary(struct world *w, const struct node *n);
+void sync_server_started(struct world *w, struct node *n);
+void sync_write_files(struct world *w, struct node *n);
+void sync_probe(struct world *w, struct node *n);
+void sync_note_pg(struct world *w, struct node *n);
+void sync_forget(struct node *n);
+void sync_forget_pg(struct node *n);
+void sync_update(struct world *w, struct node *n, const struct ha_view *v);
+void sync_answered(struct world *w, struct node *n, const struct call *c);
+void sync_seal(struct world *w, struct node *n);
+bool sync_seal_pg_changed(struct world *w, struct node *n); /* true: the promotion waits for it */
+void sync_begin_reign(struct world *w, struct node *n);
+void sync_change_policy(struct world *w);
 
 /* faults.c */
 void faults_plan(struct world *w);
