@@ -152,6 +152,7 @@ static void look(const struct agent *a, struct sync_view *ret)
     ret->settled = a->sync.settled;
     ret->since_lsn = a->sync.since_lsn;
     ret->names_are_ours = a->sync.names_known;
+    ret->key_is_foreign = a->sync.restored;
     ret->key_in_doubt = a->cluster->sync.revision != a->sync.sure_revision;
     ret->await_until_us = a->sync.await_until_us;
 }
@@ -167,6 +168,7 @@ static void on_key(void *userdata, struct dcs_answer *answer)
     a->sync.asked_at_us = clock_now_us();
     if (answer->outcome == DCS_DONE) {
         a->sync.sure_revision = answer->revision;
+        a->sync.restored = false;
     } else {
         log_warning("could not write /sync: %s", answer->err.msg);
         a->sync.again_at_us = clock_now_us() + RETRY_US;

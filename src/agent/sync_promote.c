@@ -53,7 +53,8 @@ static void write_sealed_names(struct agent *a)
 {
     char text[160];
 
-    if (sync_write_names(a, true, &a->sync.sealed_names) < 0) {
+    /* In pause it may have been promoted by hand already. */
+    if (sync_write_names(a, !agent_is_primary(a), &a->sync.sealed_names) < 0) {
         finish(a, false);
         return;
     }

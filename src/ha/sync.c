@@ -291,8 +291,8 @@ static void step_on(const struct ha_view *v, const struct sync_view *s, struct s
         say(ret, SYNC_WAIT, "waiting for PostgreSQL to say whom it waits for");
         return;
     }
-    if (!key->exists || strcmp(key->leader, v->name) != 0) {
-        say_key(ret, &nobody, key->exists ? "it is another leader's" : "there was none");
+    if (!key->exists || strcmp(key->leader, v->name) != 0 || s->key_is_foreign) {
+        say_key(ret, &nobody, key->exists ? "it is not this leader's" : "there was none");
         return;
     }
     find_candidates(v, s, &list);

@@ -76,6 +76,7 @@ struct sync_view {
     bool settled;            /* in effect in every process, for each commit that is behind since_lsn */
     uint64_t since_lsn;
     bool names_are_ours;     /* and not the user's own */
+    bool key_is_foreign;     /* of a store that was restored: it may promise what is long untrue */
     bool key_in_doubt;       /* a write of /sync that we do not know the outcome of may still be executed */
     uint64_t await_until_us; /* after a promotion: how long standbys that live may take to come */
     const struct sync_standby *standbys;

@@ -123,8 +123,12 @@ static void test_step_needs_a_key_of_this_leader(void **state)
     check("no key", SYNC_WRITE_KEY, "/0");
     key("n2", "n1", 0);
     check("of another leader", SYNC_WRITE_KEY, "/0");
-    key("n1", "n2,n3", 0);
+    key("n1", "n2", 0);
     names("n2");
+    s.s.key_is_foreign = true;
+    check("of a store that was restored", SYNC_WRITE_KEY, "/0");
+    s.s.key_is_foreign = false;
+    key("n1", "n2,n3", 0);
     check("more than the names keep", SYNC_WRITE_KEY, "/0");
     names("*");
     check("nobody knows who acknowledged", SYNC_WRITE_KEY, "/0");
