@@ -606,6 +606,25 @@ static void test_election_needs_the_votes_of_the_quorum(void **state)
     check_race("the key counts, whatever the mode is by now", HA_NOTHING);
 }
 
+static void test_election_asks_nobody_where_all_is_known(void **state)
+{
+    (void)state;
+    candidate(SYNC_MODE_QUORUM, "n1,n3,n4", 2);
+    s.v.n_peers = 0;
+    check_race("no votes", HA_NOTHING);
+    s.c.shutdown_lsn = POSITION - 1;
+    s.c.shutdown_session = s.v.memory.last_leader_session = 5;
+    check_race("but the old leader has left word, and this node has all", HA_ACQUIRE);
+    s.c.shutdown_lsn = POSITION;
+    check_race("all but the last record", HA_NOTHING);
+    candidate(SYNC_MODE_QUORUM, "n3,n4", 1);
+    s.v.n_peers = 0;
+    s.c.failover = (struct failover_key){.exists = true, .candidate = "n1"};
+    check_race("an operator wants it, whatever is lost", HA_ACQUIRE);
+    copy(s.c.failover.leader, "n2");
+    check_race("a switchover loses nothing", HA_NOTHING);
+}
+
 static void test_elected_node_looks_at_the_key_again(void **state)
 {
     (void)state;
@@ -661,6 +680,7 @@ int main(void)
         cmocka_unit_test(test_election_is_among_those_in_the_key),
         cmocka_unit_test(test_election_looks_only_at_those_in_the_key),
         cmocka_unit_test(test_election_needs_the_votes_of_the_quorum),
+        cmocka_unit_test(test_election_asks_nobody_where_all_is_known),
         cmocka_unit_test(test_elected_node_looks_at_the_key_again),
         cmocka_unit_test(test_standby_that_stops_leaves_first),
     };
