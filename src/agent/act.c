@@ -112,6 +112,7 @@ void act(struct agent *a, const struct ha_decision *d)
         op_follow(a, d);
         break;
     case HA_ACQUIRE:
+        a->memory.sync_seen_revision = a->cluster->sync.revision;
         op_begin(a, OP_ACQUIRE, d);
         tether_acquire(a, acquired);
         break;

@@ -47,6 +47,7 @@ static int on_decide(sd_event_source *source, void *userdata)
     act(a, &a->decision);
     replica_address_update(a, &view);
     serve_update(a);
+    sync_update(a, &view);
     if (a->decision.wake_at_us)
         agent_wake_at(a, a->decision.wake_at_us);
     agent_settle_config(a);
@@ -243,6 +244,7 @@ void agent_stop(struct agent *a)
         return;
     log_info("stopping");
     a->stopping = true;
+    a->stopping_since_us = clock_now_us();
     /* What else is in flight the decision ends; markers tell the next start of a copy or rewind that was cut off. */
     if (a->op.kind == OP_BOOTSTRAP)
         op_bootstrap_stop(a);
@@ -422,6 +424,7 @@ struct agent *agent_free(struct agent *a)
     }
     fence_record_done(a);
     impostor_done(a);
+    freep(&a->sync.leaving_tags_json);
     switchover_done(a);
     restart_done(a);
     a->tick = loop_source_free(a->tick);

@@ -21,13 +21,16 @@ enum {
 /* --- the store -----------------------------------------------------------------------------------------------------
  */
 
-static void note_leaderless(struct agent *a)
+/* Who leads in a synchronous mode writes /sync first: a change of it shows a leader that came and went unseen. */
+static void note_leaderless(struct agent *a, const struct cluster *before)
 {
+    bool unseen = before && before->sync.revision != a->cluster->sync.revision;
+
     if (a->cluster->leader.exists)
         a->memory.last_leader_session = a->cluster->leader.session;
     if (a->cluster->leader.exists)
         a->memory.leaderless_since_us = 0;
-    else if (!a->memory.leaderless_since_us)
+    else if (!a->memory.leaderless_since_us || unseen)
         a->memory.leaderless_since_us = clock_now_us();
 }
 
@@ -61,6 +64,7 @@ static void note_store_change(struct agent *a, const struct cluster *before)
     if (a->memory.no_race_until_us < until_us)
         a->memory.no_race_until_us = until_us;
     a->config_revision = 0; /* the same number may be of another content */
+    a->sync.restored = true;
 }
 
 static void on_cluster(void *userdata, struct dcs_answer *answer)
@@ -82,7 +86,7 @@ static void on_cluster(void *userdata, struct dcs_answer *answer)
         a->cluster = answer->cluster;
         a->cluster->read_sent_at_us = answer->sent_at_us;
         a->dcs_last_seen_s = (int64_t)time(NULL);
-        note_leaderless(a);
+        note_leaderless(a, before);
         note_leader_change(a, before);
         request_note_failover(a, before);
         switchover_look(a);
@@ -214,6 +218,7 @@ static void on_probe(void *userdata, enum pg_probe_outcome outcome, const struct
         a->pg.answered_at_us = now_us;
         a->pg.failing_since_us = 0;
         note_streaming(a, now_us);
+        sync_note_pg(a);
         if (!facts->in_recovery)
             a->memory.was_primary = true;
     } else if (!a->pg.failing_since_us) {
@@ -240,6 +245,7 @@ void gather_forget_pg(struct agent *a)
     pg_probe_disconnect(a->probe);
     connect_check_forget(a);
     probe_result_done(&a->pg);
+    sync_forget_pg(a);
     a->pg.failing_since_us = a->pg.silent_since_us = a->pg.rejecting_since_us = 0;
     a->pg.answered_at_us = 0;
     a->control.control_known = false;
@@ -365,6 +371,7 @@ void gather_view(struct agent *a, struct ha_view *ret)
         .now_us = now_us,
         .was_frozen = read_at_us < a->frozen_at_us,
         .stopping = a->stopping,
+        .stopping_since_us = a->stopping_since_us,
         .name = a->config->name,
         .tags = a->config->tags,
         .policy = a->dynamic->policy,

@@ -196,6 +196,7 @@ void op_demote(struct agent *a, const struct ha_decision *d)
     uint64_t budget_us;
 
     op_begin(a, OP_DEMOTE, d);
+    sync_forget(a);
     request_restarted(a, false); /* something else is needed than what was asked for */
     if (!pg_server_pid(a->server)) {
         serve_update(a);

@@ -23,8 +23,19 @@ static uint64_t number(const json_t *object, const char *key)
     return json_is_integer(value) && json_integer_value(value) > 0 ? (uint64_t)json_integer_value(value) : 0;
 }
 
+/* The reference asks its server while it answers, and says nothing of an age. */
+static uint64_t as_of_us(const json_t *root, uint64_t asked_at_us)
+{
+    const json_t *age = json_object_get(root, "position_age_ms");
+    uint64_t age_us = number(root, "position_age_ms") * USEC_PER_MSEC;
+
+    if (!age)
+        return asked_at_us;
+    return json_is_integer(age) && age_us < asked_at_us ? asked_at_us - age_us : 0;
+}
+
 /* The fields of the reference's status JSON that count in the race (facts sheet 9.4). */
-void peer_read(struct peer *p, const char *body, size_t len)
+void peer_read(struct peer *p, const char *body, size_t len, uint64_t asked_at_us)
 {
     json_auto_t *root = json_loadb(body, len, 0, NULL);
     const json_t *xlog = json_object_get(root, "xlog");
@@ -45,6 +56,7 @@ void peer_read(struct peer *p, const char *body, size_t len)
     p->lsn = received > replayed ? received : replayed;
     p->is_starting = p->lsn == 0 && pg_state_from_text(state ? state : "") == PG_STATE_STARTING;
     p->timeline = (uint32_t)number(root, "timeline");
+    p->as_of_us = as_of_us(root, asked_at_us);
     p->nofailover = json_is_true(json_object_get(tags, "nofailover"));
     p->failover_priority = json_is_integer(priority) ? (int)json_integer_value(priority) : 1;
     p->nofailover = p->nofailover || p->failover_priority <= 0;
@@ -82,7 +94,7 @@ static void on_peer(void *userdata, const struct http_answer *answer)
 
     if (current) {
         if (!answer->error)
-            peer_read(&a->peers[q->index], answer->body, answer->body_len);
+            peer_read(&a->peers[q->index], answer->body, answer->body_len, q->round);
         if (--a->peers_waiting == 0) {
             a->peers_asked_at_us = q->round;
             add_walsenders(a);

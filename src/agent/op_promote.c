@@ -91,11 +91,13 @@ static void promote_when_reserved(struct agent *a, bool reserved)
         op_arm(a, promote_when_armed);
 }
 
-void op_promote(struct agent *a, const struct ha_decision *d)
+/* Before anybody can hear of a commit, /sync and synchronous_standby_names say whose word it takes (S7). */
+static void arm_when_sealed(struct agent *a, bool sealed)
 {
-    op_begin(a, OP_PROMOTE, d);
-    if (!agent_is_primary(a) && hooks_pre_promote(a))
+    if (!sealed) {
+        op_end(a);
         return;
+    }
     if (agent_is_primary(a))
         a->op.is_reserved = true; /* it has its timeline already */
     else
@@ -103,6 +105,14 @@ void op_promote(struct agent *a, const struct ha_decision *d)
     if (a->op.kind != OP_PROMOTE)
         return;
     op_arm(a, promote_when_armed);
+}
+
+void op_promote(struct agent *a, const struct ha_decision *d)
+{
+    op_begin(a, OP_PROMOTE, d);
+    if (!agent_is_primary(a) && hooks_pre_promote(a))
+        return;
+    sync_seal(a, arm_when_sealed);
 }
 
 static void on_checkpoint(void *userdata, const struct pg_rows *rows, const struct err *err, const char *sqlstate)
@@ -132,6 +142,10 @@ static void checkpoint(struct agent *a)
 
 void op_promote_pg_changed(struct agent *a)
 {
+    if (a->op.on_sealed) {
+        sync_seal_pg_changed(a);
+        return;
+    }
     if (!a->pg.valid || !a->op.stage || a->op.command || a->op.on_armed)
         return;
     if (a->pg.facts.in_recovery) {
@@ -141,6 +155,7 @@ void op_promote_pg_changed(struct agent *a)
     log_info("PostgreSQL is the primary now, timeline %u", a->pg.facts.timeline);
     a->memory.crashed = false;
     a->memory.failed_starts = 0;
+    sync_begin_reign(a);
     checkpoint(a);
     op_end(a);
 }

@@ -69,6 +69,7 @@ static void start_standby_when_dead(struct agent *a)
 void op_start_standby(struct agent *a, const struct ha_decision *d)
 {
     op_begin(a, OP_START_STANDBY, d);
+    sync_forget(a);
     op_prove_dead(a, start_standby_when_dead);
 }
 
@@ -121,6 +122,7 @@ void op_follow(struct agent *a, const struct ha_decision *d)
     bool changed = false;
 
     op_begin(a, OP_FOLLOW, d);
+    sync_forget(a);
     if (write_files(a, true, d->target, &changed, &err) < 0)
         log_error("could not change the upstream: %s", err.msg);
     else if (pg_server_reload(a->server) == 0)

@@ -42,6 +42,7 @@ struct operation {
     void (*on_dead)(struct agent *a);
     void (*on_reserved)(struct agent *a, bool reserved);
     bool is_armed, is_reserved; /* promotion */
+    void (*on_sealed)(struct agent *a, bool sealed);
     bool disarm_sent;
     struct pg_controldata *last_control; /* demotion: what the shutdown has left */
     bool word_pending;                   /* it is not known yet, or not yet in the store */
@@ -151,6 +152,7 @@ struct agent {
     uint64_t loop_ran_at_us;
     bool begun; /* the keeper has said what an earlier agent left behind; nothing is decided before */
     bool stopping;
+    uint64_t stopping_since_us;
     bool leaving; /* the last member key is being written */
     bool ending;  /* sd_event_exit() was called */
 
@@ -193,6 +195,24 @@ struct agent {
         const char *said;  /* the reason that was logged */
         bool busy;
     } replica;
+    struct {
+        bool names_known; /* as a primary we have written, or found, the names below; else the mode decides */
+        char names[SYNC_NAMES_TEXT_SIZE]; /* what the files say */
+        uint64_t written_at_us;           /* the reload after that was sent */
+        bool files_failed;                /* the last writing failed: what they say is not known */
+        bool settled;                     /* in effect for every commit behind since_lsn */
+        uint64_t since_lsn;
+        bool waits; /* the checkpointer has taken it that there are names */
+        uint64_t nonempty_since_us;
+        uint64_t sure_revision; /* of /sync, written by us and confirmed: nothing older can come any more; 0 = none */
+        bool restored;          /* the store has another past by now: what /sync says may be long untrue */
+        bool busy;
+        uint64_t asked_at_us; /* when the store last answered about the key: an older view of it says nothing */
+        uint64_t again_at_us, await_until_us;
+        uint64_t sealing_since_us; /* of the promotion whose write is under way */
+        struct sync_names sealed_names;
+        char *leaving_tags_json; /* what is published instead of our tags while this standby stops; NULL = not made */
+    } sync;
     struct {
         const char *trouble; /* static text; NULL = none */
         uint64_t since_us, conflict_at_us;
@@ -389,6 +409,24 @@ bool replica_address_lingers(struct agent *a);
 /* With which ttl the member key is written: a new one would end the lease that the key of the address hangs on. */
 uint64_t replica_address_member_ttl_us(const struct agent *a);
 
+/* sync.c: synchronous replication */
+bool sync_is_on(const struct agent *a);
+void sync_update(struct agent *a, const struct ha_view *v); /* after each decision, before the files are settled */
+void sync_note_pg(struct agent *a);                         /* SQL has answered */
+void sync_forget(struct agent *a);    /* no primary any more: the next one begins with names that block */
+void sync_forget_pg(struct agent *a); /* the server went down; what the files say stays true */
+void sync_begin_reign(struct agent *a);
+/* What belongs into the files; NULL = the user's own. */
+const char *sync_names_for_files(const struct agent *a);
+/* Writes /sync with our name; compares with the view's revision. sync.busy stays false if memory ran out. */
+void sync_write_key(struct agent *a, const struct sync_promise *promise, dcs_done_fn done);
+int sync_write_names(struct agent *a, bool standby, const struct sync_names *names); /* and reloads */
+/* The tags as published: of a standby that stops, such that nobody waits for it. */
+const char *sync_tags_json(struct agent *a);
+/* sync_promote.c: calls done(true) when PostgreSQL may be promoted, done(false) when the view was out of date */
+void sync_seal(struct agent *a, void (*done)(struct agent *a, bool sealed));
+void sync_seal_pg_changed(struct agent *a);
+
 /* act.c and the operations */
 void act(struct agent *a, const struct ha_decision *d);
 void op_begin(struct agent *a, enum op_kind kind, const struct ha_decision *d);
@@ -407,7 +445,7 @@ void op_rewind(struct agent *a, const struct ha_decision *d);
 void op_set_aside(struct agent *a, const struct ha_decision *d);
 void op_ask_peers(struct agent *a);
 /* What a member said of itself; one that makes no sense counts as no answer. */
-void peer_read(struct peer *p, const char *body, size_t len);
+void peer_read(struct peer *p, const char *body, size_t len, uint64_t asked_at_us);
 /* The postmaster ended while an operation was in flight (or none). */
 void op_server_exited(struct agent *a, int wait_status);
 void op_restart(struct agent *a, const struct ha_decision *d);

@@ -109,7 +109,7 @@ static char *print_member(struct agent *a)
     agent_api_url(a, api_url, sizeof(api_url));
     publish_state(a, &r.state, &r.role);
     r.checkpoint_pending = a->checkpoint_pending && leads(a);
-    r.tags_json = fence_tags_json(a);
+    r.tags_json = sync_tags_json(a);
     r.fence_at_s = status_fence_news_s(a);
     if (r.fence_at_s)
         fence_report_text(&a->fence_history.reports[0], fence_note, sizeof(fence_note));
@@ -162,8 +162,8 @@ static bool member_is_due(struct agent *a)
     enum pg_role role;
 
     publish_state(a, &state, &role);
-    (void)text_print(face, sizeof(face), "%d %d %d %u %s %d %d %u %c %lld", a->fence_guard, (int)state, (int)role,
-                     a->pg.facts.timeline, a->pg.facts.replication_state, a->dynamic->policy.pause,
+    (void)text_print(face, sizeof(face), "%d %d %d %d %u %s %d %d %u %c %lld", a->fence_guard, a->stopping, (int)state,
+                     (int)role, a->pg.facts.timeline, a->pg.facts.replication_state, a->dynamic->policy.pause,
                      a->checkpoint_pending, a->parameters.pending_generation, *agent_note(a) ? *agent_note(a) : '-',
                      (long long)(a->requests.schedule_json ? a->requests.schedule_at_s : 0));
     if (strcmp(face, a->member_face) == 0 && now_us - a->member_written_at_us < a->dynamic->policy.loop_wait_us)

@@ -124,6 +124,7 @@ static void status_sql(struct agent *a, struct node_status *ret)
     ret->replay_lsn = f->replay_lsn;
     (void)text_copy(ret->replayed_timestamp, sizeof(ret->replayed_timestamp), f->replayed_timestamp);
     ret->replay_paused = f->replay_paused;
+    ret->position_asked_at_us = f->in_recovery && f->replayed_all ? f->asked_at_us : 0;
     (void)text_copy(ret->replication_state, sizeof(ret->replication_state), f->replication_state);
     ret->timeline = f->timeline;
     ret->latest_end_lsn = f->latest_end_lsn;

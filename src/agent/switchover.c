@@ -159,7 +159,7 @@ static void on_candidate(void *userdata, const struct http_answer *http)
     struct peer p = {.failover_priority = 1};
 
     if (!http->error)
-        peer_read(&p, http->body, http->body_len);
+        peer_read(&p, http->body, http->body_len, 0);
     if (p.answered && !p.nofailover && !p.watchdog_failed)
         s->good++;
     if (--s->asked == 0)

@@ -61,6 +61,14 @@ static json_t *walsender(const struct node_walsender *w)
     return o;
 }
 
+/* Ours: in a synchronous mode a position counts in an election only if it is known to be young enough. */
+static json_t *position_age(const struct node_status *n, uint64_t now_us)
+{
+    if (!n->position_asked_at_us)
+        return json_null();
+    return json_integer((json_int_t)(clock_rest_us(n->position_asked_at_us, now_us) / USEC_PER_MSEC) + 1);
+}
+
 /* The fields between "role" and "pause": only from a fresh answer of the server. */
 static void set_sql_facts(json_t *o, const struct node_status *n, uint64_t now_us)
 {
@@ -233,6 +241,8 @@ char *render_status(const struct node_status *n, uint64_t now_us)
     if (sql_ok)
         set_sql_facts(o, n, now_us);
     set_node_facts(o, n, now_us);
+    if (sql_ok && role != PG_ROLE_PRIMARY && n->policy.sync_mode != SYNC_MODE_OFF)
+        set(o, "position_age_ms", position_age(n, now_us));
     return dump(o);
 }
 

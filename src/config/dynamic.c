@@ -260,13 +260,27 @@ static void read_synchronous_mode(struct reading *r)
 
     if (!value)
         return;
-    if (word && strcmp(word, "quorum") == 0)
-        on = true;
+    if (word && strcasecmp(word, "quorum") == 0)
+        r->d->policy.sync_mode = SYNC_MODE_QUORUM;
     else if (!json_to_bool(value, &on))
         complain(r, r->bad_value, "synchronous_mode", NULL, "expected true, false or \"quorum\"");
-    /* policy.sync_mode stays off: half of it would promise what is not kept (S7). */
-    if (on)
-        complain(r, PROBLEM_WARNING, "synchronous_mode", NULL, "is not supported by this version and is ignored");
+    else
+        r->d->policy.sync_mode = on ? SYNC_MODE_PRIORITY : SYNC_MODE_OFF;
+}
+
+/* Zero and below mean no limit, which the reference writes as -1. */
+static void read_maximum_lag_on_syncnode(struct reading *r)
+{
+    const char *path = "maximum_lag_on_syncnode";
+    const json_t *value = lookup(r, path);
+    int64_t bytes;
+
+    if (!value)
+        return;
+    if (json_to_int(value, VALUE_BYTES, &bytes))
+        r->d->policy.maximum_lag_on_syncnode_bytes = bytes > 0 ? (uint64_t)bytes : 0;
+    else
+        complain(r, r->bad_value, path, NULL, "expected a number of bytes");
 }
 
 static void read_parameter(struct reading *r, const char *name, const json_t *value)
@@ -361,6 +375,7 @@ static void read_all(struct reading *r)
         read_entry(r, &entries[i]);
     adjust_timeouts(r);
     read_synchronous_mode(r);
+    read_maximum_lag_on_syncnode(r);
     read_parameters(r);
     read_lines(r, "postgresql.pg_hba", &r->d->pg_hba);
     read_lines(r, "postgresql.pg_ident", &r->d->pg_ident);

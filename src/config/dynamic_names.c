@@ -27,7 +27,7 @@ static const struct dynamic_entry entries[] = {
     OTHER("synchronous_mode", DYNAMIC_OTHER, "synchronous replication"),
     {"synchronous_mode_strict", DYNAMIC_BOOL, AT(sync_strict), 0, NULL, "never without a synchronous standby"},
     {"synchronous_node_count", DYNAMIC_COUNT, AT(sync_node_count), 1, NULL, "number of synchronous standbys"},
-    OTHER("maximum_lag_on_syncnode", DYNAMIC_IGNORED, "WAL a synchronous standby may lack"),
+    OTHER("maximum_lag_on_syncnode", DYNAMIC_OTHER, "WAL a synchronous standby may lack"),
     OTHER("primary_race_backoff", DYNAMIC_IGNORED, "pause before the leader race"),
     OTHER("member_slots_ttl", DYNAMIC_IGNORED, "how long slots of absent members are kept"),
     OTHER("slots", DYNAMIC_IGNORED, "permanent replication slots"),

@@ -120,8 +120,12 @@ static struct ha_decision decide_busy(const struct ha_view *v)
 /* The operator stops this node: a primary hands over, a standby just stops. */
 static struct ha_decision decide_stopping(const struct ha_view *v)
 {
+    struct ha_decision d;
+
     if (v->pg.running && (!v->pg.in_recovery || v->keeper.armed))
         return ha_say_stop(HA_DEMOTE, HA_GRACEFUL, true, "stopping: handing the leader key over");
+    if (v->pg.running && ha_sync_must_leave(v, &d))
+        return d;
     if (v->pg.running)
         return ha_say_stop(HA_STOP, HA_GRACEFUL, false, "stopping PostgreSQL");
     if (v->keeper.armed || !v->keeper.dead_proven)

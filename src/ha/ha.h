@@ -5,6 +5,7 @@
  */
 #pragma once
 #include "model/pending.h"
+#include "model/sync.h"
 #include "model/view.h"
 
 /* What to do now. The reason is always set. Never acquires or promotes on a view that was_frozen or not fresh. */
@@ -15,6 +16,28 @@ struct ha_decision ha_decide(const struct ha_view *v);
  * read, also when the last read failed.
  */
 struct replica_address ha_replica_address(const struct ha_view *v, const struct leader_key *key);
+
+/*
+ * Synchronous replication on the primary that holds the leader key: the next step towards what the policy wants, one at
+ * a time. `v` has a cluster, read after our last write of /sync. See src/ha/sync.c for what always holds.
+ */
+void ha_sync_step(const struct ha_view *v, const struct sync_view *s, struct sync_step *ret);
+
+/*
+ * Before a promotion: what the new leader writes into /sync, comparing with the revision that is in the view, so that
+ * nothing its predecessor has sent can come later; and with which names it becomes a primary. False: no synchronous
+ * mode, nothing is to be written.
+ */
+bool ha_sync_seal(const struct ha_view *v, struct sync_promise *ret_promise, struct sync_names *ret_names);
+
+/*
+ * With which names a server must become a primary when nobody knows what was promised: with none that could acknowledge
+ * anything. Standbys have them all the time, so that one that is promoted by whomever acknowledges nothing.
+ */
+bool ha_sync_blocks(const struct policy *p);
+
+/* A synchronous mode is on and /sync says who may lead: is it this member? True also while nothing is promised. */
+bool ha_sync_may_lead(const struct ha_view *v, const char *name);
 
 /*
  * What this node answers to a leader that cannot reach the store and asks it not to lead (failsafe mode). `wanted_us`

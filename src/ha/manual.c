@@ -33,15 +33,12 @@ bool ha_candidate_is(const struct failover_key *key, const char *name)
 
 bool ha_request_allows(const struct policy *p, const struct cluster *c, bool is_switchover, const char *name)
 {
-    const char *found, *list = c->sync.standbys;
-    size_t len = strlen(name);
+    struct sync_set voters;
 
     if (p->sync_mode == SYNC_MODE_OFF || !is_switchover || !c->sync.exists)
         return true;
-    for (found = list; found && (found = strstr(found, name)); found += len)
-        if ((found == list || found[-1] == ',') && (found[len] == ',' || found[len] == '\0'))
-            return true;
-    return false;
+    (void)sync_set_read(&voters, c->sync.standbys);
+    return sync_set_has(&voters, name);
 }
 
 /* Why this member cannot take over from us now; NULL if it can. */

@@ -16,7 +16,9 @@ static bool word_is_good(const struct ha_view *v)
 
 bool ha_has_all_wal(const struct ha_view *v)
 {
-    return word_is_good(v) && local_pg_lsn(&v->pg) > v->cluster->shutdown_lsn;
+    /* On an older timeline it has not, however far it goes. */
+    return word_is_good(v) && v->pg.timeline >= cluster_timeline(v->cluster) &&
+           local_pg_lsn(&v->pg) > v->cluster->shutdown_lsn;
 }
 
 /* Until when the others leave the key to the candidate: from when both were true, no leader and the request. */

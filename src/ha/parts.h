@@ -17,6 +17,20 @@ const struct member *ha_running_leader(const struct ha_view *v);
 /* When pg_rewind cannot bring a diverged node back: may its data directory be set aside for a new copy? */
 bool ha_may_start_over(const struct ha_view *v);
 
+/*
+ * What /sync says about an election (src/ha/sync_race.c). It speaks only while a synchronous mode is on and a leader
+ * has written it.
+ */
+bool ha_sync_speaks(const struct ha_view *v);
+/* A standby that is to stop, and that commits wait for: it lets the leader take it out of /sync first (3.10). */
+bool ha_sync_must_leave(const struct ha_view *v, struct ha_decision *ret);
+/* Whether this peer's position matters: one that may not lead cannot be the better choice, whatever it has. */
+bool ha_sync_counts(const struct ha_view *v, const struct peer *p);
+/* Where positions of several timelines meet, the later timeline has what was acknowledged. */
+bool ha_sync_is_ahead(const struct ha_view *v, const struct peer *p);
+/* Too few of the voters have answered and are not ahead: this node may lack a commit that one of the others has. */
+bool ha_sync_lacks_votes(const struct ha_view *v, struct ha_decision *ret);
+
 /* Another member is well and near enough to take over (facts sheet 3.7: a start that takes long is given up only then).
  */
 bool ha_somebody_could_lead(const struct ha_view *v);

@@ -9,7 +9,7 @@
  * The settling time: when the leader key vanishes every member looks at its own position anew, and WAL receivers of a
  * dead leader hand on their last bytes. Asked sooner, a peer would answer with less than it has.
  */
-enum { RACE_RETRY_US = 500000, RACE_SETTLE_US = 100000, RACE_STARTING_MAX_US = 5000000 };
+enum { RACE_RETRY_US = 500000, RACE_SETTLE_US = 100000, RACE_STARTING_MAX_US = 5000000, RACE_VOTES_AGAIN_US = 150000 };
 
 /* The first rule about this node itself that keeps it out of the election; false if there is none. */
 static bool we_are_barred(const struct ha_view *v, struct ha_decision *ret)
@@ -44,6 +44,8 @@ static bool we_are_barred(const struct ha_view *v, struct ha_decision *ret)
         return true;
     } else if (ha_request_rank(v) == REQUEST_FAILOVER_TO_US) {
         return false; /* the rules about what is lost are the operator's now */
+    } else if (!ha_sync_may_lead(v, v->name)) {
+        *ret = ha_say(HA_NOTHING, "no leader; this node is not among those in /sync and may lack acknowledged commits");
     } else if (lag_bytes > v->policy.maximum_lag_on_failover_bytes) {
         *ret = ha_say(HA_NOTHING,
                       "no leader; this node is %llu bytes behind the last known position, more than "
@@ -80,7 +82,13 @@ static bool peer_goes_first(const struct ha_view *v, const struct peer *p, struc
     }
     if (peer_is_no_candidate(v, p))
         return false;
-    if (p->lsn > lsn) {
+    if (ha_sync_speaks(v) && !ha_sync_counts(v, p))
+        return false;
+    if (ha_sync_speaks(v) && ha_sync_is_ahead(v, p)) {
+        *ret = ha_say(HA_NOTHING, "no leader; \"%s\", which is in /sync, too, has more", p->name);
+        return true;
+    }
+    if (!ha_sync_speaks(v) && p->lsn > lsn) {
         *ret = ha_say(HA_NOTHING, "no leader; \"%s\" has %llu bytes more", p->name, (unsigned long long)(p->lsn - lsn));
         return true;
     }
@@ -101,7 +109,9 @@ static bool peer_is_awaited(const struct ha_view *v, const struct peer *p, struc
 
     if (wait_us > RACE_STARTING_MAX_US)
         wait_us = RACE_STARTING_MAX_US;
-    if (!p->is_starting || peer_is_no_candidate(v, p) || v->now_us - v->memory.leaderless_since_us >= wait_us)
+    /* What a synchronous cluster has acknowledged, those who may lead have. */
+    if (ha_sync_speaks(v) || !p->is_starting || peer_is_no_candidate(v, p) ||
+        v->now_us - v->memory.leaderless_since_us >= wait_us)
         return false;
     *ret = ha_say(HA_NOTHING, "no leader; waiting for \"%s\", which is starting, to know its position", p->name);
     return true;
@@ -142,6 +152,13 @@ struct ha_decision ha_decide_race(const struct ha_view *v)
             d.wake_at_us = v->now_us + RACE_RETRY_US;
             return d;
         }
+    }
+    /* Where the old leader's WAL ends is known, or the operator has decided what may be lost: nobody need be asked. */
+    if (rank != REQUEST_FAILOVER_TO_US && !ha_has_all_wal(v) && ha_sync_lacks_votes(v, &d)) {
+        if (v->now_us - v->peers_asked_at_us >= RACE_VOTES_AGAIN_US)
+            d.action = HA_ASK_PEERS;
+        d.wake_at_us = v->now_us + RACE_VOTES_AGAIN_US;
+        return d;
     }
     return ha_say(HA_ACQUIRE, "no leader and nobody goes before this node: taking the leader key");
 }

@@ -89,6 +89,10 @@ static struct ha_decision decide_elected(const struct ha_view *v)
         return ha_say(HA_READ_STORE, "reading the store again before promoting");
     if (!our_key_is_shown(v))
         return ha_say(HA_READ_STORE, "not promoting: the store does not show our leader key");
+    /* A write of the old leader that came after the election: what it says now counts. */
+    if (v->cluster->sync.revision != v->memory.sync_seen_revision && !ha_sync_may_lead(v, v->name))
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
+                           "/sync was changed and does not name this node any more: giving the leader key up");
     /* Should this node die before it has said where its WAL is, nobody may go before the others because of it. */
     if (v->cluster->failover.exists)
         return ha_say(HA_CLEAR_FAILOVER, "elected leader: the request for a %s has had its effect",

@@ -40,6 +40,8 @@ struct node_status {
     uint64_t current_lsn, receive_lsn, replay_lsn;
     char replayed_timestamp[48];
     bool replay_paused;
+    uint64_t
+        position_asked_at_us; /* a standby that has replayed what it has: it has at least this since then; else 0 */
     char replication_state[32];
     uint32_t timeline;
     uint64_t latest_end_lsn;

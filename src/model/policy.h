@@ -22,6 +22,7 @@ struct policy {
     enum sync_mode sync_mode;
     bool sync_strict;
     unsigned sync_node_count;
+    uint64_t maximum_lag_on_syncnode_bytes; /* 0: no limit */
 };
 
 #define POLICY_DEFAULT                                                                                                 \

@@ -67,6 +67,7 @@ struct peer {
     bool is_starting; /* its PostgreSQL is being started, and does not know its position yet */
     uint64_t lsn;     /* max(received, replayed) */
     uint32_t timeline;
+    uint64_t as_of_us; /* it had that not earlier than then, on our clock; 0 = not known, or it may have more */
     bool nofailover;
     int failover_priority;
     bool watchdog_failed;
@@ -91,8 +92,9 @@ struct memory {
     bool rewind_failed; /* pg_rewind said no; only a new copy helps */
     uint64_t retry_check_at_us;
     uint64_t retry_clone_at_us;
-    bool seen_initialized;      /* this process has seen the store to know a cluster: it is not to make another one */
-    uint64_t promised_until_us; /* failsafe mode: this node has promised not to lead before */
+    uint64_t sync_seen_revision; /* of /sync when we last asked for the leader key */
+    bool seen_initialized;       /* this process has seen the store to know a cluster: it is not to make another one */
+    uint64_t promised_until_us;  /* failsafe mode: this node has promised not to lead before */
     char promised_to[MEMBER_NAME_SIZE]; /* "" = by an earlier boot, perhaps */
     bool mark_may_be_ours; /* we wrote the mark of a bootstrap, or do not know whether; it may be there still */
     bool stopped_here;     /* PostgreSQL is down because this agent stopped it: it may start it again, also in pause */
@@ -112,6 +114,7 @@ struct ha_view {
     uint64_t now_us;
     bool was_frozen; /* this cycle began far later than planned: what was read before may be long untrue */
     bool stopping;   /* the operator stops this node */
+    uint64_t stopping_since_us;
     const char *name;
     struct tags tags;
     struct policy policy;

@@ -19,6 +19,7 @@ struct pg_probe {
     void *userdata;
     /* The newest timeline received under the running postmaster, for the time when no WAL receiver is there to ask. */
     uint32_t received_timeline;
+    bool replayed_all;            /* under it, at some time */
     int64_t received_by_epoch_us; /* start of that postmaster */
 };
 
@@ -55,10 +56,13 @@ static enum pg_probe_outcome outcome_of(const struct link_answer *a)
     return PG_PROBE_REFUSED;
 }
 
-static void remember_timeline(struct pg_probe *p, struct pg_facts *f)
+static void remember(struct pg_probe *p, struct pg_facts *f)
 {
-    if (!f->in_recovery || p->received_by_epoch_us != f->postmaster_start_epoch_us)
+    if (!f->in_recovery || p->received_by_epoch_us != f->postmaster_start_epoch_us) {
         p->received_timeline = 0;
+        p->replayed_all = false;
+    }
+    p->replayed_all = f->replayed_all = f->replayed_all || p->replayed_all;
     p->received_by_epoch_us = f->postmaster_start_epoch_us;
     if (f->in_recovery && f->timeline < p->received_timeline)
         f->timeline = p->received_timeline;
@@ -82,7 +86,7 @@ static void on_answer(void *userdata, const struct link_answer *a)
     }
     facts.asked_at_us = a->asked_at_us;
     facts.server_version_num = a->server_version;
-    remember_timeline(p, &facts);
+    remember(p, &facts);
     done(p->userdata, PG_PROBE_OK, &facts, &err); /* may free p */
     facts_done(&facts);
 }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 #include "base/core.h"
+#include "model/sync.h"
 
 struct pg_probe;
 
@@ -44,6 +45,8 @@ struct pg_facts {
     uint64_t receive_lsn, replay_lsn; /* standby; receive = max(written, received) */
     char replayed_timestamp[48];      /* text of pg_last_xact_replay_timestamp(), "" = null */
     bool replay_paused;
+    /* standby: it has been at the end of the WAL it has since it was started; before, its positions say too little */
+    bool replayed_all;
     char replication_state[32];                         /* standby: "streaming", "in archive recovery" or "" */
     char receiver_host[128];                            /* what the WAL receiver is connected to */
     uint64_t latest_end_lsn;                            /* pg_stat_wal_receiver */
@@ -52,6 +55,9 @@ struct pg_facts {
     char postmaster_start_time[48];
     int64_t postmaster_start_epoch_us;
     int server_version_num;
+    char synchronous_standby_names[SYNC_NAMES_TEXT_SIZE]; /* in effect, from pg_settings */
+    char synchronous_commit[16];                          /* of new sessions */
+    bool checkpointer_idle; /* it waits, so it has read every change of the configuration that it was told of before */
     uint32_t control_timeline; /* pg_control_checkpoint(): timeline of the latest checkpoint */
     struct pg_walsender *walsenders;
     size_t n_walsenders;

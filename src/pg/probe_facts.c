@@ -24,13 +24,18 @@ const char probe_sql[] =
     " (pg_control_checkpoint()).timeline_id AS control_tli,"
     " CASE WHEN r.standby THEN (pg_control_recovery()).min_recovery_end_timeline END AS recovery_tli,"
     " to_char(pg_postmaster_start_time(), " TIMESTAMP_FORMAT ") AS started,"
-    " (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint AS started_epoch"
+    " (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint AS started_epoch,"
+    " EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'startup' AND wait_event IN"
+    "  ('RecoveryWalStream', 'RecoveryWalAll', 'RecoveryRetrieveRetryInterval')) AS startup_idle,"
+    " EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'checkpointer'"
+    "  AND wait_event IN ('CheckpointerMain', 'CheckpointWriteDelay')) AS checkpointer_idle"
     " FROM (SELECT pg_is_in_recovery() AS standby) r LEFT JOIN pg_stat_wal_receiver w ON true;"
 
     "SELECT name, setting, pending_restart,"
     " CASE WHEN pending_restart THEN current_setting(name, true) END AS old_value"
     " FROM pg_settings WHERE pending_restart"
-    " OR name IN ('primary_conninfo', 'primary_slot_name', 'restore_command');"
+    " OR name IN ('primary_conninfo', 'primary_slot_name', 'restore_command', 'synchronous_standby_names',"
+    " 'synchronous_commit');"
 
     "SELECT application_name, usename, client_addr, state, sync_state, sync_priority,"
     " sent_lsn, write_lsn, flush_lsn, replay_lsn, pid FROM pg_stat_replication;"
@@ -125,6 +130,9 @@ static void read_row(const PGresult *res, struct pg_facts *f)
         f->receive_lsn = written_lsn;
     f->replay_lsn = lsn_of(res, 0, "replay_lsn");
     f->replay_paused = bool_of(res, 0, "paused");
+    /* Streaming begins where the WAL that is there ends. */
+    f->replayed_all = f->in_recovery && (f->receive_lsn || bool_of(res, 0, "startup_idle"));
+    f->checkpointer_idle = bool_of(res, 0, "checkpointer_idle");
     f->latest_end_lsn = lsn_of(res, 0, "latest_end_lsn");
     copy_of(res, 0, "replayed", f->replayed_timestamp, sizeof(f->replayed_timestamp));
     copy_of(res, 0, "sender_host", f->receiver_host, sizeof(f->receiver_host));
@@ -151,6 +159,10 @@ static int read_settings(const PGresult *res, struct pg_facts *f, bool *has_rest
             copy_of(res, i, "setting", f->primary_conninfo, sizeof(f->primary_conninfo));
         else if (text_equal(name, "primary_slot_name"))
             copy_of(res, i, "setting", f->primary_slot_name, sizeof(f->primary_slot_name));
+        else if (text_equal(name, "synchronous_standby_names"))
+            copy_of(res, i, "setting", f->synchronous_standby_names, sizeof(f->synchronous_standby_names));
+        else if (text_equal(name, "synchronous_commit"))
+            copy_of(res, i, "setting", f->synchronous_commit, sizeof(f->synchronous_commit));
         else if (text_equal(name, "restore_command"))
             *has_restore_command = setting && *setting;
         if (!bool_of(res, i, "pending_restart"))

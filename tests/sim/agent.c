@@ -48,6 +48,10 @@ void act(struct world *w, struct node *n, const struct ha_decision *d)
     case HA_FOLLOW:
     case HA_ACQUIRE:
     case HA_PROMOTE:
+        if (d->action == HA_ACQUIRE)
+            n->agent.memory.sync_seen_revision = n->agent.cluster.sync.revision;
+        if (d->action == HA_START_STANDBY || d->action == HA_FOLLOW)
+            sync_forget(n);
         op_begin(w, n,
                  d->action == HA_START_STANDBY   ? OP_START_STANDBY
                  : d->action == HA_START_PRIMARY ? OP_START_PRIMARY
@@ -96,6 +100,7 @@ static void trace_decision(struct world *w, struct node *n, const struct ha_deci
 static void decide(struct world *w, struct node *n)
 {
     struct agent *a = &n->agent;
+    enum sync_mode mode;
     struct ha_decision d;
     struct ha_view view;
 
@@ -108,7 +113,11 @@ static void decide(struct world *w, struct node *n)
     gather_view(w, n, &view);
     if (!view.pg.running && !a->control.data_dir_known && a->op.kind == OP_NONE)
         gather_control(w, n);
+    mode = view.policy.sync_mode;
+    if (w->mutant == MUTANT_SYNC_ANYBODY)
+        view.policy.sync_mode = SYNC_MODE_OFF;
     d = ha_decide(&view);
+    view.policy.sync_mode = mode;
     if (w->tracing)
         trace_decision(w, n, &d);
     check_acts(w, n, &d);
@@ -116,6 +125,9 @@ static void decide(struct world *w, struct node *n)
     if (!a->alive)
         return;
     serve_update(w, n);
+    sync_update(w, n, &view);
+    if (!a->alive)
+        return;
     if (d.wake_at_us)
         agent_wake_at(w, n, d.wake_at_us);
     publish(w, n);
@@ -358,6 +370,9 @@ static void call_ends(struct world *w, struct node *n, struct call *c, enum outc
         break;
     case CALL_SAY:
         op_demote_said(w, n);
+        break;
+    case CALL_SYNC:
+        sync_answered(w, n, c);
         break;
     }
 }

@@ -243,7 +243,9 @@ static void strike(struct world *w, struct node *n, enum fault f)
             keeper_terminate(w, n);
         break;
     case FAULT_DATA_LOST:
-        lose_data(w, n);
+        /* One of those who have what was acknowledged is gone then, and no second fault is allowed for. */
+        if (w->policy.sync_mode == SYNC_MODE_OFF)
+            lose_data(w, n);
         break;
     case FAULT_DISK:
         break_disk(w, n);
@@ -308,6 +310,8 @@ void faults_event(struct world *w, const struct event *e)
 
     switch (e->kind) {
     case EV_FAULT:
+        if (rng_chance(&w->rng, RNG_SYNC, 25))
+            sync_change_policy(w);
         n = choose_node(w);
         if (n->up)
             strike(w, n, choose_fault(w));

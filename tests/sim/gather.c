@@ -34,6 +34,20 @@ static void fill_member(struct member *m, int id, const struct stored_member *fr
     m->streaming = from->streaming;
 }
 
+static void fill_sync(struct agent *a, const struct stored *s)
+{
+    struct sync_set voters = {0};
+
+    for (int i = 0; i < NODES; i++)
+        if (s->sync_voters & 1U << i)
+            sync_set_add(&voters, node_name(i));
+    (void)sync_set_print(&voters, a->sync_standbys, sizeof(a->sync_standbys));
+    a->cluster.sync = (struct sync_key){
+        .exists = s->sync_exists, .standbys = a->sync_standbys, .quorum = s->sync_quorum, .revision = s->sync_revision};
+    if (s->sync_exists)
+        memcpy(a->cluster.sync.leader, node_name(s->sync_leader), 3);
+}
+
 static void fill_cluster(const struct world *w, struct agent *a, const struct stored *s)
 {
     struct cluster *c = &a->cluster;
@@ -49,6 +63,7 @@ static void fill_cluster(const struct world *w, struct agent *a, const struct st
     c->leader.revision = s->leader_revision;
     c->status_lsn = s->status_lsn;
     c->timeline = (struct timeline_key){s->timeline_revision != 0, s->timeline, s->timeline_revision};
+    fill_sync(a, s);
     c->shutdown_lsn = s->shutdown_lsn;
     c->shutdown_session = s->shutdown_session;
     c->failover = (struct failover_key){
@@ -69,7 +84,7 @@ static void fill_cluster(const struct world *w, struct agent *a, const struct st
             fill_member(&a->members[c->n_members++], i, &s->members[i]);
 }
 
-static void note_leader(struct world *w, struct node *n, const struct leader_key *before)
+static void note_leader(struct world *w, struct node *n, const struct leader_key *before, uint64_t sync_before)
 {
     struct memory *m = &n->agent.memory;
 
@@ -81,7 +96,7 @@ static void note_leader(struct world *w, struct node *n, const struct leader_key
     }
     if (n->agent.cluster.leader.exists)
         m->leaderless_since_us = 0;
-    else if (!m->leaderless_since_us)
+    else if (!m->leaderless_since_us || sync_before != n->agent.cluster.sync.revision)
         m->leaderless_since_us = local_us(w, n);
     if (n->agent.cluster_known && (strcmp(before->name, n->agent.cluster.leader.name) != 0 ||
                                    before->session != n->agent.cluster.leader.session)) {
@@ -106,16 +121,18 @@ void gather_read(struct world *w, struct node *n, struct call *c)
 {
     struct agent *a = &n->agent;
     struct leader_key before;
+    uint64_t sync_before;
     struct failover_key asked_before;
 
     a->store_busy = false;
     a->store_failed = c->outcome != OUTCOME_DONE;
     if (!a->store_failed) {
         before = a->cluster.leader;
+        sync_before = a->cluster.sync.revision;
         asked_before = a->cluster.failover;
         fill_cluster(w, a, &c->view);
         a->cluster.read_sent_at_us = c->sent_at_us;
-        note_leader(w, n, &before);
+        note_leader(w, n, &before, sync_before);
         manual_note_failover(w, n, &asked_before);
         config_read(w, n);
         a->cluster_known = true;
@@ -169,6 +186,8 @@ void gather_probed(struct world *w, struct node *n)
                                .lsn = n->pg.lsn,
                                .timeline = w->timelines[n->pg.way].number};
         note_streaming(a, now_us);
+        sync_probe(w, n);
+        sync_note_pg(w, n);
         if (!a->pg.in_recovery)
             a->memory.was_primary = true;
     } else if (!hangs) {
@@ -189,6 +208,7 @@ void gather_forget_pg(struct node *n)
     a->probe_gen++;
     a->probe_busy = false;
     a->pg = (struct probe){0};
+    sync_forget_pg(n);
     a->control.control_known = false;
     a->control.data_dir_known = false;
     a->memory.not_streaming_since_us = 0;

@@ -103,7 +103,9 @@ void manual_strike(struct world *w)
             ask_for(w, leader, to, rng_between(&w->rng, RNG_MANUAL, 1, 30));
         break;
     case WISH_FAILOVER:
-        ask_for(w, NOBODY, to, 0);
+        /* It may be to a standby that lacks what was acknowledged: that is what the operator has decided then. */
+        if (w->policy.sync_mode == SYNC_MODE_OFF)
+            ask_for(w, NOBODY, to, 0);
         break;
     case WISH_NONSENSE:
         ask_for(w, to, another(w, to), 0);

@@ -192,6 +192,7 @@ static void start(struct world *w, struct node *n, bool standby)
 {
     struct agent *a = &n->agent;
 
+    sync_write_files(w, n);
     if (!pg_start(w, n, !standby)) {
         failed_start(w, n);
         return;
@@ -217,11 +218,13 @@ void op_server_exited(struct world *w, struct node *n)
 static void follow(struct world *w, struct node *n)
 {
     n->pg.follows = n->agent.follows = node_of_name(n->agent.op.target);
+    sync_write_files(w, n);
     n->agent.memory.not_streaming_since_us = 0;
     op_end(w, n);
 }
 
-static void promote(struct world *w, struct node *n)
+/* /sync is as it must be: the timeline and the keeper beside each other. */
+void op_promote_sealed(struct world *w, struct node *n)
 {
     timeline_reserve(w, n);
     if (n->agent.op.kind == OP_PROMOTE)
@@ -239,7 +242,7 @@ void op_run(struct world *w, struct node *n)
     else if (kind == OP_ACQUIRE)
         tether_acquire(w, n);
     else if (!hooks_pre_promote(w, n))
-        promote(w, n);
+        sync_seal(w, n);
 }
 
 static void start_answered(struct world *w, struct node *n)
@@ -264,6 +267,8 @@ static void promote_answered(struct world *w, struct node *n)
 {
     struct agent *a = &n->agent;
 
+    if (sync_seal_pg_changed(w, n))
+        return;
     if (!a->pg.valid || a->op.waits_armed || a->op.stage == 0)
         return;
     if (a->pg.in_recovery) {
@@ -272,6 +277,7 @@ static void promote_answered(struct world *w, struct node *n)
     }
     a->memory.crashed = false;
     a->memory.failed_starts = 0;
+    sync_begin_reign(w, n);
     op_end(w, n);
 }
 

@@ -159,6 +159,7 @@ void op_bootstrap_armed(struct world *w, struct node *n, bool armed)
 {
     struct agent *a = &n->agent;
 
+    sync_write_files(w, n);
     if (!armed || !pg_start(w, n, true)) {
         op_bootstrap_failed(w, n);
         return;

@@ -127,6 +127,7 @@ void op_demote(struct world *w, struct node *n, const struct ha_decision *d)
     uint64_t asks_us;
 
     op_begin(w, n, OP_DEMOTE, d);
+    sync_forget(n);
     n->agent.request.restart = false;
     if (!n->agent.server_up) {
         serve_update(w, n);

@@ -227,6 +227,13 @@ void op_ask_peers(struct world *w, struct node *n)
     op_timer(w, n, timeout_us > PEER_TIMEOUT_MAX_US ? PEER_TIMEOUT_MAX_US : timeout_us);
 }
 
+static uint64_t position_age_ms(const struct world *w, const struct node *n)
+{
+    if (w->mutant == MUTANT_SYNC_OLD_VOTES || !n->agent.pg.valid)
+        return 0;
+    return (local_us(w, n) - n->agent.pg.answered_at_us) / MS + 1;
+}
+
 /* A peer says what its last probe found. */
 static void answer_peer(struct world *w, struct node *n, const struct event *e)
 {
@@ -234,7 +241,7 @@ static void answer_peer(struct world *w, struct node *n, const struct event *e)
     struct node *asker = &w->nodes[e->a >> 8];
     uint64_t facts = (e->a & 255) | (a->pg.valid ? 256U : 0U) | (a->pg.valid && !a->pg.in_recovery ? 512U : 0U) |
                      (storage_has_failed(&a->disk) ? 1024U : 0U) | (a->server_up && !a->pg.valid ? 2048U : 0U) |
-                     (uint64_t)a->pg.timeline << 16;
+                     (uint64_t)(a->pg.timeline & 0xffff) << 16 | position_age_ms(w, n) << 32;
 
     if (!link_open(w, n->id, asker->id) || asker->agent.gen != (uint32_t)(e->b >> 32))
         return;
@@ -266,7 +273,8 @@ void op_peer_answered(struct world *w, struct node *n, const struct event *e)
         p->watchdog_failed = e->a & 1024;
         p->is_starting = e->a & 2048;
         p->lsn = e->a & 256 && !p->is_primary ? e->planned_us : 0;
-        p->timeline = (uint32_t)(e->a >> 16);
+        p->timeline = (uint32_t)(e->a >> 16) & 0xffff;
+        p->as_of_us = a->op.since_us > (e->a >> 32) * MS ? a->op.since_us - (e->a >> 32) * MS : 0;
         if (--a->peers_waiting)
             return;
     }

@@ -236,6 +236,9 @@ static void started(struct world *w, struct node *n)
     struct pg *p = &n->pg;
 
     p->phase = p->as_primary ? PG_PRIMARY : PG_STANDBY;
+    sync_server_started(w, n);
+    if (p->as_primary)
+        sync_check_primary(w, n);
     p->control = p->as_primary ? PG_CONTROL_IN_PRODUCTION : PG_CONTROL_IN_ARCHIVE_RECOVERY;
     config_started(w, n);
     TRACE(w, n->id, "PostgreSQL is a %s on timeline %u at %llu", p->as_primary ? "primary" : "standby",
@@ -262,6 +265,7 @@ static void promoted(struct world *w, struct node *n)
     n->pg.way = (uint16_t)w->n_timelines++;
     n->pg.phase = PG_PRIMARY;
     n->pg.wal_max = n->pg.max;
+    sync_check_primary(w, n);
     n->pg.control = PG_CONTROL_IN_PRODUCTION;
     TRACE(w, n->id, "PostgreSQL is promoted to timeline %u at %llu", t->number, (unsigned long long)n->pg.lsn);
 }

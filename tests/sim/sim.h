@@ -39,6 +39,12 @@ enum mutant {
     MUTANT_FENCE_IGNORES_R,
     MUTANT_GATE_FOR_EVER,
     MUTANT_FORGET_ADDRESS,
+    MUTANT_SYNC_ORDER,
+    MUTANT_SYNC_UNSETTLED,
+    MUTANT_SYNC_CHECKPOINTER,
+    MUTANT_SYNC_ANYBODY,
+    MUTANT_SYNC_OLD_VOTES,
+    MUTANT_SYNC_UNSEALED,
     MUTANT_SAY_TOO_EARLY,
     MUTANT_TRUST_ANY_STATUS,
     MUTANT_START_AS_CONFIGURED,
@@ -60,7 +66,18 @@ extern const char *const mutant_names[MUTANTS];
  */
 
 /* One stream per concern: a change in one model does not shuffle all the others. */
-enum stream { RNG_SETUP, RNG_FAULT, RNG_NET, RNG_STORE, RNG_PG, RNG_PROCESS, RNG_MANUAL, RNG_CONFIG, RNG_STREAMS };
+enum stream {
+    RNG_SETUP,
+    RNG_FAULT,
+    RNG_NET,
+    RNG_STORE,
+    RNG_PG,
+    RNG_PROCESS,
+    RNG_MANUAL,
+    RNG_CONFIG,
+    RNG_SYNC,
+    RNG_STREAMS
+};
 
 struct rng {
     uint64_t state[RNG_STREAMS];
@@ -157,6 +174,7 @@ enum call_kind {
     CALL_CLEAR_FAILOVER,
     CALL_SAY, /* the end of the WAL of a leader that was shut down */
     CALL_FAILSAFE,
+    CALL_SYNC,
 };
 enum outcome { OUTCOME_UNKNOWN, OUTCOME_DONE, OUTCOME_REFUSED };
 
@@ -191,6 +209,10 @@ struct stored {
     uint64_t initialize_revision;
     uint32_t timeline; /* the highest one reserved */
     uint64_t timeline_revision;
+    bool sync_exists;
+    uint8_t sync_leader;
+    uint16_t sync_voters, sync_quorum; /* voters: a bit per node */
+    uint64_t sync_revision;
     uint64_t status_lsn, shutdown_lsn, shutdown_session;
     struct stored_failover failover;
     bool paused;
@@ -216,7 +238,8 @@ struct call {
     uint8_t failsafe; /* FAILSAFE: the list to be written over the one of `revision` */
     bool sysid;       /* INITIALIZE: write the system identifier instead of an empty mark; or delete */
     bool delete;
-    struct stored view; /* READ */
+    uint16_t voters, quorum; /* SYNC: the node writes its name with these */
+    struct stored view;      /* READ */
 };
 
 /* The lease of the member key that an agent of a node has. */
@@ -260,6 +283,9 @@ struct pg {
     bool stopping;
     int follows;
     uint32_t gen;
+    /* synchronous_standby_names: in the files; what some process may still go by; until when (real time) */
+    struct sync_names names, old_names;
+    uint64_t names_read_at_us, waits_from_us;
     uint64_t hung_since_us, hung_until_us;
     uint32_t hung_gen;             /* which postmaster it was that hung first */
     uint64_t disk_frozen_until_us; /* nothing of it starts, ends, dies or commits before */
@@ -274,7 +300,7 @@ struct agent_op {
     bool release;
     char target[MEMBER_NAME_SIZE];
     unsigned stage;
-    bool waits_armed, waits_dead, waits_key;
+    bool waits_armed, waits_dead, waits_key, waits_sealed;
     bool was_primary;             /* restart */
     bool word_pending, is_proven; /* demotion */
     uint64_t stop_until_us;
@@ -287,6 +313,16 @@ struct probe {
     bool valid, in_recovery, streaming;
     uint64_t answered_at_us, silent_since_us, rejecting_since_us, lsn;
     uint32_t timeline;
+    struct sync_names names;
+    bool checkpointer_idle, streams[NODES];
+    uint64_t standby_lsns[NODES];
+};
+
+struct agent_sync { /* as in src/agent/parts.h */
+    bool names_known, settled, waits, busy, sealing;
+    struct sync_names names, sealed_names;
+    uint64_t written_at_us, since_lsn, nonempty_since_us, sure_revision, asked_at_us, again_at_us, await_until_us;
+    uint32_t sealing_gen;
 };
 
 struct keeper_said {
@@ -354,6 +390,8 @@ struct agent {
         } peers[NODES];
     } failsafe;
     struct memory memory;
+    struct agent_sync sync;
+    char sync_standbys[16];
     struct agent_op op;
     uint64_t initialize_revision;
     struct {
@@ -450,6 +488,8 @@ struct world {
     struct node nodes[NODES];
     struct timeline timelines[TIMELINES_MAX];
     unsigned n_timelines;
+    uint16_t acked_way; /* how far commits were acknowledged in a synchronous mode */
+    uint64_t acked_lsn;
     bool cut[NODES + 1][NODES + 1]; /* cut[from][to]: messages are lost */
     unsigned loss_percent;
     uint64_t slow_us; /* added to the delay of messages */
@@ -597,6 +637,23 @@ void op_rewind_server_exited(struct world *w, struct node *n);
 void op_rewind_timer(struct world *w, struct node *n);
 void op_rewind_proven(struct world *w, struct node *n);
 void op_abandon_bootstrap(struct world *w, struct node *n, const struct ha_decision *d);
+
+/* sync.c */
+void sync_flow(struct world *w); /* after pg_flow(): what is acknowledged by now */
+void sync_check_primary(struct world *w, const struct node *n);
+void sync_server_started(struct world *w, struct node *n);
+void sync_write_files(struct world *w, struct node *n);
+void sync_probe(struct world *w, struct node *n);
+void sync_note_pg(struct world *w, struct node *n);
+void sync_forget(struct node *n);
+void sync_forget_pg(struct node *n);
+void sync_update(struct world *w, struct node *n, const struct ha_view *v);
+void sync_answered(struct world *w, struct node *n, const struct call *c);
+void op_promote_sealed(struct world *w, struct node *n); /* goes on when /sync is as it must be */
+void sync_seal(struct world *w, struct node *n);
+bool sync_seal_pg_changed(struct world *w, struct node *n); /* true: the promotion waits for it */
+void sync_begin_reign(struct world *w, struct node *n);
+void sync_change_policy(struct world *w);
 
 /* failsafe.c */
 void failsafe_boot(struct world *w, struct node *n);

@@ -66,8 +66,13 @@ static void push_request(struct world *w, struct call *c, uint64_t in_us)
 
 void store_send(struct world *w, struct call *c)
 {
+    /* One that lies about somewhere until its client has given it up. */
+    bool late = c->kind == CALL_SYNC && !w->healed && rng_chance(&w->rng, RNG_SYNC, 4);
+
     if (link_open(w, c->node, STORE))
-        push_request(w, c, message_delay_us(w));
+        push_request(w, c,
+                     message_delay_us(w) +
+                         (late ? c->deadline_us - c->sent_at_us + rng_between(&w->rng, RNG_SYNC, 0, 3 * SEC) : 0));
     /* A client that retries, or asks a second endpoint. */
     if (c->kind != CALL_READ && rng_chance(&w->rng, RNG_NET, 2) && link_open(w, c->node, STORE))
         push_request(w, c, message_delay_us(w) + rng_between(&w->rng, RNG_NET, 0, 2 * SEC));
@@ -289,6 +294,22 @@ static enum outcome write_timeline(struct world *w, const struct call *c)
     return OUTCOME_DONE;
 }
 
+static enum outcome write_sync(struct world *w, struct call *c)
+{
+    struct stored *d = &w->store.data;
+
+    if (d->sync_revision != c->revision)
+        return OUTCOME_REFUSED;
+    d->sync_exists = true;
+    d->sync_leader = c->node;
+    d->sync_voters = c->voters;
+    d->sync_quorum = c->quorum;
+    c->revision = d->sync_revision = ++d->revision;
+    TRACE(w, STORE, "/sync: leader %s, voters %x, quorum %u", node_name(c->node), c->voters, c->quorum);
+    notify(w, false);
+    return OUTCOME_DONE;
+}
+
 static enum outcome write_failsafe(struct world *w, const struct call *c)
 {
     struct stored *d = &w->store.data;
@@ -384,6 +405,9 @@ static void execute(struct world *w, struct call *c, uint64_t stage)
         w->store.data.status_lsn = w->store.data.shutdown_lsn = c->status_lsn;
         w->store.data.shutdown_session = c->session;
         w->store.data.revision++;
+        break;
+    case CALL_SYNC:
+        outcome = write_sync(w, c);
         break;
     }
     answer(w, c, stage, outcome, (lease_is_in ? 256U : 0U) | (key_is_gone ? 512U : 0U));

@@ -19,6 +19,12 @@ const char *const mutant_names[MUTANTS] = {
     [MUTANT_FENCE_IGNORES_R] = "fence-ignores-r",
     [MUTANT_GATE_FOR_EVER] = "gate-for-ever",
     [MUTANT_FORGET_ADDRESS] = "forget-address",
+    [MUTANT_SYNC_ORDER] = "sync-order",
+    [MUTANT_SYNC_UNSETTLED] = "sync-unsettled",
+    [MUTANT_SYNC_CHECKPOINTER] = "sync-checkpointer",
+    [MUTANT_SYNC_ANYBODY] = "sync-anybody",
+    [MUTANT_SYNC_OLD_VOTES] = "sync-old-votes",
+    [MUTANT_SYNC_UNSEALED] = "sync-unsealed",
     [MUTANT_SAY_TOO_EARLY] = "say-too-early",
     [MUTANT_TRUST_ANY_STATUS] = "trust-any-status",
     [MUTANT_START_AS_CONFIGURED] = "start-as-configured",
@@ -80,6 +86,11 @@ static void choose_policy(struct world *w)
     w->watchdog_mode = (enum watchdog_mode)rng_between(&w->rng, RNG_SETUP, WATCHDOG_MODE_OFF, WATCHDOG_MODE_REQUIRED);
     w->gate = rng_chance(&w->rng, RNG_SETUP, 50);
     w->hooks = rng_chance(&w->rng, RNG_SETUP, 30);
+    if (rng_chance(&w->rng, RNG_SYNC, 50)) {
+        p->sync_mode = rng_chance(&w->rng, RNG_SYNC, 50) ? SYNC_MODE_QUORUM : SYNC_MODE_PRIORITY;
+        p->sync_strict = rng_chance(&w->rng, RNG_SYNC, 50);
+        p->sync_node_count = (unsigned)rng_between(&w->rng, RNG_SYNC, 1, 2);
+    }
     w->reset_factor = rng_chance(&w->rng, RNG_SETUP, 25) ? 2 : 1;
 }
 
@@ -123,6 +134,8 @@ static void make_world(struct world *w, uint64_t seed, uint64_t seconds, enum mu
     w->end_us = w->heal_at_us + 6 * w->policy.ttl_us + 120 * SEC;
     w->timelines[0] = (struct timeline){.number = 1};
     w->n_timelines = 1;
+    w->acked_way = 0;
+    w->acked_lsn = 0;
     store_init(w);
     empty = rng_chance(&w->rng, RNG_SETUP, 5);
     w->store.data.initialize_exists = !empty;
@@ -264,6 +277,7 @@ void world_run(struct world *w, uint64_t seed, uint64_t seconds, enum mutant mut
         w->now_us = e.at_us;
         w->steps++;
         pg_flow(w);
+        sync_flow(w);
         check_before(w);
         dispatch(w, &e);
         check_after(w);

@@ -26,6 +26,14 @@ def cluster(shared_cluster):
     return shared_cluster.whole()
 
 
+@pytest.fixture(scope="module")
+def shared_sync_cluster():
+    shared = testing.Shared(lambda: Cluster.create(timing=Timing(ttl=5, loop_wait=1, retry_timeout=1), label="sync",
+                                                   dcs_settings={"synchronous_mode": True}))
+    yield shared
+    shared.drop()
+
+
 @pytest.fixture
 def new_cluster():
     """A function that builds a cluster of the test's own; it ends with the test."""

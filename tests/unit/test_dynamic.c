@@ -145,6 +145,30 @@ static void test_dynamic_parse_reads_every_setting_of_the_policy(void **state)
     config_problems_done(&problems);
 }
 
+static void test_dynamic_parse_reads_the_synchronous_settings(void **state)
+{
+    static const struct {
+        const char *json;
+        enum sync_mode mode;
+        uint64_t lag_bytes;
+    } rows[] = {
+        {"{}", SYNC_MODE_OFF, 0},
+        {"{\"synchronous_mode\":\"yes\",\"maximum_lag_on_syncnode\":-1}", SYNC_MODE_PRIORITY, 0},
+        {"{\"synchronous_mode\":\"QUORUM\",\"maximum_lag_on_syncnode\":\"1MB\"}", SYNC_MODE_QUORUM, 1048576},
+        {"{\"synchronous_mode\":false,\"maximum_lag_on_syncnode\":0}", SYNC_MODE_OFF, 0},
+        {"{\"synchronous_mode\":\"maybe\",\"maximum_lag_on_syncnode\":[]}", SYNC_MODE_OFF, 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        CLEANUP(dynamic_freep) struct dynamic *d = NULL;
+
+        assert_int_equal(dynamic_parse(rows[i].json, NULL, &d, NULL, NULL), 0);
+        assert_int_equal(d->policy.sync_mode, rows[i].mode);
+        assert_true(d->policy.maximum_lag_on_syncnode_bytes == rows[i].lag_bytes);
+    }
+}
+
 static void test_dynamic_parse_takes_older_names_only_without_the_newer(void **state)
 {
     CLEANUP(dynamic_freep) struct dynamic *old = NULL, *both = NULL, *deleted = NULL;
@@ -172,9 +196,8 @@ static const struct {
     {"{\"max_timelines_history\":[1]}",
      "warning: max_timelines_history: expected a number, got a list; using the default\n"},
     {"{\"synchronous_node_count\":0}", "warning: synchronous_node_count: 0 is below the minimum; using 1\n"},
-    {"{\"synchronous_mode\":true}", "warning: synchronous_mode: is not supported by this version and is ignored\n"},
-    {"{\"synchronous_mode\":\"quorum\"}",
-     "warning: synchronous_mode: is not supported by this version and is ignored\n"},
+    {"{\"maximum_lag_on_syncnode\":-1}", ""},
+    {"{\"maximum_lag_on_syncnode\":\"far\"}", "warning: maximum_lag_on_syncnode: expected a number of bytes\n"},
     {"{\"synchronous_mode\":\"sometimes\"}", "warning: synchronous_mode: expected true, false or \"quorum\"\n"},
     {"{\"synchronous_mode\":\"off\"}", ""},
     {"{\"lop_wait\":3,\"whatever\":{}}", ""},
@@ -317,6 +340,7 @@ int main(void)
         cmocka_unit_test(test_dynamic_parse_of_what_cannot_be_used_is_refused_as_a_whole),
         cmocka_unit_test(test_dynamic_parse_of_a_bad_lease_time_names_it),
         cmocka_unit_test(test_dynamic_parse_reads_every_setting_of_the_policy),
+        cmocka_unit_test(test_dynamic_parse_reads_the_synchronous_settings),
         cmocka_unit_test(test_dynamic_parse_takes_older_names_only_without_the_newer),
         cmocka_unit_test(test_dynamic_parse_of_bad_values_warns_and_uses_the_defaults),
         cmocka_unit_test(test_dynamic_parse_accepts_parameters_by_the_table),

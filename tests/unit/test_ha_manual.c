@@ -404,6 +404,13 @@ static void test_candidate_with_all_wal_takes_the_key_at_once(void **state)
     s.v.memory.leaderless_since_us = 100 * S;
     CHECK("no word", HA_NOTHING);
     heir("n2", "n1");
+    s.v.peers_asked_at_us = 0;
+    s.history[0] = (struct history_line){.timeline = 1};
+    s.c.history = s.history;
+    s.c.n_history = 1;
+    s.c.history_text.exists = true;
+    CHECK("far enough, but on the timeline before", HA_ASK_PEERS);
+    heir("n2", "n1");
     s.v.tags.nofailover = true;
     CHECK("it may not", HA_NOTHING);
     heir("n2", "n1");

@@ -8,6 +8,8 @@
 #include "agent/parts.h"
 #include "base/text.h"
 
+enum { ASKED_AT_US = 100000000 };
+
 static const struct {
     const char *name, *body;
     struct peer want;
@@ -67,7 +69,7 @@ static void test_peer_is_read_as_the_table_says(void **state)
         struct peer got = {.failover_priority = 1};
         const struct peer *want = &rows[i].want;
 
-        peer_read(&got, rows[i].body, strlen(rows[i].body));
+        peer_read(&got, rows[i].body, strlen(rows[i].body), ASKED_AT_US);
         if (got.answered != want->answered || got.is_primary != want->is_primary || got.lsn != want->lsn ||
             got.is_starting != want->is_starting || got.timeline != want->timeline ||
             got.nofailover != want->nofailover || got.failover_priority != want->failover_priority ||
@@ -76,9 +78,36 @@ static void test_peer_is_read_as_the_table_says(void **state)
     }
 }
 
+/* An election counts what a peer surely had at some time. */
+static void test_peer_has_its_position_as_of_the_question_less_its_age(void **state)
+{
+    static const struct {
+        const char *body;
+        uint64_t want_us;
+    } ages[] = {
+        {"{\"role\":\"replica\"}", ASKED_AT_US},
+        {"{\"role\":\"replica\",\"position_age_ms\":1}", ASKED_AT_US - 1000},
+        {"{\"role\":\"replica\",\"position_age_ms\":null}", 0},
+        {"{\"role\":\"replica\",\"position_age_ms\":\"1\"}", 0},
+        {"{\"role\":\"replica\",\"position_age_ms\":99999999}", 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(ages); i++) {
+        struct peer got = {0};
+
+        peer_read(&got, ages[i].body, strlen(ages[i].body), ASKED_AT_US);
+        if (got.as_of_us != ages[i].want_us)
+            fail_msg("%s: as of %llu", ages[i].body, (unsigned long long)got.as_of_us);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_peer_is_read_as_the_table_says)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_peer_is_read_as_the_table_says),
+        cmocka_unit_test(test_peer_has_its_position_as_of_the_question_less_its_age),
+    };
 
     return cmocka_run_group_tests_name("peers", tests, NULL, NULL);
 }

@@ -261,7 +261,8 @@ static void test_status_has_the_optional_fields_in_the_reference_order(void **st
         "\"paused\": true}, \"quorum_standby\": true, \"timeline\": 1, \"replication_state\": \"streaming\", "
         "\"pause\": true, \"dcs_last_seen\": 1784901907, \"pending_restart\": true, \"pending_restart_reason\": "
         "{\"max_connections\": {\"old_value\": \"100\", \"new_value\": \"200\"}}, \"patroni\": {\"version\": "
-        "\"4.1.4\", \"scope\": \"demo\", \"name\": \"node1\"}, \"watchdog_failed\": true}");
+        "\"4.1.4\", \"scope\": \"demo\", \"name\": \"node1\"}, \"watchdog_failed\": true, "
+        "\"position_age_ms\": null}");
 }
 
 static void test_cluster_is_the_reference_sample(void **state)
