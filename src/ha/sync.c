@@ -235,7 +235,7 @@ static bool awaits(const struct ha_view *v, const struct sync_view *s, const str
     for (size_t i = 0; i < v->cluster->n_members; i++) {
         const struct member *m = &v->cluster->members[i];
 
-        n += m->state == PG_STATE_RUNNING && !m->tags.nosync && sync_set_has(&q->now.voters, m->name) &&
+        n += m->state == PG_STATE_RUNNING && !m->tags.nosync && strcmp(m->name, v->name) != 0 &&
              !sync_set_has(&q->streaming, m->name);
     }
     return n > 0 && q->streaming.n < wanted_count(v);

@@ -300,6 +300,7 @@ static void test_step_after_a_promotion_waits_for_the_standbys(void **state)
     key("n1", "n2,n3", 1);
     names("ANY 1 (n2,n3)");
     stream("");
+    s.members[3].tags.nosync = true;
     s.s.await_until_us = s.v.now_us + 1;
     check("they live", SYNC_WAIT, "soon");
     s.members[1].state = PG_STATE_STOPPED;
