@@ -235,7 +235,7 @@ static bool awaits(const struct ha_view *v, const struct sync_view *s, const str
     for (size_t i = 0; i < v->cluster->n_members; i++) {
         const struct member *m = &v->cluster->members[i];
 
-        n += m->state == PG_STATE_RUNNING && !m->tags.nosync && sync_set_has(&q->now.voters, m->name) &&
+        n += m->state == PG_STATE_RUNNING && !m->tags.nosync && strcmp(m->name, v->name) != 0 &&
              !sync_set_has(&q->streaming, m->name);
     }
     return n > 0 && q->streaming.n < wanted_count(v);
@@ -333,8 +333,10 @@ bool ha_sync_blocks(const struct policy *p)
 }
 
 /*
- * The old leader has every commit and so has this node, or it would not have been elected: in what /sync says they
- * change places. Any quorum + 1 of those find every commit, and with as many acknowledging that stays so (4.5, 4.7).
+ * The voters stay, less this node: any quorum + 1 of them find every commit, as before (4.5, 4.7). The old leader is
+ * not made one of them, as the reference does: what it had not acknowledged it has still, and the number of the
+ * timeline it began may be the one we begin now, so that in an election its WAL would pass for ours. It gets in when it
+ * follows. Until somebody does, nothing is acknowledged.
  */
 bool ha_sync_seal(const struct ha_view *v, struct sync_promise *ret_promise, struct sync_names *ret_names)
 {
@@ -343,12 +345,11 @@ bool ha_sync_seal(const struct ha_view *v, struct sync_promise *ret_promise, str
     if (v->policy.sync_mode == SYNC_MODE_OFF)
         return false;
     *ret_promise = (struct sync_promise){0};
-    *ret_names = (struct sync_names){.kind = v->policy.sync_strict ? SYNC_KIND_BLOCKED : SYNC_KIND_NOBODY};
+    *ret_names = (struct sync_names){.kind = SYNC_KIND_BLOCKED};
     if (!key->exists)
         return true;
     ret_promise->quorum = key->quorum;
     (void)sync_set_read(&ret_promise->voters, key->standbys);
-    sync_set_add(&ret_promise->voters, key->leader);
     sync_set_remove(&ret_promise->voters, v->name);
     if (ret_promise->voters.n <= ret_promise->quorum) {
         *ret_promise = (struct sync_promise){0};

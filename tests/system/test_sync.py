@@ -206,6 +206,33 @@ def test_asynchronous_replication_would_lose_them(mode):
     assert outcome.lost > 0
 
 
+@pytest.mark.parametrize("name", ["on", "quorum-two"])
+def test_switchovers_under_load_lose_nothing_and_stay_synchronous(mode, name):
+    cluster = mode(MODES[name])
+    with Watch(cluster) as watch:
+        watch.strike(cluster.leader())
+        for _ in range(3):
+            to = cluster.node(standbys(cluster)[-1])
+            status, text = cluster.rest(cluster.leader(), "/switchover", "POST",
+                                        json.dumps({"leader": cluster.leader().name, "candidate": to.name}), timeout=60)
+            assert (status, text) == (200, f'Successfully switched over to "{to.name}"')
+            cluster.wait_whole()
+            wait_settled(cluster, MODES[name])
+        outcome = watch.outcome()
+    print(outcome.line())
+    assert outcome.lost == 0 and outcome.window_ms <= 0
+
+
+def test_switchover_to_an_asynchronous_standby_is_refused(mode):
+    cluster = mode(ON)
+    leader = cluster.leader()
+    candidate = next(n for n in cluster.nodes if n is not leader and n.name not in standbys(cluster))
+    status, text = cluster.rest(leader, "/switchover", "POST",
+                                json.dumps({"leader": leader.name, "candidate": candidate.name}), timeout=60)
+    assert status == 412 and "sync_standby" in text
+    assert cluster.leader() is leader
+
+
 # -- standbys that come and go ---------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("settings", [ON, QUORUM], ids=["on", "quorum"])
