@@ -234,8 +234,10 @@ static int remove_signals(struct rewind_run *r, struct err *err)
 
 static int prepare_rewind(struct rewind_run *r, struct err *err)
 {
-    bool is_clean =
-        r->local.control_state == PG_CONTROL_SHUT_DOWN || r->local.control_state == PG_CONTROL_SHUT_DOWN_IN_RECOVERY;
+    /* Up to version 15 pg_rewind takes the timeline of the last checkpoint for that of all WAL. */
+    bool is_clean = (r->local.control_state == PG_CONTROL_SHUT_DOWN ||
+                     r->local.control_state == PG_CONTROL_SHUT_DOWN_IN_RECOVERY) &&
+                    rewind_local_timeline(&r->local) == r->local.control_timeline;
     char socket_dir[PATH_MAX];
     int code;
 

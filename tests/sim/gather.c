@@ -168,8 +168,10 @@ void gather_probed(struct world *w, struct node *n)
                                .lsn = n->pg.lsn,
                                .timeline = w->timelines[n->pg.way].number};
         note_streaming(a, now_us);
-        if (!a->pg.in_recovery)
+        if (!a->pg.in_recovery) {
             a->memory.was_primary = true;
+            a->memory.divergence = DIVERGENCE_UNKNOWN;
+        }
     } else if (!hangs) {
         a->pg.silent_since_us = 0;
         if (!a->pg.rejecting_since_us)
