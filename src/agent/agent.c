@@ -183,6 +183,7 @@ void op_server_exited(struct agent *a, int wait_status)
         return;
     }
     log_error("the postmaster ended unexpectedly (wait status %d)", wait_status);
+    a->memory.divergence = DIVERGENCE_UNKNOWN; /* somebody may have promoted it before */
     op_end(a);
     gather_control(a);
 }

@@ -219,8 +219,10 @@ static void on_probe(void *userdata, enum pg_probe_outcome outcome, const struct
         a->pg.failing_since_us = 0;
         note_streaming(a, now_us);
         sync_note_pg(a);
-        if (!facts->in_recovery)
+        if (!facts->in_recovery) {
             a->memory.was_primary = true;
+            a->memory.divergence = DIVERGENCE_UNKNOWN; /* what was compared was a standby */
+        }
     } else if (!a->pg.failing_since_us) {
         a->pg.failing_since_us = now_us;
     }

@@ -26,7 +26,8 @@ void impostor_found(struct agent *a, enum impostor what, const char *fmt, ...)
     va_start(ap, fmt);
     (void)vsnprintf(note, sizeof(note), fmt, ap);
     va_end(ap);
-    if (strcmp(note, a->impostors.note) == 0 && now_us - a->impostors.at_us < SAID_AGAIN_US)
+    if (what != IMPOSTOR_PROMOTED && strcmp(note, a->impostors.note) == 0 &&
+        now_us - a->impostors.at_us < SAID_AGAIN_US)
         return; /* it lasts, and is one */
     (void)text_copy(a->impostors.note, sizeof(a->impostors.note), note);
     a->impostors.at_us = now_us;

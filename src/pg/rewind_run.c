@@ -159,6 +159,48 @@ static int run_rewind(struct rewind_run *r, struct err *err)
     return code;
 }
 
+/* Should it fail, pg_rewind tries by itself and says why. */
+static void on_recovered(void *userdata, const struct child_result *result)
+{
+    struct rewind_run *r = userdata;
+    struct err err = {0};
+
+    (void)result;
+    r->child = child_free(r->child);
+    if (run_rewind(r, &err) < 0)
+        finish(r, &err);
+}
+
+/*
+ * Crash recovery in a single-user server, as the reference does it. pg_rewind would, too, but with the settings of the
+ * data directory, which may have its configuration elsewhere, and so that the checkpoint at its end removes WAL which
+ * pg_rewind is about to read: back to the last checkpoint that both have in common. With an archive that takes nothing
+ * nothing is removed.
+ */
+static int recover(struct rewind_run *r, struct err *err)
+{
+    const char *data_dir = r->config->postgresql.data_dir, *dir = r->config->postgresql.config_dir;
+    const char *base = r->config->postgresql.config_base_name;
+    struct tool_args args = {0};
+    struct child_spec spec = {
+        .env = c_locale, .env_unset = tool_env_unset, .cgroup_procs = r->cgroup_procs, .input = ""};
+    int code;
+
+    tool_args_program(&args, r->config, "postgres");
+    tool_args_add(&args, "--single");
+    tool_args_add(&args, "-D");
+    tool_args_add(&args, "%s", data_dir);
+    tool_args_add(&args, "--config-file=%s/%s.conf", dir ? dir : data_dir, base ? base : "postgresql");
+    tool_args_add(&args, "--archive_mode=on");
+    tool_args_add(&args, "--archive_command=false");
+    tool_args_add(&args, "template1");
+    spec.argv = tool_args_list(&args);
+    code = spec.argv ? child_start(r->loop, &spec, on_recovered, r, &r->child, err)
+                     : err_set(err, -ENOMEM, "out of memory");
+    tool_args_done(&args);
+    return code;
+}
+
 static void on_signals_removed(void *userdata, const struct child_result *result)
 {
     struct rewind_run *r = userdata;
@@ -167,14 +209,11 @@ static void on_signals_removed(void *userdata, const struct child_result *result
     if (result->exit_code != 0)
         (void)tool_failure("rm", result, &err);
     r->child = child_free(r->child);
-    if (err.code || run_rewind(r, &err) < 0)
+    if (err.code || recover(r, &err) < 0)
         finish(r, &err);
 }
 
-/*
- * After an unclean end pg_rewind runs recovery in a single-user server, which refuses to be a standby. The files are
- * written again before the next start.
- */
+/* A single-user server refuses to be a standby. The files are written again before the next start. */
 static int remove_signals(struct rewind_run *r, struct err *err)
 {
     struct tool_args args = {0};
@@ -195,8 +234,10 @@ static int remove_signals(struct rewind_run *r, struct err *err)
 
 static int prepare_rewind(struct rewind_run *r, struct err *err)
 {
-    bool is_clean =
-        r->local.control_state == PG_CONTROL_SHUT_DOWN || r->local.control_state == PG_CONTROL_SHUT_DOWN_IN_RECOVERY;
+    /* Up to version 15 pg_rewind takes the timeline of the last checkpoint for that of all WAL. */
+    bool is_clean = (r->local.control_state == PG_CONTROL_SHUT_DOWN ||
+                     r->local.control_state == PG_CONTROL_SHUT_DOWN_IN_RECOVERY) &&
+                    rewind_local_timeline(&r->local) == r->local.control_timeline;
     char socket_dir[PATH_MAX];
     int code;
 

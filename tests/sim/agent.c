@@ -238,6 +238,7 @@ static void server_exited(struct world *w, struct node *n)
         op_server_exited(w, n);
         return;
     }
+    a->memory.divergence = DIVERGENCE_UNKNOWN;
     op_end(w, n);
     gather_control(w, n);
 }

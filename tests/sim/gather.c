@@ -188,8 +188,10 @@ void gather_probed(struct world *w, struct node *n)
         note_streaming(a, now_us);
         sync_probe(w, n);
         sync_note_pg(w, n);
-        if (!a->pg.in_recovery)
+        if (!a->pg.in_recovery) {
             a->memory.was_primary = true;
+            a->memory.divergence = DIVERGENCE_UNKNOWN;
+        }
     } else if (!hangs) {
         a->pg.silent_since_us = 0;
         if (!a->pg.rejecting_since_us)

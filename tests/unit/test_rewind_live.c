@@ -244,6 +244,13 @@ static void test_primary_that_was_killed_is_rewound(void **state)
     struct outcome o;
 
     promote(node2);
+    /* The fork is in WAL that the checkpoint at the end of crash recovery would remove or use again. */
+    (void)live_query(node1, "alter system set wal_keep_size = 0");
+    (void)live_query(node1, "select pg_reload_conf()");
+    for (int i = 0; i < 5; i++) {
+        (void)live_query(node1, "create table filler as select generate_series(1, 200000)");
+        (void)live_query(node1, "drop table filler");
+    }
     (void)live_query(node1, "insert into t values ('lost 3')");
     (void)live_query(node2, "insert into t values ('kept too')");
     live_stop(node1, "immediate");
