@@ -198,6 +198,7 @@ void op_demote(struct agent *a, const struct ha_decision *d)
     op_begin(a, OP_DEMOTE, d);
     sync_forget(a);
     request_restarted(a, false); /* something else is needed than what was asked for */
+    a->hooks.restarts = false;
     if (!pg_server_pid(a->server)) {
         serve_update(a);
         prove(a);

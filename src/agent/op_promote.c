@@ -5,7 +5,8 @@
 #include "base/loop.h"
 
 enum { STAGE_PROMOTE = 1 }; /* 0: waiting for pre_promote or for the keeper */
-enum { PROBE_AGAIN_US = 10000, PROMOTE_TIMEOUT_US = 60000000, CHECKPOINT_TIMEOUT_US = 600000000 };
+enum { PROBE_AGAIN_US = 10000, CHECKPOINT_TIMEOUT_US = 600000000 };
+enum { PROMOTE_TIMEOUT_US = 60000000, TOLD_TIMEOUT_US = 10000000 }; /* over a connection of its own; the probe's */
 
 static int on_probe_again(sd_event_source *source, uint64_t planned_us, void *userdata)
 {
@@ -67,7 +68,7 @@ static void promote_when_armed(struct agent *a, bool armed)
         return;
     }
     log_info("promoting PostgreSQL");
-    if (!a->probe_busy && pg_probe_promote(a->probe, PROMOTE_TIMEOUT_US, on_told, a, NULL) >= 0) {
+    if (!a->probe_busy && pg_probe_promote(a->probe, TOLD_TIMEOUT_US, on_told, a, NULL) >= 0) {
         a->probe_busy = true;
         return;
     }

@@ -1,7 +1,7 @@
 /*
  * A restart that was asked for: stop, then start as what it was. A primary is restarted under its lease, which is
  * renewed all the while; between its two postmasters the keeper proves the first one dead and is armed anew, as after
- * a crash. Who asked is told how it ended (manual.c).
+ * a crash. Who asked is told how it ended (restart.c).
  */
 #include "agent/parts.h"
 #include "base/clock.h"
@@ -9,7 +9,7 @@
 #include "base/loop.h"
 #include "base/text.h"
 
-enum { STAGE_FAST = 1, STAGE_IMMEDIATE, STAGE_KILL };
+enum { STAGE_BEFORE_STOP, STAGE_FAST, STAGE_IMMEDIATE, STAGE_KILL };
 enum { FAST_BUDGET_US = 30000000, IMMEDIATE_BUDGET_US = 5000000 };
 
 static int on_stop_budget(sd_event_source *source, uint64_t planned_us, void *userdata);
@@ -39,16 +39,42 @@ static int on_stop_budget(sd_event_source *source, uint64_t planned_us, void *us
     return 0;
 }
 
-void op_restart(struct agent *a, const struct ha_decision *d)
+static uint64_t fast_budget_us(const struct agent *a)
 {
     uint64_t budget_us = a->dynamic->policy.primary_stop_timeout_us;
 
+    return budget_us ? budget_us : FAST_BUDGET_US;
+}
+
+static void stop(struct agent *a)
+{
+    uint64_t budget_us = fast_budget_us(a), spent_us = clock_now_us() - a->op.since_us;
+
+    pg_probe_disconnect(a->probe);
+    stop_by(a, PG_STOP_FAST, STAGE_FAST, spent_us < budget_us ? budget_us - spent_us : 0);
+    if (a->op.was_primary)
+        walsenders_watch(a);
+}
+
+static void on_before_stop(void *userdata, bool good)
+{
+    struct agent *a = userdata;
+
+    (void)good; /* as in a demotion: it cannot keep PostgreSQL from being stopped */
+    if (a->op.kind == OP_RESTART && a->op.stage == STAGE_BEFORE_STOP)
+        stop(a);
+}
+
+void op_restart(struct agent *a, const struct ha_decision *d)
+{
     op_begin(a, OP_RESTART, d);
     request_begun(a);
     a->op.was_primary = agent_is_primary(a);
     (void)text_copy(a->op.target, sizeof(a->op.target), a->follows);
-    pg_probe_disconnect(a->probe);
-    stop_by(a, PG_STOP_FAST, STAGE_FAST, budget_us ? budget_us : FAST_BUDGET_US);
+    a->hooks.restarts = true;
+    /* Should the lease become short meanwhile, the decision is a demotion. */
+    if (!hook_wait(a->hooks.runs, HOOK_BEFORE_STOP, fast_budget_us(a) / 2, on_before_stop, a))
+        stop(a);
 }
 
 void op_restart_server_exited(struct agent *a)

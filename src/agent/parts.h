@@ -474,7 +474,7 @@ void hand_over_begin(struct agent *a); /* PostgreSQL has ended in time */
 /* `then` comes at once when all is said, else later, a second after the beginning at the latest. */
 void hand_over_wait(struct agent *a, void (*then)(struct agent *a));
 
-/* walsenders.c: in an orderly demotion, which standbys that stand still must not hold up */
+/* walsenders.c: in an orderly stop of a primary, which standbys that stand still must not hold up */
 void walsenders_watch(struct agent *a);
 
 /* request.c: what was asked for */

@@ -118,6 +118,16 @@ def test_planned_stop_and_promotion_are_told_in_their_order(hooked):
     hooked.wait_whole()
 
 
+def test_restart_asks_before_stop_and_tells_on_restart(hooked):
+    leader = hooked.wait_whole()
+    forget(hooked)
+    for node, role in ((leader, "primary"), (standbys(hooked, leader)[0], "replica")):
+        assert hooked.rest(node, "/restart", "POST", timeout=60) == (200, "restarted successfully")
+        wait_for_line(hooked, node, callback(hooked, "on_restart", role))
+        assert hooks_log(node) == ["before_stop ", callback(hooked, "on_restart", role)]
+    assert hooked.wait_whole() is leader
+
+
 def test_demoted_leader_is_told_so_and_later_that_it_is_a_replica(hooked):
     leader = hooked.wait_whole()
     forget(hooked)
