@@ -53,6 +53,8 @@ static bool load_promise(struct agent *a)
         strcmp(written_in, boot_id) != 0)
         return false;
     a->memory.promised_until_us = until_us;
+    if (until_us > a->dynamic->policy.ttl_us)
+        a->failsafe_heard.at_us = until_us - a->dynamic->policy.ttl_us;
     text[at + (int)strcspn(text + at, "\n")] = '\0';
     (void)text_copy(a->memory.promised_to, sizeof(a->memory.promised_to), text + at);
     return true;

@@ -230,6 +230,7 @@ static void answer_peer(struct world *w, struct node *n, const struct event *e)
     struct node *asker = &w->nodes[e->a >> 8];
     uint64_t facts = (e->a & 255) | (a->pg.valid ? 256U : 0U) | (a->pg.valid && !a->pg.in_recovery ? 512U : 0U) |
                      (storage_has_failed(&a->disk) ? 1024U : 0U) | (a->server_up && !a->pg.valid ? 2048U : 0U) |
+                     (a->memory.promised_to[0] && a->memory.promised_until_us > local_us(w, n) ? 4096U : 0U) |
                      (uint64_t)a->pg.timeline << 16;
 
     if (!link_open(w, n->id, asker->id) || asker->agent.gen != (uint32_t)(e->b >> 32))
@@ -261,6 +262,7 @@ void op_peer_answered(struct world *w, struct node *n, const struct event *e)
         p->is_primary = e->a & 512;
         p->watchdog_failed = e->a & 1024;
         p->is_starting = e->a & 2048;
+        p->failsafe_active = e->a & 4096 && w->mutant != MUTANT_STRANGER_LEADS;
         p->lsn = e->a & 256 && !p->is_primary ? e->planned_us : 0;
         p->timeline = (uint32_t)(e->a >> 16);
         if (--a->peers_waiting)

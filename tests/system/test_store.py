@@ -241,7 +241,7 @@ def test_snapshot_with_another_leader_is_waited_for_and_the_newest_leads(cluster
 @pytest.fixture
 def guarded_cluster(new_cluster):
     c = new_cluster(timing=Timing(ttl=TTL, loop_wait=1, retry_timeout=2), label="test-store-auth",
-                    etcd_options=["--auth-token-ttl", "5"], etcd_user=["root", "secret"],
+                    etcd_options=["--auth-token-ttl", "15"], etcd_user=["root", "secret"],
                     dcs_settings={"failsafe_mode": True})
     c.wait_whole(120)
     storekit.etcdctl(c, "user", "add", "root:secret")
@@ -254,9 +254,9 @@ def guarded_cluster(new_cluster):
 
 def test_tokens_that_end_and_a_password_that_changes(guarded_cluster):
     c = guarded_cluster
-    c.wait(lambda: c.leader() and len(json.loads(c.keys().get("failsafe", "{}"))) == 3, 30, "the failsafe list is there")
+    c.wait(lambda: c.leader() and len(json.loads(c.keys().get("failsafe", "{}"))) == 3, 60, "the failsafe list is there")
     with Trial(c) as trial:
-        trial.goes_on(1.5)  # several lives of a token
+        trial.goes_on(2.5)  # more than the life of a token
         set_password(c, "secret", "other")
         # Nobody gets in any more; failsafe_mode holds the leader.
         trial.goes_on(2)
