@@ -130,6 +130,8 @@ struct agent {
         uint64_t since_us, conflict_at_us;
         uint32_t conflicts;
     } kernel_leases;             /* what was wrong with gate and addresses when it was last looked at */
+    uint64_t store_life;         /* of the store as last read, struct cluster; 0 = not read yet */
+    char store_identity[128];    /* as kept for a successor */
     struct failsafe *failsafe;   /* the leader's side of it */
     uint64_t longest_promise_us; /* no promise is longer, and the disk knows it */
     struct {
@@ -216,6 +218,10 @@ void tether_adopt(struct agent *a, const struct keeper_answer *answer);
 
 /* More time from the promises of all others (failsafe.c); a deadline that is no later changes nothing. */
 void tether_prolong(struct agent *a, uint64_t deadline_us);
+
+/* store_change.c */
+void store_recall(struct agent *a);      /* once, before the store is asked for anything */
+void store_note_change(struct agent *a); /* after each good read, before the configuration is looked at */
 
 /* failsafe.c: the leader's side */
 int failsafe_new(struct agent *a, struct err *err);

@@ -76,6 +76,21 @@ static void note_leader(struct world *w, struct node *n, const struct leader_key
     }
 }
 
+/* As src/agent/store_change.c; how a store is told from another is not modelled. */
+static void note_store_change(struct world *w, struct node *n, uint32_t life)
+{
+    struct memory *m = &n->agent.memory;
+    uint64_t until_us = local_us(w, n) + w->policy.ttl_us;
+    uint32_t before = n->run_dir.store_life;
+
+    n->run_dir.store_life = life;
+    if (!before || life == before || w->mutant == MUTANT_NEW_STORE_AT_ONCE)
+        return;
+    TRACE(w, n->id, "agent: the store is another one");
+    if (m->no_race_until_us < until_us)
+        m->no_race_until_us = until_us;
+}
+
 static void retake(struct world *w, struct node *n, const struct call *c)
 {
     if (w->mutant != MUTANT_RETAKE_BY_NAME || c->view.leader != n->id || n->agent.lease.held)
@@ -99,6 +114,8 @@ void gather_read(struct world *w, struct node *n, struct call *c)
         fill_cluster(w, a, &c->view);
         a->cluster.read_sent_at_us = c->sent_at_us;
         note_leader(w, n, &before);
+        note_store_change(w, n, c->view.life);
+        a->memory.seen_initialized |= c->view.initialize_exists && !c->view.initialize_empty;
         a->cluster_known = true;
         failsafe_note_cluster(w, n);
         retake(w, n, c);

@@ -43,6 +43,7 @@ enum mutant {
     MUTANT_PROMISE_ONE_MISSING,
     MUTANT_PROMISE_FORGOTTEN,
     MUTANT_STRANGER_LEADS,
+    MUTANT_NEW_STORE_AT_ONCE,
     MUTANTS,
 };
 extern const char *const mutant_names[MUTANTS];
@@ -157,6 +158,7 @@ struct stored_member {
 };
 
 struct stored {
+    uint32_t life; /* another one when the store was replaced */
     uint64_t revision;
     int leader; /* NOBODY, or the node whose name it holds */
     uint64_t leader_session, leader_revision;
@@ -199,7 +201,8 @@ struct store_lease {
 struct store {
     bool down;
     int ppm;
-    struct stored data;
+    struct stored data, snapshot; /* and what it may be restored from; its leases are those that still are */
+    uint64_t replaced_at_us;      /* 0 = never */
     struct store_lease leases[LEASES_MAX];
     struct call calls[CALLS_MAX];
 };
@@ -371,6 +374,7 @@ struct node {
     /* Files: of this boot; the longest promise ever, of all */
     struct {
         uint64_t promised_until_us, session;
+        uint32_t store_life;
         uint8_t list;
         bool in_store;
     } run_dir;
