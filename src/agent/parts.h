@@ -129,11 +129,12 @@ struct agent {
         const char *trouble; /* static text; NULL = none */
         uint64_t since_us, conflict_at_us;
         uint32_t conflicts;
-    } kernel_leases;             /* what was wrong with gate and addresses when it was last looked at */
-    uint64_t store_life;         /* of the store as last read, struct cluster; 0 = not read yet */
-    char store_identity[128];    /* as kept for a successor */
-    struct failsafe *failsafe;   /* the leader's side of it */
-    uint64_t longest_promise_us; /* no promise is longer, and the disk knows it */
+    } kernel_leases;              /* what was wrong with gate and addresses when it was last looked at */
+    uint64_t store_life;          /* of the store as last read, struct cluster; 0 = not read yet */
+    uint64_t store_settles_at_us; /* it is another one, and leases of the old one may last until then */
+    char store_identity[128];     /* as kept for a successor */
+    struct failsafe *failsafe;    /* the leader's side of it */
+    uint64_t longest_promise_us;  /* no promise is longer, and the disk knows it */
     struct {
         uint64_t at_us;   /* when a leader without store last asked us, and we promised; 0 = never */
         char *slots_json; /* the positions of its slots, as it said then; owned, NULL = none */

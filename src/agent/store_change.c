@@ -30,11 +30,14 @@ void store_recall(struct agent *a)
         a->dcs->ops->recall(a->dcs, text);
 }
 
+/* Not of a new store before the old leases have ended: a successor of this process has to wait for that, too. */
 static void keep_identity(struct agent *a)
 {
     char path[512], text[IDENTITY_SIZE];
     struct err err = {0};
 
+    if (clock_now_us() < a->store_settles_at_us)
+        return;
     if (!a->dcs->ops->identify || !identity_path(path, sizeof(path)))
         return;
     a->dcs->ops->identify(a->dcs, text, sizeof(text));
@@ -51,9 +54,11 @@ void store_note_change(struct agent *a)
     uint64_t before = a->store_life ? a->store_life : 1;
 
     a->store_life = a->cluster->store_life;
-    keep_identity(a);
-    if (a->store_life == before)
+    if (a->store_life == before) {
+        keep_identity(a);
         return;
+    }
+    a->store_settles_at_us = until_us;
     log_warning("the store was built anew or restored: %s",
                 a->lease.held ? "writing what belongs there" : "not leading before every old lease has ended");
     if (a->memory.no_race_until_us < until_us)

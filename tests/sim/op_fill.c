@@ -244,6 +244,12 @@ static void answer_peer(struct world *w, struct node *n, const struct event *e)
                                          .b = (uint32_t)e->b});
 }
 
+/* Who is not in the failsafe list must not lead, whatever it hears; the list is what the mutant does not look at. */
+static bool is_deaf_stranger(const struct world *w, const struct node *n)
+{
+    return w->mutant == MUTANT_STRANGER_LEADS && w->store.data.failsafe && !(w->store.data.failsafe & 1U << n->id);
+}
+
 /* With e NULL the time is up for those who have not answered. */
 void op_peer_answered(struct world *w, struct node *n, const struct event *e)
 {
@@ -258,11 +264,11 @@ void op_peer_answered(struct world *w, struct node *n, const struct event *e)
         return;
     if (e) {
         p = &a->peers[e->a & 255];
-        p->answered = true;
+        p->answered = !is_deaf_stranger(w, n);
         p->is_primary = e->a & 512;
         p->watchdog_failed = e->a & 1024;
         p->is_starting = e->a & 2048;
-        p->failsafe_active = e->a & 4096 && w->mutant != MUTANT_STRANGER_LEADS;
+        p->failsafe_active = e->a & 4096;
         p->lsn = e->a & 256 && !p->is_primary ? e->planned_us : 0;
         p->timeline = (uint32_t)(e->a >> 16);
         if (--a->peers_waiting)

@@ -142,6 +142,7 @@ enum call_kind {
     CALL_REVOKE,
     CALL_TOUCH,
     CALL_INITIALIZE,
+    CALL_REPAIR,
     CALL_FAILSAFE,
 };
 enum outcome { OUTCOME_UNKNOWN, OUTCOME_DONE, OUTCOME_REFUSED };
@@ -182,7 +183,7 @@ struct call {
     bool answered; /* the client has its outcome */
     bool lease_is_in, key_is_gone;
     enum outcome outcome;
-    uint32_t agent_gen;
+    uint32_t agent_gen, store_life;
     uint64_t session, revision, ttl_us, granted_us;
     uint64_t sent_at_us, deadline_us; /* local clock of the client */
     struct stored_member member;
@@ -201,8 +202,9 @@ struct store_lease {
 struct store {
     bool down;
     int ppm;
-    struct stored data, snapshot; /* and what it may be restored from; its leases are those that still are */
-    uint64_t replaced_at_us;      /* 0 = never */
+    struct stored data, snapshot; /* snapshot: what it may be restored from */
+    bool has_snapshot;
+    enum { STORE_COMES_BACK, STORE_IS_WIPED, STORE_IS_RESTORED } fate;
     struct store_lease leases[LEASES_MAX];
     struct call calls[CALLS_MAX];
 };
@@ -318,7 +320,9 @@ struct agent {
     struct agent_op op;
     uint64_t initialize_revision;
 
-    bool member_busy;
+    uint32_t store_life; /* as last read; 0 = not read yet */
+    uint64_t store_settles_at_us;
+    bool member_busy, repair_busy;
     uint32_t member_face;
     uint64_t member_written_at_us;
     size_t reason_len; /* of the last decision that was traced */
@@ -370,15 +374,16 @@ struct node {
     uint64_t truth_deadline_us; /* S1, kept by check.c: the only deadline that is true; local clock */
     uint64_t truth_session;
     uint64_t truth_promise_us[NODES]; /* what the others have promised to it under that session; local clock */
+    uint8_t truth_list;               /* the failsafe list of the store while it held the key there */
     uint64_t truth_promised_real_us;  /* until then it has promised not to lead; real time */
     /* Files: of this boot; the longest promise ever, of all */
     struct {
         uint64_t promised_until_us, session;
-        uint32_t store_life;
         uint8_t list;
         bool in_store;
     } run_dir;
     uint64_t longest_promise_us;
+    uint32_t store_life; /* which store its next agent recalls; survives a start of the host only here */
 };
 
 struct timeline {
@@ -437,6 +442,7 @@ void store_send(struct world *w, struct call *c);
 void store_unref(struct call *c);
 void store_event(struct world *w, const struct event *e);
 uint64_t store_now_us(const struct world *w);
+void store_take_snapshot(struct world *w);
 
 /* pg.c */
 bool pg_start(struct world *w, struct node *n, bool as_primary);
