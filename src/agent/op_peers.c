@@ -2,6 +2,7 @@
  */
 #include <jansson.h>
 #include <string.h>
+#include <strings.h>
 #include "agent/parts.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -51,6 +52,29 @@ void peer_read(struct peer *p, const char *body, size_t len)
     p->watchdog_failed = json_is_true(json_object_get(root, "watchdog_failed"));
 }
 
+/*
+ * What a standby says of itself is as old as its last look at PostgreSQL. A leader knows better what those have that
+ * stream from it, and as of the same instant as its own position.
+ */
+static void add_walsenders(struct agent *a)
+{
+    if (!agent_is_primary(a))
+        return;
+    for (size_t i = 0; i < a->n_peers; i++) {
+        struct peer *p = &a->peers[i];
+
+        for (size_t k = 0; k < a->pg.facts.n_walsenders; k++) {
+            const struct pg_walsender *s = &a->pg.facts.walsenders[k];
+
+            if (strcasecmp(s->application_name, p->name) != 0 || strcmp(s->state, "streaming") != 0)
+                continue;
+            p->timeline = a->pg.facts.timeline;
+            if (s->flush_lsn > p->lsn)
+                p->lsn = s->flush_lsn;
+        }
+    }
+}
+
 static void on_peer(void *userdata, const struct http_answer *answer)
 {
     struct question *q = userdata;
@@ -62,6 +86,7 @@ static void on_peer(void *userdata, const struct http_answer *answer)
             peer_read(&a->peers[q->index], answer->body, answer->body_len);
         if (--a->peers_waiting == 0) {
             a->peers_asked_at_us = q->round;
+            add_walsenders(a);
             op_end(a);
         }
     }
@@ -117,6 +142,7 @@ void op_ask_peers(struct agent *a)
     const struct failsafe_list *failsafe = a->cluster->failsafe_list;
 
     op_begin(a, OP_ASK_PEERS, NULL);
+    gather_pg(a); /* with which the answers are compared */
     a->n_peers = 0;
     a->peers_waiting = 0;
     if (timeout_us > PEER_TIMEOUT_MAX_US)

@@ -38,6 +38,8 @@ static enum pg_state operation_state(const struct agent *a)
         return PG_STATE_STARTING;
     case OP_DEMOTE:
         return pg_server_pid(a->server) ? PG_STATE_STOPPING : PG_STATE_STOPPED;
+    case OP_RESTART:
+        return PG_STATE_RESTARTING;
     case OP_NONE:
     case OP_PROMOTE:
     case OP_FOLLOW:
@@ -103,6 +105,7 @@ static char *print_member(struct agent *a)
     r.fence_note = fence_note;
     r.note = kernel_leases_note(a);
     r.pause = a->dynamic->policy.pause;
+    r.scheduled_restart_json = a->requests.schedule_json;
     r.positions_known = a->pg.valid && (r.state == PG_STATE_RUNNING || r.state == PG_STATE_STARTING);
     if (r.positions_known) {
         r.pending_restart = f->n_pending > 0;
@@ -146,9 +149,10 @@ static bool member_is_due(struct agent *a)
     enum pg_role role;
 
     publish_state(a, &state, &role);
-    (void)text_print(face, sizeof(face), "%d %d %d %u %s %d %d %zu %c", a->fence_guard, (int)state, (int)role,
+    (void)text_print(face, sizeof(face), "%d %d %d %u %s %d %d %zu %c %lld", a->fence_guard, (int)state, (int)role,
                      a->pg.facts.timeline, a->pg.facts.replication_state, a->dynamic->policy.pause,
-                     a->checkpoint_pending, a->pg.facts.n_pending, kernel_leases_note(a)[0] ? 'n' : '-');
+                     a->checkpoint_pending, a->pg.facts.n_pending, kernel_leases_note(a)[0] ? 'n' : '-',
+                     (long long)(a->requests.schedule_json ? a->requests.schedule_at_s : 0));
     if (strcmp(face, a->member_face) == 0 && now_us - a->member_written_at_us < a->dynamic->policy.loop_wait_us)
         return false;
     (void)text_copy(a->member_face, sizeof(a->member_face), face);

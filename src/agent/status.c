@@ -150,6 +150,7 @@ void agent_status(void *agent, struct node_status *ret)
         .lease_deadline_us = a->lease.held && agent_is_primary(a) ? a->lease.deadline_us : 0,
         .reason = a->decision.reason,
         .progress = progress,
+        .scheduled_restart_json = a->requests.schedule_status_json,
         .cluster = a->cluster,
         .config_json = a->dynamic->json,
         .policy = a->dynamic->policy,

@@ -196,6 +196,8 @@ static void set_node_facts(json_t *o, const struct node_status *n, uint64_t now_
         set_json_text(o, "pending_restart_reason", n->pending_restart_reason_json);
     }
     set(o, "patroni", identity(n));
+    if (n->scheduled_restart_json)
+        set_json_text(o, "scheduled_restart", n->scheduled_restart_json);
     /* To members of both kinds it means: this one will not lead, so do not wait for it although it has more WAL. */
     if (n->watchdog_failed || n->gate_failed ||
         (n->storage_fences && (disk_failed(n->storage_data) || disk_failed(n->storage_wal))))

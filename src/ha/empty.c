@@ -58,14 +58,14 @@ struct ha_decision ha_decide_empty(const struct ha_view *v)
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true, "the data directory is empty: giving the leader key up");
     if (!v->cluster)
         return ha_say(HA_NOTHING, "the data directory is empty and the store cannot be read");
-    if (v->policy.pause)
+    if (v->policy.pause && !v->request.reinitialize)
         return ha_say(HA_NOTHING, "paused, with an empty data directory");
     leader = ha_running_leader(v);
     if (!leader && v->cluster->leader.exists)
         return ha_say(HA_NOTHING, "waiting for the leader \"%s\" to be ready", v->cluster->leader.name);
     if (!leader)
         return decide_bootstrap(v);
-    source = clone_source(v, leader);
+    source = v->request.from_leader ? leader : clone_source(v, leader);
     if (v->now_us < v->memory.retry_clone_at_us)
         return ha_say(HA_NOTHING, "the last copy failed: waiting before the next from \"%s\"", source->name);
     return ha_say_target(HA_CLONE, source->name, "creating a replica from \"%s\"", source->name);

@@ -48,5 +48,11 @@ uint64_t ha_lease_deadline_us(uint64_t sent_at_us, uint64_t ttl_us);
 /* The member a standby should follow; NULL = nobody (no leader, it is us, tag nostream). */
 const struct member *ha_upstream(const struct ha_view *v);
 
+/*
+ * As far as the synchronous mode is concerned: may this member take over when the operator asks for it? A switchover
+ * goes to a synchronous standby; a failover is what the operator says it is.
+ */
+bool ha_request_allows(const struct policy *p, const struct cluster *c, bool is_switchover, const char *name);
+
 /* "promoting", "creating a replica" …; "idle" for OP_NONE. */
 const char *ha_op_text(enum op_kind op);

@@ -76,6 +76,7 @@ struct text_key { /* a key kept as text: initialize, config, failsafe, history *
     bool exists;
     char *text; /* owned, NULL when the key does not exist */
     uint64_t revision;
+    uint64_t session; /* initialize: the lease it hangs on; 0 = none */
 };
 
 struct cluster {
@@ -94,6 +95,8 @@ struct cluster {
     struct sync_key sync;
     struct failover_key failover;
     uint64_t status_lsn;          /* status.optime: the leader's last known position */
+    uint64_t shutdown_lsn;        /* the last record of a leader that was shut down begins there; 0 = unknown */
+    uint64_t shutdown_session;    /* the lease under which it had led */
     struct history_line *history; /* owned */
     size_t n_history;
     struct member *members; /* owned, sorted by name */

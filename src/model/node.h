@@ -40,6 +40,7 @@ struct node_status {
     struct tags tags;
     bool pending_restart;
     const char *pending_restart_reason_json; /* NULL = none */
+    const char *scheduled_restart_json;      /* NULL = none */
 
     uint64_t lease_deadline_us; /* of the leader key, 0 = not held */
     const char *reason;         /* of the last decision */

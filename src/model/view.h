@@ -56,6 +56,7 @@ enum op_kind {
     OP_ACQUIRE,   /* the store is being asked for the leader key */
     OP_RELEASE,
     OP_ASK_PEERS,
+    OP_RESTART, /* stop for a restart that was asked for; what follows is one of the starts */
 };
 
 /* What a peer said of itself when asked over its REST API in the leader race. */
@@ -83,6 +84,7 @@ struct memory {
     uint64_t retry_start_at_us;
     uint64_t no_race_until_us;       /* after a failed promotion, or until an earlier life's lease is surely over */
     uint64_t leaderless_since_us;    /* first read without a leader key; 0 = there is one */
+    uint64_t last_leader_session;    /* of the leader key when it was seen last */
     uint64_t not_streaming_since_us; /* a standby with a leader to follow that does not stream; 0 = it does */
     enum divergence divergence;      /* from the leader named below */
     char divergence_from[MEMBER_NAME_SIZE];
@@ -94,6 +96,17 @@ struct memory {
     uint64_t promised_until_us; /* failsafe mode: this node has promised not to lead before */
     char promised_to[MEMBER_NAME_SIZE]; /* "" = by an earlier boot, perhaps */
     bool mark_may_be_ours; /* we wrote the mark of a bootstrap, or do not know whether; it may be there still */
+    bool stopped_here;     /* PostgreSQL is down because this agent stopped it: it may start it again, also in pause */
+    uint64_t request_seen_at_us; /* since when the failover key says what it says; 0 = it is empty */
+    uint64_t checkpoint_at_us;   /* when the last CHECKPOINT ended that was to make a stop short; 0 = never */
+    bool checkpoint_running;
+};
+
+/* What was asked of this very node over REST, until it has begun. */
+struct request {
+    bool restart;
+    bool reinitialize;
+    bool from_leader; /* reinitialize: the copy comes from the leader and nobody else */
 };
 
 struct ha_view {
@@ -119,6 +132,9 @@ struct ha_view {
     struct storage_view storage; /* the disks under it; never failed where no probe runs */
     enum op_kind op;
     uint64_t op_since_us;
+    uint64_t op_timeout_us; /* what a restart was given for its start; 0 = primary_start_timeout */
+    int64_t realtime_us;    /* Unix time, which may jump: for nothing but schedules */
+    struct request request;
     const struct peer *peers; /* answers to the last question */
     size_t n_peers;
     uint64_t peers_asked_at_us;
@@ -146,6 +162,9 @@ enum ha_action {
     HA_RELEASE,           /* give the leader key up; nothing is armed */
     HA_STOP,              /* stop a standby, because the node stops or its data directory went away */
     HA_EXIT,              /* cannot go on: the process ends with the reason */
+    HA_CHECKPOINT,        /* so that the stop that is to come is short */
+    HA_CLEAR_FAILOVER,    /* empty the failover key, if it still says what this view shows */
+    HA_RESTART,           /* stop PostgreSQL and start it again as what it is */
 };
 
 enum ha_urgency {

@@ -65,6 +65,15 @@ void act(struct world *w, struct node *n, const struct ha_decision *d)
         op_demote(w, n, d);
         n->agent.op.release = true;
         break;
+    case HA_CHECKPOINT:
+        manual_checkpoint(w, n);
+        break;
+    case HA_CLEAR_FAILOVER:
+        manual_clear_failover(w, n);
+        break;
+    case HA_RESTART:
+        op_restart(w, n, d);
+        break;
     case HA_EXIT:
         agent_die(w, n, n->agent.stopping ? 0 : 78);
         break;
@@ -94,6 +103,8 @@ static void decide(struct world *w, struct node *n)
     if (!a->started)
         return; /* nothing is decided before the keeper has said what was left behind */
     bootstrap_note_finished(w, n);
+    if (a->lease.held)
+        a->request.reinitialize = false;
     gather_view(w, n, &view);
     if (!view.pg.running && !a->control.data_dir_known && a->op.kind == OP_NONE)
         gather_control(w, n);
@@ -204,6 +215,10 @@ static void server_exited(struct world *w, struct node *n)
         op_rewind_server_exited(w, n);
         return;
     }
+    if (a->op.kind == OP_RESTART) {
+        op_restart_server_exited(w, n);
+        return;
+    }
     note_crash(w, n);
     if (a->op.kind == OP_START_STANDBY || a->op.kind == OP_START_PRIMARY || a->op.kind == OP_BOOTSTRAP) {
         op_server_exited(w, n);
@@ -235,6 +250,8 @@ static void first_status(struct world *w, struct node *n, const struct keeper_sa
     if (n->pg.phase != PG_DOWN) {
         a->server_up = true;
         a->pg_started_at_us = local_us(w, n);
+        if (w->mutant != MUTANT_WAIT_FOR_ADOPTED)
+            a->pg.silent_since_us = a->pg_started_at_us;
         a->was_standby_started = s->state != KEEPER_ARMED;
         a->op.kind = s->state == KEEPER_ARMED ? OP_START_PRIMARY : OP_START_STANDBY;
         a->op.since_us = local_us(w, n);
@@ -320,8 +337,10 @@ static void call_ends(struct world *w, struct node *n, struct call *c, enum outc
         failsafe_written(w, n, c);
         break;
     case CALL_RELEASE:
-        if (!c->revision)
+        if (!c->revision) {
             op_demote_released(w, n);
+            hooks_released(w, n);
+        }
         break;
     case CALL_REVOKE:
         break;
@@ -332,6 +351,12 @@ static void call_ends(struct world *w, struct node *n, struct call *c, enum outc
         break;
     case CALL_INITIALIZE:
         op_bootstrap_answered(w, n, c);
+        break;
+    case CALL_CLEAR_FAILOVER:
+        manual_failover_cleared(w, n);
+        break;
+    case CALL_SAY:
+        op_demote_said(w, n);
         break;
     }
 }
@@ -412,6 +437,10 @@ void agent_event(struct world *w, struct node *n, const struct event *e)
         if (!w->store.calls[e->slot].answered)
             call_ends(w, n, &w->store.calls[e->slot], OUTCOME_UNKNOWN);
         break;
+    case EV_AGENT_CHECKPOINTED:
+        if (e->a == a->checkpoint_gen)
+            manual_checkpointed(w, n);
+        break;
     case EV_AGENT_FAILSAFE_DUE:
     case EV_AGENT_FAILSAFE_ASKED:
     case EV_AGENT_FAILSAFE_ANSWERED:
@@ -438,6 +467,7 @@ void agent_boot(struct world *w, struct node *n)
     memset((char *)a + offsetof(struct agent, cluster_known), 0, sizeof(*a) - offsetof(struct agent, cluster_known));
     a->gen = ++n->agent_lives;
     a->alive = a->connected = true;
+    a->well_since_us = w->now_us;
     a->follows = NOBODY;
     failsafe_boot(w, n);
     push_in(w, n, EV_AGENT_TICK, rng_between(&w->rng, RNG_PROCESS, 20 * MS, 150 * MS), a->gen, 0, 0);

@@ -39,6 +39,11 @@ enum mutant {
     MUTANT_FENCE_IGNORES_R,
     MUTANT_GATE_FOR_EVER,
     MUTANT_FORGET_ADDRESS,
+    MUTANT_SAY_TOO_EARLY,
+    MUTANT_TRUST_ANY_STATUS,
+    MUTANT_WAIT_FOR_ADOPTED,
+    MUTANT_PROMOTE_UNASKED,
+    MUTANT_UNMARK_ANY,
     MUTANT_PROMISE_FROM_ANSWER,
     MUTANT_PROMISE_ONE_MISSING,
     MUTANT_PROMISE_FORGOTTEN,
@@ -52,7 +57,7 @@ extern const char *const mutant_names[MUTANTS];
  */
 
 /* One stream per concern: a change in one model does not shuffle all the others. */
-enum stream { RNG_SETUP, RNG_FAULT, RNG_NET, RNG_STORE, RNG_PG, RNG_PROCESS, RNG_STREAMS };
+enum stream { RNG_SETUP, RNG_FAULT, RNG_NET, RNG_STORE, RNG_PG, RNG_PROCESS, RNG_MANUAL, RNG_STREAMS };
 
 struct rng {
     uint64_t state[RNG_STREAMS];
@@ -82,11 +87,12 @@ enum event_kind {
     EV_AGENT_KEEPER_GONE,
     EV_AGENT_STORE_ANSWERS,
     EV_AGENT_STORE_TIMEOUT,
+    EV_AGENT_CHECKPOINTED,
     EV_AGENT_FAILSAFE_DUE,
     EV_AGENT_FAILSAFE_ASKED,
     EV_AGENT_FAILSAFE_ANSWERED,
     EV_AGENT_FAILSAFE_SILENT,
-    EV_AGENT_WATCH,
+    EV_AGENT_WATCH, /* the last of these */
     /* to a keeper: likewise */
     EV_KEEPER_TURN,
     EV_KEEPER_ASKED,
@@ -106,6 +112,7 @@ enum event_kind {
     EV_STORE_LEASE_CHECK,
     EV_STORE_BACK,
     EV_FAULT,
+    EV_OPERATOR,
     EV_LINK_HEALS,
     EV_NET_HEALS,
     EV_HEAL_ALL,
@@ -143,6 +150,8 @@ enum call_kind {
     CALL_TOUCH,
     CALL_INITIALIZE,
     CALL_REPAIR,
+    CALL_CLEAR_FAILOVER,
+    CALL_SAY, /* the end of the WAL of a leader that was shut down */
     CALL_FAILSAFE,
 };
 enum outcome { OUTCOME_UNKNOWN, OUTCOME_DONE, OUTCOME_REFUSED };
@@ -158,6 +167,13 @@ struct stored_member {
     uint32_t agent;      /* each agent of a node has a lease of its own for this key */
 };
 
+struct stored_failover {
+    bool exists;
+    int leader, candidate; /* NOBODY = none is named */
+    int64_t scheduled_s;
+    uint64_t revision;
+};
+
 struct stored {
     uint32_t life; /* another one when the store was replaced */
     uint64_t revision;
@@ -170,7 +186,9 @@ struct stored {
     int initialize_owner;
     uint64_t sysid; /* else this */
     uint64_t initialize_revision;
-    uint64_t status_lsn;
+    uint64_t status_lsn, shutdown_lsn, shutdown_session;
+    struct stored_failover failover;
+    bool paused;
     uint8_t failsafe; /* who is in the failsafe list, a bit each */
     uint64_t failsafe_revision;
     struct stored_member members[NODES];
@@ -194,6 +212,12 @@ struct call {
     bool delete;
     struct stored view; /* READ */
 };
+
+/* The lease of the member key that an agent of a node has. */
+static inline uint64_t mark_session(int node, uint32_t agent)
+{
+    return (uint64_t)(node + 1) << 32 | agent;
+}
 
 struct store_lease {
     uint64_t id, expires_us, ttl_us;
@@ -231,7 +255,8 @@ struct pg {
     bool stopping;
     int follows;
     uint32_t gen;
-    uint64_t hung_until_us;
+    uint64_t hung_since_us, hung_until_us;
+    uint32_t hung_gen;             /* which postmaster it was that hung first */
     uint64_t disk_frozen_until_us; /* nothing of it starts, ends, dies or commits before */
     uint64_t disk_bad_until_us;    /* the probe gets errors */
 };
@@ -244,12 +269,16 @@ struct agent_op {
     char target[MEMBER_NAME_SIZE];
     unsigned stage;
     bool waits_armed, waits_dead, waits_key;
+    bool was_primary;             /* restart */
+    bool word_pending, is_proven; /* demotion */
+    uint64_t stop_until_us;
+    bool asks; /* pre_promote runs */
     uint32_t gen;
 };
 
 struct probe {
     bool valid, in_recovery, streaming;
-    uint64_t answered_at_us, failing_since_us, lsn;
+    uint64_t answered_at_us, silent_since_us, rejecting_since_us, lsn;
     uint32_t timeline;
 };
 
@@ -272,6 +301,7 @@ struct agent {
     bool alive, started, connected, stopping;
     uint64_t thaw_at_us, freeze_at_us; /* real time; thaw_at 0 = not frozen */
     uint64_t stood_still_until_us;     /* local clock: truth about its last long freeze, for check.c */
+    uint64_t well_since_us;            /* the same about its start and its last thaw; real time */
     uint32_t gen, tick_gen, renew_gen, probe_gen, op_timer_gen;
     uint64_t tick_at_us;
     uint64_t frozen_at_us;
@@ -319,6 +349,10 @@ struct agent {
     struct memory memory;
     struct agent_op op;
     uint64_t initialize_revision;
+    struct request request;
+    uint32_t checkpoint_gen;
+    bool failover_busy, paused;
+    uint64_t agreed_session; /* pre_promote has agreed under this lease */
 
     uint32_t store_life; /* as last read; 0 = not read yet */
     uint64_t store_settles_at_us;
@@ -373,6 +407,7 @@ struct node {
     uint32_t sessions;
     uint64_t truth_deadline_us; /* S1, kept by check.c: the only deadline that is true; local clock */
     uint64_t truth_session;
+    uint64_t truth_agreed_session;    /* for which pre_promote has agreed */
     uint64_t truth_promise_us[NODES]; /* what the others have promised to it under that session; local clock */
     uint8_t truth_list;               /* the failsafe list of the store while it held the key there */
     uint64_t truth_promised_real_us;  /* until then it has promised not to lead; real time */
@@ -406,9 +441,11 @@ struct world {
     uint64_t slow_us; /* added to the delay of messages */
     struct policy policy;
     enum watchdog_mode watchdog_mode;
+    bool hooks;            /* there is a pre_promote and a before_stop */
     bool gate;             /* clients come over the network, through the port gate */
     unsigned reset_factor; /* the device resets only after so many times its timeout; the setting knows */
     bool healed, done;
+    uint64_t handed_lsn; /* where the WAL of the leader ended that gave the key up last */
     uint64_t heal_at_us;
     const char *broken; /* the rule, NULL while all is well */
     char detail[256];
@@ -513,6 +550,10 @@ void op_demote_server_exited(struct world *w, struct node *n);
 void op_demote_timer(struct world *w, struct node *n);
 void op_demote_proven(struct world *w, struct node *n);
 void op_demote_released(struct world *w, struct node *n);
+bool hooks_pre_promote(struct world *w, struct node *n); /* false: nothing to wait for */
+void hooks_agreed(struct world *w, struct node *n, bool good);
+void hooks_released(struct world *w, struct node *n);
+uint64_t hooks_before_stop_us(struct world *w, struct node *n, uint64_t budget_us);
 void op_prove_dead(struct world *w, struct node *n);
 void op_arm(struct world *w, struct node *n);
 void bootstrap_note_finished(struct world *w, struct node *n);
@@ -546,6 +587,26 @@ void tether_prolong(struct world *w, struct node *n, uint64_t deadline_us);
 void faults_plan(struct world *w);
 void faults_event(struct world *w, const struct event *e);
 
+/* manual.c */
+int64_t manual_realtime_us(const struct world *w);
+void manual_plan(struct world *w);
+void manual_strike(struct world *w);
+void manual_heal(struct world *w);
+void manual_note_failover(struct world *w, struct node *n, const struct failover_key *before);
+void manual_checkpoint(struct world *w, struct node *n);
+void manual_checkpointed(struct world *w, struct node *n);
+void manual_forget_checkpoint(struct node *n);
+void manual_clear_failover(struct world *w, struct node *n);
+void manual_failover_cleared(struct world *w, struct node *n);
+void manual_say(struct world *w, struct node *n);
+void op_restart(struct world *w, struct node *n, const struct ha_decision *d);
+void op_restart_timer(struct world *w, struct node *n);
+void op_restart_server_exited(struct world *w, struct node *n);
+void op_demote_said(struct world *w, struct node *n);
+bool op_demote_keeps_addresses(const struct agent *a);
+void store_set_failover(struct world *w, const struct stored_failover *f);
+void store_set_pause(struct world *w, bool paused);
+
 /* check.c */
 void check_before(struct world *w); /* time has passed, nothing else has happened yet */
 void check_after(struct world *w);
@@ -556,6 +617,7 @@ void check_promise_kept(struct world *w, struct node *n);
 void check_pet(struct world *w, struct node *n);
 void check_deletion(struct world *w, int node, uint64_t session);
 void check_acts(struct world *w, struct node *n, const struct ha_decision *d);
+void check_promotion(struct world *w, const struct node *n);
 void check_fail(struct world *w, const char *rule, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* world.c */

@@ -11,6 +11,7 @@ void store_init(struct world *w)
 {
     w->store.ppm = (int)rng_between(&w->rng, RNG_SETUP, 0, 1000) - 500;
     w->store.data.leader = NOBODY;
+    w->store.data.failover.leader = w->store.data.failover.candidate = NOBODY;
     w->store.data.revision = 1;
     w->store.data.life = 1;
 }
@@ -236,8 +237,10 @@ static void touch(struct world *w, const struct call *c)
     m->agent = c->agent_gen;
     if (d->initialize_owner == c->node && d->initialize_agent == c->agent_gen)
         d->initialize_expires_us = m->expires_us;
-    if (c->status_lsn)
+    if (c->status_lsn) {
         d->status_lsn = c->status_lsn;
+        d->shutdown_lsn = 0;
+    }
     if (changed)
         notify(w, false);
 }
@@ -275,6 +278,9 @@ static enum outcome initialize(struct world *w, struct call *c)
     } else {
         if (!d->initialize_exists || d->initialize_revision != c->revision)
             return OUTCOME_REFUSED;
+        if (c->delete &&d->initialize_empty && (d->initialize_owner != c->node || d->initialize_agent != c->agent_gen))
+            check_fail(w, "mark", "%s takes the mark of a bootstrap away that %s has made", node_name(c->node),
+                       node_name(d->initialize_owner));
         d->initialize_exists = !c->delete;
         d->initialize_empty = false;
         d->sysid = c->sysid_number;
@@ -317,6 +323,20 @@ static void read_all(struct world *w, struct call *c)
     for (int i = 0; i < NODES; i++)
         if (c->view.members[i].expires_us <= store_now_us(w))
             c->view.members[i].exists = false;
+}
+
+void store_set_failover(struct world *w, const struct stored_failover *f)
+{
+    w->store.data.failover = *f;
+    w->store.data.failover.revision = ++w->store.data.revision;
+    notify(w, false);
+}
+
+void store_set_pause(struct world *w, bool paused)
+{
+    w->store.data.paused = paused;
+    w->store.data.revision++;
+    notify(w, false);
 }
 
 static void execute(struct world *w, struct call *c, uint64_t stage)
@@ -372,6 +392,17 @@ static void execute(struct world *w, struct call *c, uint64_t stage)
     case CALL_INITIALIZE:
         outcome = initialize(w, c);
         break;
+    case CALL_CLEAR_FAILOVER:
+        if (w->store.data.failover.revision != c->revision)
+            outcome = OUTCOME_REFUSED;
+        else
+            store_set_failover(w, &(struct stored_failover){.leader = NOBODY, .candidate = NOBODY});
+        break;
+    case CALL_SAY:
+        w->store.data.status_lsn = w->store.data.shutdown_lsn = c->status_lsn;
+        w->store.data.shutdown_session = c->session;
+        w->store.data.revision++;
+        break;
     }
     answer(w, c, stage, outcome, (lease_is_in ? 256U : 0U) | (key_is_gone ? 512U : 0U));
 }
@@ -389,6 +420,8 @@ static void replace(struct world *w)
     else
         s->data = (struct stored){.leader = NOBODY};
     s->data.life = life + 1;
+    if (w->healed)
+        s->data.paused = false; /* nor is it by what was restored */
     s->data.revision = revision + 1;
     for (int i = 0; i < NODES; i++)
         if (s->data.members[i].exists)
@@ -406,6 +439,10 @@ static void back(struct world *w)
 
     w->store.down = false;
     TRACE(w, STORE, "the store is back");
+    /* An empty node and an empty store make another cluster, as they should. */
+    for (int i = 0; i < NODES; i++)
+        if (!w->nodes[i].pg.dir_there || w->nodes[i].pg.marker)
+            w->store.fate = STORE_COMES_BACK;
     if (w->store.fate != STORE_COMES_BACK)
         replace(w);
     for (int i = 0; i < LEASES_MAX && prolong; i++)

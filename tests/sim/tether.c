@@ -239,7 +239,9 @@ void tether_adopt(struct world *w, struct node *n, const struct keeper_said *s)
 
 static enum keeper_serve what_is_here(const struct agent *a)
 {
-    if (!a->server_up || !a->pg.valid || a->op.kind == OP_DEMOTE || a->op.kind == OP_REWIND)
+    if (!a->server_up || !a->pg.valid || a->op.kind == OP_REWIND)
+        return KEEPER_SERVE_NONE;
+    if (a->op.kind == OP_DEMOTE && !op_demote_keeps_addresses(a))
         return KEEPER_SERVE_NONE;
     if (!a->pg.in_recovery)
         return a->last.state == KEEPER_ARMED && a->lease.held && a->op.kind != OP_BOOTSTRAP ? KEEPER_SERVE_PRIMARY

@@ -503,6 +503,7 @@ static void test_etcd3_live_mark_vanishes_with_the_member_unless_it_is_written_a
     assert_int_equal(touch(&b, "{}", 2), DCS_DONE);
     assert_int_equal(put(&a, "initialize", "", DCS_ABSENT_WHILE_MEMBER, 0), DCS_DONE);
     revision = a.answer.revision;
+    assert_true(read_cluster(&b)->initialize.session == cluster_member(read_cluster(&b), "node1")->session);
     assert_int_equal(put(&b, "initialize", "", DCS_ABSENT_WHILE_MEMBER, 0), DCS_REFUSED);
     /* As if the first answer had been lost. */
     assert_int_equal(put(&a, "initialize", "", DCS_ABSENT_WHILE_MEMBER, 0), DCS_DONE);
@@ -519,6 +520,7 @@ static void test_etcd3_live_mark_vanishes_with_the_member_unless_it_is_written_a
         if (clock_now_us() > until_us)
             fail_msg("the member key stays");
     assert_string_equal(read_cluster(&a)->initialize.text, "7300000000000000001");
+    assert_true(read_cluster(&a)->initialize.session == 0);
     assert_int_equal(delete_key(&a, "initialize", DCS_ANY, 0), DCS_DONE);
     close_client(&a);
     close_client(&b);

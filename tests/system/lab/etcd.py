@@ -89,3 +89,14 @@ def put(client_ns, addresses, key, value, timeout=2.0):
         except (OSError, http.client.HTTPException, ValueError):
             continue
     return False
+
+
+def delete(client_ns, addresses, key, timeout=2.0):
+    """Removes one key, as an administrator's slip would. True when a member accepted it."""
+    for address in addresses:
+        try:
+            _call(client_ns, address, "/v3/kv/deleterange", {"key": _b64(key)}, timeout)
+            return True
+        except (OSError, http.client.HTTPException, ValueError):
+            continue
+    return False

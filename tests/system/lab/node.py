@@ -222,6 +222,7 @@ postgresql: {{
     }};
     parameters: {{ unix_socket_directories = "{self.paths.sockets}"; }};
     pg_hba = [ {", ".join(json.dumps(line) for line in self.hba())} ];
+{self.cluster.postgresql_config.replace("@", self.dir)}
 }};
 {self.vip_text()}{self.cluster.extra_config}
 '''
