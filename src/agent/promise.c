@@ -187,6 +187,10 @@ void promise_command(struct agent *a, struct command *command)
         command_answer_text(command, 400, "no member is named");
         return;
     }
+    if (!a->begun) { /* it may lead, and may have promised, and does not know yet */
+        command_answer_text(command, 503, "this agent has just been started");
+        return;
+    }
     answer = decide(a, name, wanted_us(question));
     switch (answer.word) {
     case FAILSAFE_PROMISE:

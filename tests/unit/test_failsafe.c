@@ -153,6 +153,7 @@ static void prepare(void)
 {
     promise_load(&f.a);
     promise_prepare(&f.a);
+    f.a.begun = true;
 }
 
 static void test_promise_when_asked_by_a_member_of_ours_says_how_long(void **state)
@@ -188,6 +189,9 @@ static void test_promise_is_refused_with_the_codes_of_the_reference(void **state
     prepare();
     assert_int_equal(ask("{}"), 400);
     assert_int_equal(ask("{\"name\":\"n\\n2\"}"), 400);
+    f.a.begun = false;
+    assert_int_equal(ask("{\"name\":\"n2\"}"), 503);
+    f.a.begun = true;
     f.a.acquiring = true;
     assert_int_equal(ask("{\"name\":\"n2\"}"), 503);
     f.a.acquiring = false;
@@ -214,7 +218,7 @@ static void test_promise_is_known_to_the_next_agent(void **state)
     assert_true(f.a.memory.promised_until_us == until_us);
     assert_string_equal(f.a.memory.promised_to, "n2");
     /* A shorter one does not replace it. */
-    promise_prepare(&f.a);
+    prepare();
     assert_int_equal(ask("{\"name\":\"n3\",\"promise_ms\":1000}"), 200);
     assert_true(f.a.memory.promised_until_us == until_us);
 }
@@ -241,6 +245,7 @@ static void test_promise_that_would_not_outlive_a_restart_is_not_given(void **st
 {
     (void)state;
     promise_load(&f.a); /* and not prepared */
+    f.a.begun = true;
     assert_int_equal(ask("{\"name\":\"n2\"}"), 503);
     promise_prepare(&f.a);
     (void)setenv("PGTETHER_RUN_DIR", "/nonexistent", 1);
