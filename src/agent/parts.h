@@ -266,11 +266,11 @@ void store_note_change(struct agent *a); /* after each good read, before the con
 /* failsafe.c: the leader's side */
 int failsafe_new(struct agent *a, struct err *err);
 void failsafe_free(struct agent *a);
-void failsafe_adopt(struct agent *a);           /* after tether_adopt() */
-void failsafe_note_cluster(struct agent *a);    /* after each good read of the store */
-void failsafe_publish(struct agent *a);         /* as the leader: the list in the store */
-void failsafe_store_is_silent(struct agent *a); /* a renewal brought no answer */
-void failsafe_store_answers(struct agent *a);   /* a renewal was confirmed */
+void failsafe_adopt(struct agent *a);                              /* after tether_adopt() */
+void failsafe_note_cluster(struct agent *a);                       /* after each good read of the store */
+void failsafe_publish(struct agent *a);                            /* as the leader: the list in the store */
+void failsafe_store_is_silent(struct agent *a);                    /* a renewal brought no answer */
+void failsafe_store_answers(struct agent *a, uint64_t store_life); /* a renewal was confirmed, by that store */
 void failsafe_view(const struct agent *a, struct failsafe_view *ret);
 const struct failsafe_list *failsafe_known(const struct agent *a); /* NULL = none */
 uint64_t failsafe_asked_at_us(const struct agent *a);              /* when we last asked the others; 0 = never */

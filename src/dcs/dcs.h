@@ -31,6 +31,7 @@ struct dcs_answer {
     /* acquire: the lease the leader key hangs on; touch_member: that of the member key; renew, whatever the outcome:
      * the one asked for */
     uint64_t session;
+    uint64_t store_life;     /* as in struct cluster: which store this is an answer of */
     uint64_t revision;       /* writes: the key's new modification version */
     struct cluster *cluster; /* get_cluster: given to the callback, who frees it; NULL otherwise */
 };

@@ -40,6 +40,7 @@ void check_confirmed(struct world *w, struct node *n, const struct call *c)
         memset(n->truth_promise_us, 0, sizeof(n->truth_promise_us));
     }
     n->truth_session = c->session;
+    n->truth_life = w->store.data.life;
     if (deadline_us > n->truth_deadline_us)
         n->truth_deadline_us = deadline_us;
 }
@@ -141,7 +142,8 @@ void check_after(struct world *w)
     const struct stored *d = &w->store.data;
 
     /* A store that lost its keys says nothing about whom was asked; nobody leads in it for a ttl. */
-    if (d->leader != NOBODY && w->nodes[d->leader].truth_session == d->leader_session && d->failsafe & 1U << d->leader)
+    if (d->leader != NOBODY && w->nodes[d->leader].truth_session == d->leader_session &&
+        w->nodes[d->leader].truth_life == d->life && d->failsafe & 1U << d->leader)
         w->nodes[d->leader].truth_list = d->failsafe;
     check_one_primary(w);
     check_one_address(w);

@@ -201,7 +201,7 @@ struct call {
     bool answered; /* the client has its outcome */
     bool lease_is_in, key_is_gone;
     enum outcome outcome;
-    uint32_t agent_gen, store_life;
+    uint32_t agent_gen, store_life, answered_life; /* the store it was for; the one that answered */
     uint64_t session, revision, ttl_us, granted_us;
     uint64_t sent_at_us, deadline_us; /* local clock of the client */
     struct stored_member member;
@@ -409,6 +409,7 @@ struct node {
     uint64_t truth_session;
     uint64_t truth_agreed_session;    /* for which pre_promote has agreed */
     uint64_t truth_promise_us[NODES]; /* what the others have promised to it under that session; local clock */
+    uint32_t truth_life;              /* of the store that confirmed it last */
     uint8_t truth_list;               /* the failsafe list of the store while it held the key there */
     uint64_t truth_promised_real_us;  /* until then it has promised not to lead; real time */
     /* Files: of this boot; the longest promise ever, of all */
@@ -579,7 +580,7 @@ void failsafe_note_cluster(struct world *w, struct node *n);
 void failsafe_publish(struct world *w, struct node *n);
 void failsafe_written(struct world *w, struct node *n, const struct call *c);
 void failsafe_store_is_silent(struct world *w, struct node *n);
-void failsafe_store_answers(struct node *n);
+void failsafe_store_answers(struct node *n, uint32_t store_life);
 void failsafe_event(struct world *w, struct node *n, const struct event *e);
 void tether_prolong(struct world *w, struct node *n, uint64_t deadline_us);
 

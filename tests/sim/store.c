@@ -348,6 +348,7 @@ static void execute(struct world *w, struct call *c, uint64_t stage)
     /* Connections end with their server, and what answers then is not believed before it is known to be another. */
     if (c->kind != CALL_READ && c->store_life && c->store_life != w->store.data.life)
         return;
+    c->answered_life = w->store.data.life;
     expire_initialize(w);
     switch (c->kind) {
     case CALL_READ:

@@ -366,7 +366,7 @@ static void test_lease_grows_to_the_first_end_of_all_promises(void **state)
     assert_true(view().holds);
     assert_non_null(strstr(canned_server_last(f.servers[0], "/failsafe"), "\"name\":\"n1\""));
     assert_non_null(strstr(canned_server_last(f.servers[0], "/failsafe"), "\"promise_ms\":30000"));
-    failsafe_store_answers(&f.a);
+    failsafe_store_answers(&f.a, 0);
     assert_false(view().holds);
 }
 
@@ -420,6 +420,16 @@ static void test_lease_stays_when_the_store_never_showed_a_list_with_us(void **s
     failsafe_note_cluster(&f.a);
     expect_no_growth("the store had no list with this node in it");
     assert_int_equal(canned_server_count(f.servers[0], "/failsafe"), 0);
+}
+
+static void test_lease_stays_when_the_store_was_replaced_and_its_list_not_read(void **state)
+{
+    (void)state;
+    lead(promises, promises);
+    failsafe_note_cluster(&f.a);
+    f.a.store_life = 1;
+    failsafe_store_answers(&f.a, 2);
+    expect_no_growth("the store had no list with this node in it");
 }
 
 static void test_member_outside_of_the_list_is_asked_too(void **state)
@@ -522,6 +532,7 @@ int main(void)
         ROW(test_lease_stays_when_one_refuses),
         ROW(test_lease_stays_when_one_is_silent),
         ROW(test_lease_stays_when_the_store_never_showed_a_list_with_us),
+        ROW(test_lease_stays_when_the_store_was_replaced_and_its_list_not_read),
         ROW(test_member_outside_of_the_list_is_asked_too),
         ROW(test_list_is_known_to_the_next_agent_of_the_same_lease),
         ROW(test_list_in_the_store_is_completed_at_once_and_shortened_after_a_ttl),
