@@ -406,6 +406,8 @@ int agent_new(sd_event *loop, struct config *config, int keeper_fd, struct agent
     if (r >= 0)
         r = open_parts(a, keeper_fd, err);
     if (r >= 0)
+        store_recall(a);
+    if (r >= 0)
         r = open_sources(a, err);
     if (r >= 0)
         r = keeper_link_ask(a->link, KEEPER_STATUS, 0, 0, 0, -1, on_first_status, a, err);

@@ -501,12 +501,18 @@ void failsafe_store_is_silent(struct agent *a)
     ask_all(a);
 }
 
-void failsafe_store_answers(struct agent *a)
+void failsafe_store_answers(struct agent *a, uint64_t store_life)
 {
     struct failsafe *f = a->failsafe;
 
     if (!f)
         return;
+    /* A store that was replaced may have another list, with somebody in it who has promised nothing: to be read first.
+     */
+    if (f->in_store && a->store_life && store_life != a->store_life) {
+        f->in_store = false;
+        keep_list(f);
+    }
     if (f->holds)
         log_info("the store holds the lease again: the promises of the others are needed no more");
     stop_asking(f);

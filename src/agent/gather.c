@@ -49,24 +49,6 @@ static void note_leader_change(struct agent *a, const struct cluster *before)
     }
 }
 
-/*
- * Whoever leads by a lease of the old store is not to be found in the new one, and may go on until that lease ends: a
- * ttl at most from now on, as the old store confirms none any more.
- */
-static void note_store_change(struct agent *a, const struct cluster *before)
-{
-    uint64_t until_us = clock_now_us() + a->dynamic->policy.ttl_us;
-
-    if (!before || before->store_life == a->cluster->store_life)
-        return;
-    log_warning("the store was built anew or restored: %s",
-                a->lease.held ? "writing what belongs there" : "not leading before every old lease has ended");
-    if (a->memory.no_race_until_us < until_us)
-        a->memory.no_race_until_us = until_us;
-    a->config_revision = 0; /* the same number may be of another content */
-    a->sync.restored = true;
-}
-
 static void on_cluster(void *userdata, struct dcs_answer *answer)
 {
     struct agent *a = userdata;
@@ -93,7 +75,7 @@ static void on_cluster(void *userdata, struct dcs_answer *answer)
         if (!a->restart_taken_up)
             restart_take_up(a);
         a->restart_taken_up = true;
-        note_store_change(a, before);
+        store_note_change(a);
         a->memory.seen_initialized |= cluster_sysid_is_known(a->cluster);
         cluster_free(before);
         agent_apply_config(a);

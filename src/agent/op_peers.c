@@ -60,6 +60,7 @@ void peer_read(struct peer *p, const char *body, size_t len, uint64_t asked_at_u
     p->nofailover = json_is_true(json_object_get(tags, "nofailover"));
     p->failover_priority = json_is_integer(priority) ? (int)json_integer_value(priority) : 1;
     p->nofailover = p->nofailover || p->failover_priority <= 0;
+    p->failsafe_active = json_is_true(json_object_get(root, "failsafe_mode_is_active"));
     p->watchdog_failed = json_is_true(json_object_get(root, "watchdog_failed"));
 }
 

@@ -217,9 +217,12 @@ struct agent {
         const char *trouble; /* static text; NULL = none */
         uint64_t since_us, conflict_at_us;
         uint32_t conflicts;
-    } kernel_leases;             /* what was wrong with gate and addresses when it was last looked at */
-    struct failsafe *failsafe;   /* the leader's side of it */
-    uint64_t longest_promise_us; /* no promise is longer, and the disk knows it */
+    } kernel_leases;              /* what was wrong with gate and addresses when it was last looked at */
+    uint64_t store_life;          /* of the store as last read, struct cluster; 0 = not read yet */
+    uint64_t store_settles_at_us; /* it is another one, and leases of the old one may last until then */
+    char store_identity[128];     /* as kept for a successor */
+    struct failsafe *failsafe;    /* the leader's side of it */
+    uint64_t longest_promise_us;  /* no promise is longer, and the disk knows it */
     struct {
         uint64_t at_us;   /* when a leader without store last asked us, and we promised; 0 = never */
         char *slots_json; /* the positions of its slots, as it said then; owned, NULL = none */
@@ -374,14 +377,18 @@ void tether_adopt(struct agent *a, const struct keeper_answer *answer);
 /* More time from the promises of all others (failsafe.c); a deadline that is no later changes nothing. */
 void tether_prolong(struct agent *a, uint64_t deadline_us);
 
+/* store_change.c */
+void store_recall(struct agent *a);      /* once, before the store is asked for anything */
+void store_note_change(struct agent *a); /* after each good read, before the configuration is looked at */
+
 /* failsafe.c: the leader's side */
 int failsafe_new(struct agent *a, struct err *err);
 void failsafe_free(struct agent *a);
-void failsafe_adopt(struct agent *a);           /* after tether_adopt() */
-void failsafe_note_cluster(struct agent *a);    /* after each good read of the store */
-void failsafe_publish(struct agent *a);         /* as the leader: the list in the store */
-void failsafe_store_is_silent(struct agent *a); /* a renewal brought no answer */
-void failsafe_store_answers(struct agent *a);   /* a renewal was confirmed */
+void failsafe_adopt(struct agent *a);                              /* after tether_adopt() */
+void failsafe_note_cluster(struct agent *a);                       /* after each good read of the store */
+void failsafe_publish(struct agent *a);                            /* as the leader: the list in the store */
+void failsafe_store_is_silent(struct agent *a);                    /* a renewal brought no answer */
+void failsafe_store_answers(struct agent *a, uint64_t store_life); /* a renewal was confirmed, by that store */
 void failsafe_view(const struct agent *a, struct failsafe_view *ret);
 const struct failsafe_list *failsafe_known(const struct agent *a); /* NULL = none */
 uint64_t failsafe_asked_at_us(const struct agent *a);              /* when we last asked the others; 0 = never */

@@ -53,6 +53,8 @@ static bool load_promise(struct agent *a)
         strcmp(written_in, boot_id) != 0)
         return false;
     a->memory.promised_until_us = until_us;
+    if (until_us > a->dynamic->policy.ttl_us)
+        a->failsafe_heard.at_us = until_us - a->dynamic->policy.ttl_us;
     text[at + (int)strcspn(text + at, "\n")] = '\0';
     (void)text_copy(a->memory.promised_to, sizeof(a->memory.promised_to), text + at);
     return true;
@@ -183,6 +185,10 @@ void promise_command(struct agent *a, struct command *command)
 
     if (!name || !*name || strlen(name) >= MEMBER_NAME_SIZE || strchr(name, '\n')) {
         command_answer_text(command, 400, "no member is named");
+        return;
+    }
+    if (!a->begun) { /* it may lead, and may have promised, and does not know yet */
+        command_answer_text(command, 503, "this agent has just been started");
         return;
     }
     answer = decide(a, name, wanted_us(question));

@@ -140,7 +140,7 @@ static void on_renewed(void *userdata, struct dcs_answer *answer)
     switch (answer->outcome) {
     case DCS_DONE:
         keep_confirmation(a, answer);
-        failsafe_store_answers(a);
+        failsafe_store_answers(a, answer->store_life);
         tell_keeper_renewed(a);
         renew_at(a, answer->sent_at_us + ha_renew_interval_us(&a->dynamic->policy));
         return;

@@ -31,6 +31,7 @@ struct dcs_answer {
     /* acquire: the lease the leader key hangs on; touch_member: that of the member key; renew, whatever the outcome:
      * the one asked for */
     uint64_t session;
+    uint64_t store_life;     /* as in struct cluster: which store this is an answer of */
     uint64_t revision;       /* writes: the key's new modification version */
     struct cluster *cluster; /* get_cluster: given to the callback, who frees it; NULL otherwise */
 };
@@ -105,6 +106,13 @@ struct dcs_ops {
 
     /* Adopts a leader lease of an earlier life of this process (agent restart), told by the keeper. */
     void (*adopt_session)(struct dcs *d, uint64_t session, uint64_t ttl_us);
+    /*
+     * What tells this store from one that replaces it, a line of less than 128 bytes, "" = nothing is known yet; and
+     * the same from an earlier life of this process, before anything was asked. Then struct cluster's store_life is 1
+     * as long as it is that store.
+     */
+    void (*identify)(struct dcs *d, char *buf, size_t size);
+    void (*recall)(struct dcs *d, const char *identity);
     /* The endpoints in use and whether each answered last, for doctor and status; textual, one line per endpoint. */
     void (*describe)(struct dcs *d, char *buf, size_t size);
 };

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
@@ -274,6 +275,27 @@ static void etcd3_adopt_session(struct dcs *d, uint64_t session, uint64_t ttl_us
     e->leader_ttl_us = ttl_us;
 }
 
+static void etcd3_identify(struct dcs *d, char *buf, size_t size)
+{
+    const struct etcd3 *e = etcd3_from(d);
+
+    buf[0] = '\0';
+    if (e->cluster_id)
+        (void)text_print(buf, size, "%" PRIx64 " %" PRIu64 " %" PRIu64 "\n", e->cluster_id, e->raft_term, e->revision);
+}
+
+static void etcd3_recall(struct dcs *d, const char *identity)
+{
+    struct etcd3 *e = etcd3_from(d);
+    uint64_t cluster_id, raft_term, revision;
+
+    if (sscanf(identity, "%" SCNx64 " %" SCNu64 " %" SCNu64, &cluster_id, &raft_term, &revision) != 3)
+        return;
+    e->cluster_id = cluster_id;
+    e->raft_term = raft_term;
+    e->revision = revision;
+}
+
 static void etcd3_describe(struct dcs *d, char *buf, size_t size)
 {
     etcd3_endpoints_describe(&etcd3_from(d)->endpoints, clock_now_us(), buf, size);
@@ -319,6 +341,8 @@ static const struct dcs_ops etcd3_ops = {
     .delete_cluster = etcd3_delete_cluster,
     .watch = etcd3_watch_start,
     .adopt_session = etcd3_adopt_session,
+    .identify = etcd3_identify,
+    .recall = etcd3_recall,
     .describe = etcd3_describe,
 };
 

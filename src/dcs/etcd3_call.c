@@ -20,6 +20,7 @@
 #define DISCOVERY_TIMEOUT_US (UINT64_C(5) * USEC_PER_SEC)
 /* A wrong password is not tried more often: checking one takes etcd a tenth of a second of its processor, each time. */
 #define AUTH_AGAIN_US (UINT64_C(1) * USEC_PER_SEC)
+#define TOKEN_WAIT_US (20 * USEC_PER_MSEC)
 enum { AUTH_ROUNDS_MAX = 3 };
 
 static void next_step(struct etcd3_call *c);
@@ -206,6 +207,13 @@ static void got_answer(struct etcd3_call *c, json_t *json)
     }
 }
 
+/* The others that wait for a token may ask for it. */
+static void leave_token(struct etcd3_call *c)
+{
+    if (c->e && c->e->token_call == c)
+        c->e->token_call = NULL;
+}
+
 /* It began with a store that has been replaced since: what the new one says is no answer to it. */
 static bool is_outlived(struct etcd3_call *c)
 {
@@ -271,6 +279,7 @@ static void on_http(void *userdata, const struct http_answer *answer)
     enum etcd3_kind kind;
 
     c->request = NULL;
+    leave_token(c);
     if (is_outlived(c)) {
         give_up(c);
         return;
@@ -354,7 +363,7 @@ static void next_step(struct etcd3_call *c)
 {
     struct etcd3 *e = c->e;
     char path[128];
-    int r;
+    int r = 0;
 
     if (is_outlived(c)) {
         give_up(c);
@@ -371,10 +380,13 @@ static void next_step(struct etcd3_call *c)
         r = send_request(c, "GET", "/version", NULL);
     } else if (needs_token(e) && was_refused_lately(e)) {
         r = err_set(&c->err, -EACCES, "the store refused our user name or password a moment ago");
+    } else if (needs_token(e) && e->token_call) {
+        set_timer(c, clock_now_us() + TOKEN_WAIT_US); /* one password check is work enough for all */
     } else if (needs_token(e)) {
         char *body = token_body(e);
 
         c->step = ETCD3_STEP_TOKEN;
+        e->token_call = c;
         (void)text_print(path, sizeof(path), "%s/auth/authenticate", e->prefix);
         r = body ? send_request(c, "POST", path, body) : err_set(&c->err, -ENOMEM, "out of memory");
         free_secret(&body);
@@ -383,8 +395,10 @@ static void next_step(struct etcd3_call *c)
         (void)text_print(path, sizeof(path), "%s%s", e->prefix, c->method);
         r = c->body ? send_request(c, "POST", path, c->body) : err_set(&c->err, -ENOMEM, "out of memory");
     }
-    if (r < 0)
+    if (r < 0) {
+        leave_token(c);
         give_up(c);
+    }
 }
 
 void etcd3_call_start(struct etcd3_call *c)
@@ -394,6 +408,7 @@ void etcd3_call_start(struct etcd3_call *c)
 
 void etcd3_call_done(struct etcd3_call *c)
 {
+    leave_token(c);
     c->request = http_cancel(c->request);
     c->timer = loop_source_free(c->timer);
     free(c->body);

@@ -124,6 +124,7 @@ struct etcd3 {
     const char *prefix; /* "/v3", NULL = not known yet */
     char *token;        /* NULL = none */
     uint64_t token_generation;
+    const struct etcd3_call *token_call;   /* it is asking for a token; NULL = none is */
     uint64_t auth_refused_at_us;           /* when user or password were last refused; 0 = never */
     bool auth_off;                         /* the store said that it knows no users */
     uint64_t cluster_id;                   /* 0 = not seen yet */

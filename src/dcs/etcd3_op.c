@@ -73,6 +73,7 @@ void etcd3_op_answer(struct etcd3_op *op, enum dcs_outcome outcome, const struct
     void *userdata = op->userdata;
 
     answer.outcome = outcome;
+    answer.store_life = op->life;
     if (err && outcome != DCS_DONE)
         answer.err = *err;
     op->answer.cluster = NULL;

@@ -54,6 +54,8 @@ static const char *why_not(const struct ha_view *v, const struct failover_key *k
         return "has the tag nofailover";
     if (p->watchdog_failed)
         return "cannot use its watchdog, which is required";
+    if (p->failsafe_active)
+        return "has promised not to lead for a while, as the store was out of reach a moment ago";
     if (!ha_request_allows(&v->policy, v->cluster, key->leader[0] != '\0', p->name))
         return "is no synchronous standby";
     if (p->timeline && p->timeline != v->pg.timeline)

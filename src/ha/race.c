@@ -80,6 +80,11 @@ static bool peer_goes_first(const struct ha_view *v, const struct peer *p, struc
         *ret = ha_say(HA_NOTHING, "no leader key, but \"%s\" still runs as a primary", p->name);
         return true;
     }
+    /* Its promise is about a leader that this node may never have heard of. */
+    if (p->failsafe_active) {
+        *ret = ha_say(HA_NOTHING, "no leader key, but \"%s\" says that a leader goes on without the store", p->name);
+        return true;
+    }
     if (peer_is_no_candidate(v, p))
         return false;
     if (ha_sync_speaks(v) && !ha_sync_counts(v, p))

@@ -89,7 +89,8 @@ struct timeline_key { /* pgtether's own: the highest timeline that a leader has 
 struct cluster {
     uint64_t read_sent_at_us; /* instant just before the read was sent: nothing here is older than that */
     uint64_t revision;        /* of the whole read, to start a watch from */
-    uint64_t store_life; /* another number: the store was replaced or restored, and whoever leads may not be in it */
+    uint64_t store_life; /* from 1 on; another number: the store was replaced or restored, and whoever leads may not be
+                            in it */
     struct text_key initialize;
     struct text_key config;
     struct text_key history_text;

@@ -71,6 +71,7 @@ struct peer {
     bool nofailover;
     int failover_priority;
     bool watchdog_failed;
+    bool failsafe_active; /* a leader without store goes on, and this peer has promised not to lead */
 };
 
 enum divergence { DIVERGENCE_UNKNOWN, DIVERGENCE_NONE, DIVERGENCE_FOUND };

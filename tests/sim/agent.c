@@ -344,6 +344,10 @@ static void call_ends(struct world *w, struct node *n, struct call *c, enum outc
     case CALL_RECLAIM:
         tether_answered(w, n, c);
         break;
+    case CALL_REPAIR:
+        n->agent.repair_busy = false;
+        gather_store(w, n);
+        break;
     case CALL_FAILSAFE:
         failsafe_written(w, n, c);
         break;

@@ -40,6 +40,7 @@ void check_confirmed(struct world *w, struct node *n, const struct call *c)
         memset(n->truth_promise_us, 0, sizeof(n->truth_promise_us));
     }
     n->truth_session = c->session;
+    n->truth_life = w->store.data.life;
     if (deadline_us > n->truth_deadline_us)
         n->truth_deadline_us = deadline_us;
 }
@@ -51,7 +52,7 @@ void check_confirmed(struct world *w, struct node *n, const struct call *c)
 void check_promised(struct world *w, struct node *n, int by, uint64_t sent_at_us)
 {
     uint64_t deadline_us = sent_at_us + w->policy.ttl_us - w->policy.ttl_us / 1000, all_us = NEVER;
-    uint8_t list = w->store.data.failsafe;
+    uint8_t list = n->truth_list;
 
     if (by != NOBODY && deadline_us > n->truth_promise_us[by])
         n->truth_promise_us[by] = deadline_us;
@@ -138,6 +139,12 @@ static void check_leases(struct world *w, const struct node *n)
 
 void check_after(struct world *w)
 {
+    const struct stored *d = &w->store.data;
+
+    /* A store that lost its keys says nothing about whom was asked; nobody leads in it for a ttl. */
+    if (d->leader != NOBODY && w->nodes[d->leader].truth_session == d->leader_session &&
+        w->nodes[d->leader].truth_life == d->life && d->failsafe & 1U << d->leader)
+        w->nodes[d->leader].truth_list = d->failsafe;
     check_one_primary(w);
     check_one_address(w);
     for (int i = 0; i < NODES; i++) {

@@ -209,8 +209,10 @@ void failsafe_store_is_silent(struct world *w, struct node *n)
     ask_all(w, n);
 }
 
-void failsafe_store_answers(struct node *n)
+void failsafe_store_answers(struct node *n, uint32_t store_life)
 {
+    if (n->agent.store_life && store_life != n->agent.store_life)
+        n->agent.failsafe.in_store = n->run_dir.in_store = false;
     n->agent.failsafe.asking = n->agent.failsafe.holds = false;
     n->agent.failsafe.timer_gen++;
 }

@@ -151,7 +151,7 @@ static void lose_data(struct world *w, struct node *n)
 
     for (int i = 0; i < NODES; i++)
         others += i != n->id && w->nodes[i].pg.dir_there && !w->nodes[i].pg.marker;
-    if (pg_alive(n) || n->agent.op.kind != OP_NONE || others < NODES - 1)
+    if (!w->store.data.initialize_exists || pg_alive(n) || n->agent.op.kind != OP_NONE || others < NODES - 1)
         return;
     TRACE(w, n->id, "the data directory is lost");
     n->pg.dir_there = n->pg.marker = false;
@@ -171,6 +171,9 @@ static void break_store(struct world *w)
         return;
     TRACE(w, STORE, "the store goes down");
     w->store.down = true;
+    if (rng_chance(&w->rng, RNG_FAULT, 25))
+        w->store.fate =
+            w->store.has_snapshot && rng_chance(&w->rng, RNG_FAULT, 60) ? STORE_IS_RESTORED : STORE_IS_WIPED;
     queue_push(&w->queue, (struct event){.at_us = w->now_us +
                                                   some_time_us(w, w->policy.ttl_us * (w->policy.failsafe_mode ? 6 : 2)),
                                          .kind = EV_STORE_BACK});
@@ -218,7 +221,7 @@ static void strike(struct world *w, struct node *n, enum fault f)
         host_crash(w, n, "power");
         break;
     case FAULT_CUT_STORE:
-        cut_link(w, n->id, STORE, some_time_us(w, w->policy.ttl_us * 2));
+        cut_link(w, n->id, STORE, some_time_us(w, w->policy.ttl_us * (w->policy.failsafe_mode ? 6 : 2)));
         break;
     case FAULT_CUT_NODES:
         cut_link(w, n->id, (n->id + 1) % NODES, some_time_us(w, w->policy.ttl_us * 2));
@@ -312,6 +315,8 @@ void faults_event(struct world *w, const struct event *e)
     case EV_FAULT:
         if (rng_chance(&w->rng, RNG_SYNC, 25))
             sync_change_policy(w);
+        if (rng_chance(&w->rng, RNG_FAULT, 40))
+            store_take_snapshot(w);
         n = choose_node(w);
         if (n->up)
             strike(w, n, choose_fault(w));

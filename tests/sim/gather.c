@@ -106,6 +106,26 @@ static void note_leader(struct world *w, struct node *n, const struct leader_key
     }
 }
 
+/* As src/agent/store_change.c; how a store is told from another is not modelled. */
+static void note_store_change(struct world *w, struct node *n, uint32_t life)
+{
+    struct memory *m = &n->agent.memory;
+    uint64_t until_us = local_us(w, n) + w->policy.ttl_us;
+    uint32_t before = n->agent.store_life ? n->agent.store_life : n->store_life;
+
+    n->agent.store_life = life;
+    if (before && life != before)
+        n->agent.store_settles_at_us = until_us;
+    if (local_us(w, n) >= n->agent.store_settles_at_us)
+        n->store_life = life;
+    if (!before || life == before || w->mutant == MUTANT_NEW_STORE_AT_ONCE)
+        return;
+    TRACE(w, n->id, "agent: the store is another one");
+    n->agent.sync.restored = true;
+    if (m->no_race_until_us < until_us)
+        m->no_race_until_us = until_us;
+}
+
 static void retake(struct world *w, struct node *n, const struct call *c)
 {
     if (w->mutant != MUTANT_RETAKE_BY_NAME || c->view.leader != n->id || n->agent.lease.held)
@@ -133,6 +153,8 @@ void gather_read(struct world *w, struct node *n, struct call *c)
         fill_cluster(w, a, &c->view);
         a->cluster.read_sent_at_us = c->sent_at_us;
         note_leader(w, n, &before, sync_before);
+        note_store_change(w, n, c->view.life);
+        a->memory.seen_initialized |= c->view.initialize_exists && !c->view.initialize_empty;
         manual_note_failover(w, n, &asked_before);
         config_read(w, n);
         a->cluster_known = true;
@@ -365,6 +387,23 @@ static enum pg_state published_state(const struct agent *a)
     return a->memory.crashed ? PG_STATE_CRASHED : PG_STATE_STOPPED;
 }
 
+/* The initialize key is missing while somebody leads. */
+static void repair(struct world *w, struct node *n)
+{
+    struct agent *a = &n->agent;
+    const struct text_key *key = &a->cluster.initialize;
+    struct call *c;
+
+    if (a->repair_busy || a->store_busy || a->store_failed || !a->cluster_known || a->op.kind != OP_NONE ||
+        a->cluster.leader.session != a->lease.session || (key->exists && cluster_sysid_is_valid(key->text)))
+        return;
+    a->repair_busy = true;
+    c = store_call(w, n, CALL_REPAIR, w->policy.retry_timeout_us);
+    c->sysid_number = pg_sysid(w, n);
+    c->revision = key->exists ? key->revision : 0;
+    store_send(w, c);
+}
+
 void publish(struct world *w, struct node *n)
 {
     struct agent *a = &n->agent;
@@ -378,8 +417,10 @@ void publish(struct world *w, struct node *n)
     uint32_t face = 1 + m.state + m.role * 32U + m.streaming * 512U + m.timeline * 1024U;
     struct call *c;
 
-    if (leads)
+    if (leads) {
         failsafe_publish(w, n);
+        repair(w, n);
+    }
     if (a->member_busy || (face == a->member_face && now_us - a->member_written_at_us < w->policy.loop_wait_us))
         return;
     a->member_face = face;

@@ -106,7 +106,9 @@ void host_crash(struct world *w, struct node *n, const char *why)
     n->gate_until_us = n->address_until_us = n->net_stuck_until_us = 0;
     n->up = false;
     n->crashed_at_us = w->now_us;
-    push_in(w, n, EV_HOST_BOOT, rng_between(&w->rng, RNG_FAULT, SEC, w->policy.ttl_us * 2), n->boot, 0, 0);
+    /* In failsafe mode also so long that it is taken off the list. */
+    push_in(w, n, EV_HOST_BOOT,
+            rng_between(&w->rng, RNG_FAULT, SEC, w->policy.ttl_us * (w->policy.failsafe_mode ? 4 : 2)), n->boot, 0, 0);
 }
 
 /* --- the watchdog device --------------------------------------------------------------------------------------------

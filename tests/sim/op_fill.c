@@ -241,6 +241,7 @@ static void answer_peer(struct world *w, struct node *n, const struct event *e)
     struct node *asker = &w->nodes[e->a >> 8];
     uint64_t facts = (e->a & 255) | (a->pg.valid ? 256U : 0U) | (a->pg.valid && !a->pg.in_recovery ? 512U : 0U) |
                      (storage_has_failed(&a->disk) ? 1024U : 0U) | (a->server_up && !a->pg.valid ? 2048U : 0U) |
+                     (a->memory.promised_to[0] && a->memory.promised_until_us > local_us(w, n) ? 4096U : 0U) |
                      (uint64_t)(a->pg.timeline & 0xffff) << 16 | position_age_ms(w, n) << 32;
 
     if (!link_open(w, n->id, asker->id) || asker->agent.gen != (uint32_t)(e->b >> 32))
@@ -252,6 +253,12 @@ static void answer_peer(struct world *w, struct node *n, const struct event *e)
                                          .gen = asker->agent.gen,
                                          .a = facts,
                                          .b = (uint32_t)e->b});
+}
+
+/* Who is not in the failsafe list must not lead, whatever it hears; the list is what the mutant does not look at. */
+static bool is_deaf_stranger(const struct world *w, const struct node *n)
+{
+    return w->mutant == MUTANT_STRANGER_LEADS && w->store.data.failsafe && !(w->store.data.failsafe & 1U << n->id);
 }
 
 /* With e NULL the time is up for those who have not answered. */
@@ -268,10 +275,11 @@ void op_peer_answered(struct world *w, struct node *n, const struct event *e)
         return;
     if (e) {
         p = &a->peers[e->a & 255];
-        p->answered = true;
+        p->answered = !is_deaf_stranger(w, n);
         p->is_primary = e->a & 512;
         p->watchdog_failed = e->a & 1024;
         p->is_starting = e->a & 2048;
+        p->failsafe_active = e->a & 4096;
         p->lsn = e->a & 256 && !p->is_primary ? e->planned_us : 0;
         p->timeline = (uint32_t)(e->a >> 16) & 0xffff;
         p->as_of_us = a->op.since_us > (e->a >> 32) * MS ? a->op.since_us - (e->a >> 32) * MS : 0;

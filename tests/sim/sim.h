@@ -58,6 +58,7 @@ enum mutant {
     MUTANT_PROMISE_ONE_MISSING,
     MUTANT_PROMISE_FORGOTTEN,
     MUTANT_STRANGER_LEADS,
+    MUTANT_NEW_STORE_AT_ONCE,
     MUTANTS,
 };
 extern const char *const mutant_names[MUTANTS];
@@ -171,6 +172,7 @@ enum call_kind {
     CALL_TOUCH,
     CALL_INITIALIZE,
     CALL_TIMELINE,
+    CALL_REPAIR,
     CALL_CLEAR_FAILOVER,
     CALL_SAY, /* the end of the WAL of a leader that was shut down */
     CALL_FAILSAFE,
@@ -197,6 +199,7 @@ struct stored_failover {
 };
 
 struct stored {
+    uint32_t life; /* another one when the store was replaced */
     uint64_t revision;
     int leader; /* NOBODY, or the node whose name it holds */
     uint64_t leader_session, leader_revision;
@@ -228,7 +231,7 @@ struct call {
     bool answered; /* the client has its outcome */
     bool lease_is_in, key_is_gone;
     enum outcome outcome;
-    uint32_t agent_gen;
+    uint32_t agent_gen, store_life, answered_life; /* the store it was for; the one that answered */
     uint64_t session, revision, ttl_us, granted_us;
     uint64_t sent_at_us, deadline_us; /* local clock of the client */
     struct stored_member member;
@@ -255,7 +258,9 @@ struct store_lease {
 struct store {
     bool down;
     int ppm;
-    struct stored data;
+    struct stored data, snapshot; /* snapshot: what it may be restored from */
+    bool has_snapshot;
+    enum { STORE_COMES_BACK, STORE_IS_WIPED, STORE_IS_RESTORED } fate;
     struct store_lease leases[LEASES_MAX];
     struct call calls[CALLS_MAX];
 };
@@ -319,7 +324,7 @@ struct probe {
 };
 
 struct agent_sync { /* as in src/agent/parts.h */
-    bool names_known, settled, waits, busy, sealing;
+    bool names_known, settled, waits, busy, sealing, restored;
     struct sync_names names, sealed_names;
     uint64_t written_at_us, since_lsn, nonempty_since_us, sure_revision, asked_at_us, again_at_us, await_until_us;
     uint32_t sealing_gen;
@@ -404,7 +409,9 @@ struct agent {
     bool failover_busy, paused;
     uint64_t agreed_session; /* pre_promote has agreed under this lease */
 
-    bool member_busy;
+    uint32_t store_life; /* as last read; 0 = not read yet */
+    uint64_t store_settles_at_us;
+    bool member_busy, repair_busy;
     uint32_t member_face;
     uint64_t member_written_at_us;
     size_t reason_len; /* of the last decision that was traced */
@@ -463,6 +470,8 @@ struct node {
     } offer;
     uint64_t truth_agreed_session;    /* for which pre_promote has agreed */
     uint64_t truth_promise_us[NODES]; /* what the others have promised to it under that session; local clock */
+    uint32_t truth_life;              /* of the store that confirmed it last */
+    uint8_t truth_list;               /* the failsafe list of the store while it held the key there */
     uint64_t truth_promised_real_us;  /* until then it has promised not to lead; real time */
     /* Files: of this boot; the longest promise ever, of all */
     struct {
@@ -471,6 +480,7 @@ struct node {
         bool in_store;
     } run_dir;
     uint64_t longest_promise_us;
+    uint32_t store_life; /* which store its next agent recalls; survives a start of the host only here */
 };
 
 struct timeline {
@@ -543,6 +553,7 @@ void store_send(struct world *w, struct call *c);
 void store_unref(struct call *c);
 void store_event(struct world *w, const struct event *e);
 uint64_t store_now_us(const struct world *w);
+void store_take_snapshot(struct world *w);
 
 /* pg.c */
 bool pg_start(struct world *w, struct node *n, bool as_primary);
@@ -662,7 +673,7 @@ void failsafe_note_cluster(struct world *w, struct node *n);
 void failsafe_publish(struct world *w, struct node *n);
 void failsafe_written(struct world *w, struct node *n, const struct call *c);
 void failsafe_store_is_silent(struct world *w, struct node *n);
-void failsafe_store_answers(struct node *n);
+void failsafe_store_answers(struct node *n, uint32_t store_life);
 void failsafe_event(struct world *w, struct node *n, const struct event *e);
 void tether_prolong(struct world *w, struct node *n, uint64_t deadline_us);
 

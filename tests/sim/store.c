@@ -13,6 +13,17 @@ void store_init(struct world *w)
     w->store.data.leader = NOBODY;
     w->store.data.failover.leader = w->store.data.failover.candidate = NOBODY;
     w->store.data.revision = 1;
+    w->store.data.life = 1;
+}
+
+void store_take_snapshot(struct world *w)
+{
+    const struct stored *d = &w->store.data;
+
+    if (w->store.down || !d->initialize_exists || d->initialize_empty)
+        return;
+    w->store.snapshot = *d;
+    w->store.has_snapshot = true;
 }
 
 uint64_t store_now_us(const struct world *w)
@@ -38,6 +49,7 @@ struct call *store_call(struct world *w, struct node *n, enum call_kind kind, ui
     c->node = n->id;
     c->refs = 1;
     c->agent_gen = n->agent.gen;
+    c->store_life = n->agent.store_life ? n->agent.store_life : n->store_life;
     c->sent_at_us = local_us(w, n);
     c->deadline_us = c->sent_at_us + budget_us;
     queue_push(&w->queue, (struct event){.at_us = real_of_local(n, c->deadline_us),
@@ -310,6 +322,20 @@ static enum outcome write_sync(struct world *w, struct call *c)
     return OUTCOME_DONE;
 }
 
+static enum outcome repair(struct world *w, const struct call *c)
+{
+    struct stored *d = &w->store.data;
+
+    if (d->initialize_exists ? d->initialize_revision != c->revision : c->revision != 0)
+        return OUTCOME_REFUSED;
+    d->initialize_exists = true;
+    d->initialize_empty = false;
+    d->sysid = c->sysid_number;
+    d->initialize_revision = ++d->revision;
+    notify(w, false);
+    return OUTCOME_DONE;
+}
+
 static enum outcome write_failsafe(struct world *w, const struct call *c)
 {
     struct stored *d = &w->store.data;
@@ -351,6 +377,10 @@ static void execute(struct world *w, struct call *c, uint64_t stage)
     struct store_lease *l;
     bool lease_is_in = false, key_is_gone = false;
 
+    /* Connections end with their server, and what answers then is not believed before it is known to be another. */
+    if (c->kind != CALL_READ && c->store_life && c->store_life != w->store.data.life)
+        return;
+    c->answered_life = w->store.data.life;
     expire_initialize(w);
     switch (c->kind) {
     case CALL_READ:
@@ -376,6 +406,9 @@ static void execute(struct world *w, struct call *c, uint64_t stage)
             grant(w, c->session, c->ttl_us);
         else
             outcome = create_leader(w, c);
+        break;
+    case CALL_REPAIR:
+        outcome = repair(w, c);
         break;
     case CALL_FAILSAFE:
         outcome = write_failsafe(w, c);
@@ -413,6 +446,31 @@ static void execute(struct world *w, struct call *c, uint64_t stage)
     answer(w, c, stage, outcome, (lease_is_in ? 256U : 0U) | (key_is_gone ? 512U : 0U));
 }
 
+/* What was restored has its leases for their whole time again. */
+static void replace(struct world *w)
+{
+    struct store *s = &w->store;
+    uint64_t revision = s->data.revision;
+    uint32_t life = s->data.life;
+
+    memset(s->leases, 0, sizeof(s->leases));
+    if (s->fate == STORE_IS_RESTORED)
+        s->data = s->snapshot;
+    else
+        s->data = (struct stored){.leader = NOBODY};
+    s->data.life = life + 1;
+    if (w->healed)
+        s->data.paused = false; /* nor is it by what was restored */
+    s->data.revision = revision + 1;
+    for (int i = 0; i < NODES; i++)
+        if (s->data.members[i].exists)
+            s->data.members[i].expires_us = store_now_us(w) + w->policy.ttl_us;
+    TRACE(w, STORE, "%s", s->fate == STORE_IS_RESTORED ? "the store was restored" : "the store has lost everything");
+    s->fate = STORE_COMES_BACK;
+    if (s->data.leader != NOBODY)
+        grant(w, s->data.leader_session, w->policy.ttl_us);
+}
+
 static void back(struct world *w)
 {
     /* After an election some stores give every lease its whole time again, others go on counting. */
@@ -420,6 +478,12 @@ static void back(struct world *w)
 
     w->store.down = false;
     TRACE(w, STORE, "the store is back");
+    /* An empty node and an empty store make another cluster, as they should. */
+    for (int i = 0; i < NODES; i++)
+        if (!w->nodes[i].pg.dir_there || w->nodes[i].pg.marker)
+            w->store.fate = STORE_COMES_BACK;
+    if (w->store.fate != STORE_COMES_BACK)
+        replace(w);
     for (int i = 0; i < LEASES_MAX && prolong; i++)
         if (w->store.leases[i].id)
             w->store.leases[i].expires_us = store_now_us(w) + w->store.leases[i].ttl_us;

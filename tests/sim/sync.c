@@ -229,6 +229,7 @@ static void look(const struct world *w, const struct agent *a, struct sync_view 
                             .settled = a->sync.settled,
                             .since_lsn = a->sync.since_lsn,
                             .names_are_ours = true,
+                            .key_is_foreign = a->sync.restored,
                             .key_in_doubt = a->cluster.sync.revision != a->sync.sure_revision,
                             .await_until_us = a->sync.await_until_us,
                             .standbys = rows};

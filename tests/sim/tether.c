@@ -117,7 +117,7 @@ static void renewed(struct world *w, struct node *n, const struct call *c)
     switch (outcome) {
     case OUTCOME_DONE:
         keep_confirmation(w, n, c);
-        failsafe_store_answers(n);
+        failsafe_store_answers(n, c->answered_life);
         if (a->last.state == KEEPER_ARMED && a->last.lease_id == a->lease.session)
             (void)keeper_ask_model(w, n, KEEPER_RENEW, ASK_NOTHING, a->lease.session, a->lease.deadline_us);
         renew_at(w, n, c->sent_at_us + ha_renew_interval_us(&w->policy));

@@ -38,6 +38,7 @@ const char *const mutant_names[MUTANTS] = {
     [MUTANT_PROMISE_ONE_MISSING] = "promise-one-missing",
     [MUTANT_PROMISE_FORGOTTEN] = "promise-forgotten",
     [MUTANT_STRANGER_LEADS] = "stranger-leads",
+    [MUTANT_NEW_STORE_AT_ONCE] = "new-store-at-once",
 };
 
 /* --- trace ----------------------------------------------------------------------------------------------------------

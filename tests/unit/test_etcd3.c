@@ -825,6 +825,42 @@ static void test_etcd3_store_whose_revision_goes_back_was_restored(void **state)
     close_all(&f);
 }
 
+static void test_etcd3_store_is_recognized_by_a_successor(void **state)
+{
+    static const struct canned_rule first[] = {VERSION, {.path = "/kv/range", .body = EMPTY_RANGE("7")}};
+    static const struct canned_rule restored[] = {
+        VERSION,
+        {.path = "/kv/range",
+         .body = "{\"header\":{\"cluster_id\":\"14841639068965178418\",\"revision\":\"8\",\"raft_term\":\"7\"}}"}};
+    struct fixture f = {0};
+    char identity[128];
+
+    (void)state;
+    add_server(&f, 0, first, ARRAY_LEN(first));
+    open_store(&f, NULL, false);
+    f.dcs->ops->identify(f.dcs, identity, sizeof(identity));
+    assert_string_equal(identity, "");
+    assert_int_equal(read_store(&f), DCS_DONE);
+    assert_int_equal(f.answer.cluster->store_life, 1);
+    f.dcs->ops->identify(f.dcs, identity, sizeof(identity));
+    f.dcs = dcs_free(f.dcs);
+
+    open_store(&f, NULL, false);
+    f.dcs->ops->recall(f.dcs, "nonsense");
+    f.dcs->ops->recall(f.dcs, identity);
+    assert_int_equal(read_store(&f), DCS_DONE);
+    assert_int_equal(f.answer.cluster->store_life, 1);
+    f.dcs = dcs_free(f.dcs);
+
+    canned_server_replace(f.servers[0], restored, ARRAY_LEN(restored));
+    open_store(&f, NULL, false);
+    f.dcs->ops->recall(f.dcs, identity);
+    assert_int_equal(read_store(&f), DCS_UNKNOWN);
+    assert_int_equal(read_store(&f), DCS_DONE);
+    assert_int_equal(f.answer.cluster->store_life, 2);
+    close_all(&f);
+}
+
 /* A keepalive that the old cluster answered, a check that the new one did. */
 static void test_etcd3_renewal_across_a_replacement_is_no_confirmation(void **state)
 {
@@ -1063,6 +1099,7 @@ int main(void)
         cmocka_unit_test(test_etcd3_cluster_that_was_built_anew_is_taken_over_after_a_while),
         cmocka_unit_test(test_etcd3_minority_of_another_cluster_is_never_taken_over),
         cmocka_unit_test(test_etcd3_store_whose_revision_goes_back_was_restored),
+        cmocka_unit_test(test_etcd3_store_is_recognized_by_a_successor),
         cmocka_unit_test(test_etcd3_renewal_across_a_replacement_is_no_confirmation),
         cmocka_unit_test(test_etcd3_members_are_discovered_and_used_when_the_configured_host_is_gone),
         cmocka_unit_test(test_etcd3_freed_with_calls_under_way_calls_nobody_back),

@@ -391,6 +391,8 @@ static void test_peer_outside_of_the_list_is_not_waited_for(void **state)
     assert_int_equal(ha_decide(&s.v).action, HA_ACQUIRE);
     s.peers[0] = (struct peer){.name = "n3", .answered = true, .is_primary = true};
     assert_int_equal(ha_decide(&s.v).action, HA_NOTHING);
+    s.peers[0] = (struct peer){.name = "n3", .answered = true, .failsafe_active = true};
+    assert_int_equal(ha_decide(&s.v).action, HA_NOTHING);
     s.peers[0] = (struct peer){.name = "n2", .answered = true, .lsn = 2000, .failover_priority = 1};
     assert_int_equal(ha_decide(&s.v).action, HA_NOTHING);
     empty_list();
