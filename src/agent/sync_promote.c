@@ -69,8 +69,10 @@ static void on_sealed(void *userdata, struct dcs_answer *answer)
 
     a->sync.busy = false;
     a->sync.asked_at_us = clock_now_us();
-    if (answer->outcome == DCS_DONE)
+    if (answer->outcome == DCS_DONE) {
         a->sync.sure_revision = answer->revision;
+        a->sync.restored = false;
+    }
     if (a->op.kind != OP_PROMOTE || !a->op.on_sealed || a->op.since_us != a->sync.sealing_since_us)
         return;
     if (answer->outcome == DCS_DONE) {

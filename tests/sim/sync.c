@@ -363,9 +363,10 @@ void sync_answered(struct world *w, struct node *n, const struct call *c)
 
     a->sync.busy = false;
     a->sync.asked_at_us = local_us(w, n);
-    if (c->outcome == OUTCOME_DONE)
+    if (c->outcome == OUTCOME_DONE) {
         a->sync.sure_revision = c->revision;
-    else if (!a->sync.sealing)
+        a->sync.restored = false;
+    } else if (!a->sync.sealing)
         a->sync.again_at_us = local_us(w, n) + RETRY_US;
     if (sealing && c->outcome == OUTCOME_DONE) {
         write_names(w, n, &a->sync.sealed_names);
