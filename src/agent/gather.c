@@ -76,6 +76,7 @@ static void on_cluster(void *userdata, struct dcs_answer *answer)
             restart_take_up(a);
         a->restart_taken_up = true;
         store_note_change(a);
+        timeline_note(a);
         a->memory.seen_initialized |= cluster_sysid_is_known(a->cluster);
         cluster_free(before);
         agent_apply_config(a);

@@ -274,6 +274,7 @@ struct agent {
 
     struct {
         uint32_t reserved, asked;        /* the number of our next timeline; what the store was asked for */
+        uint32_t seen;                   /* the highest one that the store has ever shown */
         uint64_t session, asked_session; /* under which lease */
         bool busy;
     } timeline;
@@ -516,6 +517,7 @@ int write_files(struct agent *a, bool standby, const char *upstream_member, bool
 bool fill_upstream(const struct agent *a, const char *member, struct pg_upstream *ret);
 
 /* timeline.c: a number of its own for each promotion */
+void timeline_note(struct agent *a); /* after each read of the store */
 void timeline_reserve(struct agent *a, void (*done)(struct agent *a, bool reserved)); /* done may be called at once */
 void timeline_publish(struct agent *a); /* as the leader: the key says at least our timeline */
 

@@ -22,19 +22,26 @@ static uint64_t store_deadline_us(const struct agent *a)
     return clock_now_us() + a->dynamic->policy.retry_timeout_us;
 }
 
-/* The highest number that was ever reserved, as far as it can be believed; 0 = none. */
+/* What the store once said stays true when it has lost it. */
+void timeline_note(struct agent *a)
+{
+    if (a->cluster->timeline.timeline > a->timeline.seen)
+        a->timeline.seen = a->cluster->timeline.timeline;
+}
+
+/* The highest number that was ever reserved, as far as it is known and can be believed; 0 = none. */
 static uint32_t taken(const struct agent *a)
 {
-    const struct timeline_key *key = &a->cluster->timeline;
+    uint32_t seen = a->timeline.seen;
 
-    if (!key->exists || key->timeline <= a->pg.facts.timeline)
+    if (seen <= a->pg.facts.timeline)
         return 0;
-    if (key->timeline - a->pg.facts.timeline > SKIP_MAX) {
+    if (seen - a->pg.facts.timeline > SKIP_MAX) {
         log_warning("the timeline key in the store says %" PRIu32 ", far beyond our timeline %" PRIu32 ": not believed",
-                    key->timeline, a->pg.facts.timeline);
+                    seen, a->pg.facts.timeline);
         return 0;
     }
-    return key->timeline;
+    return seen;
 }
 
 static void write_number(struct agent *a, uint32_t timeline, dcs_done_fn done)

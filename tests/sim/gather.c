@@ -154,6 +154,7 @@ void gather_read(struct world *w, struct node *n, struct call *c)
         a->cluster.read_sent_at_us = c->sent_at_us;
         note_leader(w, n, &before, sync_before);
         note_store_change(w, n, c->view.life);
+        timeline_note(a);
         a->memory.seen_initialized |= c->view.initialize_exists && !c->view.initialize_empty;
         manual_note_failover(w, n, &asked_before);
         config_read(w, n);

@@ -400,7 +400,7 @@ struct agent {
     struct agent_op op;
     uint64_t initialize_revision;
     struct {
-        uint32_t reserved, asked;
+        uint32_t reserved, asked, seen;
         uint64_t session, asked_session;
         bool busy;
     } timeline;
@@ -624,6 +624,7 @@ void op_demote_server_exited(struct world *w, struct node *n);
 void op_demote_timer(struct world *w, struct node *n);
 void op_demote_proven(struct world *w, struct node *n);
 void op_demote_released(struct world *w, struct node *n);
+void timeline_note(struct agent *a);
 void timeline_reserve(struct world *w, struct node *n);
 void timeline_answered(struct world *w, struct node *n, const struct call *c);
 void timeline_publish(struct world *w, struct node *n);

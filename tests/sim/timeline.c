@@ -1,6 +1,12 @@
 /* A number of its own for each timeline, reserved in the store before a promotion; as src/agent/timeline.c. */
 #include "sim.h"
 
+void timeline_note(struct agent *a)
+{
+    if (a->cluster.timeline.timeline > a->timeline.seen)
+        a->timeline.seen = a->cluster.timeline.timeline;
+}
+
 static void write_number(struct world *w, struct node *n, uint32_t timeline)
 {
     struct agent *a = &n->agent;
@@ -45,7 +51,7 @@ void timeline_answered(struct world *w, struct node *n, const struct call *c)
 void timeline_reserve(struct world *w, struct node *n)
 {
     struct agent *a = &n->agent;
-    uint32_t taken = a->cluster.timeline.timeline, ours = a->pg.timeline;
+    uint32_t taken = a->timeline.seen, ours = a->pg.timeline;
 
     if (w->mutant == MUTANT_ANY_TIMELINE) {
         a->op.is_reserved = true;
