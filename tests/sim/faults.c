@@ -183,7 +183,7 @@ static void hang_pg(struct world *w, struct node *n)
 {
     TRACE(w, n->id, "PostgreSQL hangs");
     n->pg.hung_since_us = w->now_us;
-    n->pg.hung_gen = n->pg.gen;
+    n->pg.hung_gen = n->pg.phase == PG_PRIMARY ? n->pg.gen : UINT32_MAX; /* what starts is not judged */
     n->pg.hung_until_us = w->now_us + some_time_us(w, 60 * SEC);
 }
 
