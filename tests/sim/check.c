@@ -223,6 +223,9 @@ void check_timeline(struct world *w, const struct node *n, const struct timeline
 {
     uint16_t root = root_of(w, t->parent);
 
+    /* A store that has lost everything no longer knows it, nor does a node that could not read it before. */
+    if (w->store.data.life > 1)
+        return;
     for (uint16_t i = 0; i < w->n_timelines; i++)
         if (w->timelines[i].number == t->number && root_of(w, i) == root)
             check_fail(w, "timeline", "%s makes a second timeline %u", node_name(n->id), t->number);
