@@ -378,6 +378,7 @@ void gather_view(struct agent *a, struct ha_view *ret)
         .peers = a->peers,
         .n_peers = a->n_peers,
         .peers_asked_at_us = a->peers_asked_at_us,
+        .sync_is_foreign = sync_is_foreign(a),
         .acquiring = a->acquiring,
         .memory = a->memory,
     };

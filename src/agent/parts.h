@@ -205,7 +205,8 @@ struct agent {
         bool waits; /* the checkpointer has taken it that there are names */
         uint64_t nonempty_since_us;
         uint64_t sure_revision; /* of /sync, written by us and confirmed: nothing older can come any more; 0 = none */
-        bool restored;          /* the store has another past by now: what /sync says may be long untrue */
+        bool restored;          /* the store has another past by now: what /sync said then may be long untrue */
+        uint64_t foreign_revision; /* that key's, until somebody writes it anew */
         bool busy;
         uint64_t asked_at_us; /* when the store last answered about the key: an older view of it says nothing */
         uint64_t again_at_us, await_until_us;
@@ -420,6 +421,7 @@ uint64_t replica_address_member_ttl_us(const struct agent *a);
 /* sync.c: synchronous replication */
 bool sync_is_on(const struct agent *a);
 void sync_update(struct agent *a, const struct ha_view *v); /* after each decision, before the files are settled */
+bool sync_is_foreign(const struct agent *a);                /* /sync as read last is of a restored store */
 void sync_note_pg(struct agent *a);                         /* SQL has answered */
 void sync_forget(struct agent *a);    /* no primary any more: the next one begins with names that block */
 void sync_forget_pg(struct agent *a); /* the server went down; what the files say stays true */
@@ -517,7 +519,7 @@ int write_files(struct agent *a, bool standby, const char *upstream_member, bool
 bool fill_upstream(const struct agent *a, const char *member, struct pg_upstream *ret);
 
 /* timeline.c: a number of its own for each promotion */
-void timeline_note(struct agent *a); /* after each read of the store */
+void timeline_note(struct agent *a);                                                  /* after each read of the store */
 void timeline_reserve(struct agent *a, void (*done)(struct agent *a, bool reserved)); /* done may be called at once */
 void timeline_publish(struct agent *a); /* as the leader: the key says at least our timeline */
 

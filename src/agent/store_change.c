@@ -65,4 +65,5 @@ void store_note_change(struct agent *a)
         a->memory.no_race_until_us = until_us;
     a->config_revision = 0; /* the same number may be of another content */
     a->sync.restored = true;
+    a->sync.foreign_revision = a->cluster->sync.revision;
 }

@@ -141,6 +141,11 @@ static size_t find_standbys(const struct pg_facts *f, struct sync_standby *ret, 
     return n;
 }
 
+bool sync_is_foreign(const struct agent *a)
+{
+    return a->sync.restored && a->cluster && a->cluster->sync.revision == a->sync.foreign_revision;
+}
+
 static void look(const struct agent *a, struct sync_view *ret)
 {
     const char *shown = a->pg.facts.synchronous_standby_names;
@@ -152,7 +157,7 @@ static void look(const struct agent *a, struct sync_view *ret)
     ret->settled = a->sync.settled;
     ret->since_lsn = a->sync.since_lsn;
     ret->names_are_ours = a->sync.names_known;
-    ret->key_is_foreign = a->sync.restored;
+    ret->key_is_foreign = sync_is_foreign(a);
     ret->key_in_doubt = a->cluster->sync.revision != a->sync.sure_revision;
     ret->await_until_us = a->sync.await_until_us;
 }

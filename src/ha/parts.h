@@ -22,6 +22,11 @@ bool ha_may_start_over(const struct ha_view *v);
  * has written it.
  */
 bool ha_sync_speaks(const struct ha_view *v);
+/*
+ * And it names all who may lead. One of a store that was restored may name others than those who had a commit last:
+ * then whoever has most goes first, as without the mode, but votes are still needed.
+ */
+bool ha_sync_chooses(const struct ha_view *v);
 /* A standby that is to stop, and that commits wait for: it lets the leader take it out of /sync first (3.10). */
 bool ha_sync_must_leave(const struct ha_view *v, struct ha_decision *ret);
 /* Whether this peer's position matters: one that may not lead cannot be the better choice, whatever it has. */

@@ -87,13 +87,13 @@ static bool peer_goes_first(const struct ha_view *v, const struct peer *p, struc
     }
     if (peer_is_no_candidate(v, p))
         return false;
-    if (ha_sync_speaks(v) && !ha_sync_counts(v, p))
+    if (ha_sync_chooses(v) && !ha_sync_counts(v, p))
         return false;
-    if (ha_sync_speaks(v) && ha_sync_is_ahead(v, p)) {
+    if (ha_sync_chooses(v) && ha_sync_is_ahead(v, p)) {
         *ret = ha_say(HA_NOTHING, "no leader; \"%s\", which is in /sync, too, has more", p->name);
         return true;
     }
-    if (!ha_sync_speaks(v) && p->lsn > lsn) {
+    if (!ha_sync_chooses(v) && p->lsn > lsn) {
         *ret = ha_say(HA_NOTHING, "no leader; \"%s\" has %llu bytes more", p->name, (unsigned long long)(p->lsn - lsn));
         return true;
     }
@@ -115,7 +115,7 @@ static bool peer_is_awaited(const struct ha_view *v, const struct peer *p, struc
     if (wait_us > RACE_STARTING_MAX_US)
         wait_us = RACE_STARTING_MAX_US;
     /* What a synchronous cluster has acknowledged, those who may lead have. */
-    if (ha_sync_speaks(v) || !p->is_starting || peer_is_no_candidate(v, p) ||
+    if (ha_sync_chooses(v) || !p->is_starting || peer_is_no_candidate(v, p) ||
         v->now_us - v->memory.leaderless_since_us >= wait_us)
         return false;
     *ret = ha_say(HA_NOTHING, "no leader; waiting for \"%s\", which is starting, to know its position", p->name);

@@ -12,6 +12,11 @@ bool ha_sync_speaks(const struct ha_view *v)
     return v->policy.sync_mode != SYNC_MODE_OFF && v->cluster->sync.exists;
 }
 
+bool ha_sync_chooses(const struct ha_view *v)
+{
+    return ha_sync_speaks(v) && !v->sync_is_foreign;
+}
+
 static bool is_leader(const struct ha_view *v, const char *name)
 {
     return strcasecmp(v->cluster->sync.leader, name) == 0;
@@ -27,7 +32,7 @@ static bool is_voter(const struct ha_view *v, const char *name)
 
 bool ha_sync_may_lead(const struct ha_view *v, const char *name)
 {
-    return !ha_sync_speaks(v) || is_leader(v, name) || is_voter(v, name);
+    return !ha_sync_chooses(v) || is_leader(v, name) || is_voter(v, name);
 }
 
 bool ha_sync_counts(const struct ha_view *v, const struct peer *p)
@@ -66,7 +71,7 @@ bool ha_sync_lacks_votes(const struct ha_view *v, struct ha_decision *ret)
 {
     unsigned votes = 0;
 
-    if (!ha_sync_speaks(v) || is_leader(v, v->name))
+    if (!ha_sync_speaks(v) || (is_leader(v, v->name) && ha_sync_chooses(v)))
         return false;
     for (size_t i = 0; i < v->n_peers; i++) {
         const struct peer *p = &v->peers[i];

@@ -141,7 +141,8 @@ struct ha_view {
     const struct peer *peers; /* answers to the last question */
     size_t n_peers;
     uint64_t peers_asked_at_us;
-    bool acquiring; /* the store is being asked for the leader key, whatever operation wanted it */
+    bool sync_is_foreign; /* /sync is of a store that was restored since: what it promises may be long untrue */
+    bool acquiring;       /* the store is being asked for the leader key, whatever operation wanted it */
     struct failsafe_view failsafe;
     struct memory memory;
 };

@@ -122,6 +122,7 @@ static void note_store_change(struct world *w, struct node *n, uint32_t life)
         return;
     TRACE(w, n->id, "agent: the store is another one");
     n->agent.sync.restored = true;
+    n->agent.sync.foreign_revision = n->agent.cluster.sync.revision;
     if (m->no_race_until_us < until_us)
         m->no_race_until_us = until_us;
 }
@@ -358,6 +359,7 @@ void gather_view(struct world *w, struct node *n, struct ha_view *ret)
         .peers = a->peers,
         .n_peers = a->n_peers,
         .peers_asked_at_us = a->peers_asked_at_us,
+        .sync_is_foreign = sync_is_foreign(a),
         .acquiring = a->acquiring,
         .failsafe = {.holds = a->failsafe.holds},
         .memory = a->memory,

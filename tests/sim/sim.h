@@ -326,7 +326,8 @@ struct probe {
 struct agent_sync { /* as in src/agent/parts.h */
     bool names_known, settled, waits, busy, sealing, restored;
     struct sync_names names, sealed_names;
-    uint64_t written_at_us, since_lsn, nonempty_since_us, sure_revision, asked_at_us, again_at_us, await_until_us;
+    uint64_t written_at_us, since_lsn, nonempty_since_us, sure_revision, foreign_revision, asked_at_us, again_at_us,
+        await_until_us;
     uint32_t sealing_gen;
 };
 
@@ -662,6 +663,7 @@ void sync_forget_pg(struct node *n);
 void sync_update(struct world *w, struct node *n, const struct ha_view *v);
 void sync_answered(struct world *w, struct node *n, const struct call *c);
 void op_promote_sealed(struct world *w, struct node *n); /* goes on when /sync is as it must be */
+bool sync_is_foreign(const struct agent *a);
 void sync_seal(struct world *w, struct node *n);
 bool sync_seal_pg_changed(struct world *w, struct node *n); /* true: the promotion waits for it */
 void sync_begin_reign(struct world *w, struct node *n);

@@ -99,6 +99,9 @@ void sync_check_primary(struct world *w, const struct node *n)
 {
     if (w->policy.sync_mode == SYNC_MODE_OFF || pg_is_behind(w, w->acked_way, w->acked_lsn, &n->pg))
         return;
+    /* A store that lost or forgot /sync and the loss of the leader are two faults. */
+    if (w->store.data.life > 1)
+        return;
     check_fail(w, "S7", "%s becomes a primary at %llu without the commits up to %llu that were acknowledged",
                node_name(n->id), (unsigned long long)n->pg.lsn, (unsigned long long)w->acked_lsn);
 }
@@ -220,6 +223,11 @@ static void write_names(struct world *w, struct node *n, const struct sync_names
     set_names(w, n, names);
 }
 
+bool sync_is_foreign(const struct agent *a)
+{
+    return a->sync.restored && a->cluster.sync.revision == a->sync.foreign_revision;
+}
+
 static void look(const struct world *w, const struct agent *a, struct sync_view *s, struct sync_standby *rows)
 {
     *s = (struct sync_view){.names_known = a->sync.names_known,
@@ -229,7 +237,7 @@ static void look(const struct world *w, const struct agent *a, struct sync_view 
                             .settled = a->sync.settled,
                             .since_lsn = a->sync.since_lsn,
                             .names_are_ours = true,
-                            .key_is_foreign = a->sync.restored,
+                            .key_is_foreign = sync_is_foreign(a),
                             .key_in_doubt = a->cluster.sync.revision != a->sync.sure_revision,
                             .await_until_us = a->sync.await_until_us,
                             .standbys = rows};
