@@ -102,6 +102,9 @@ void act(struct agent *a, const struct ha_decision *d)
     case HA_FOLLOW:
         op_follow(a, d);
         break;
+    case HA_COPY_SLOTS:
+        op_copy_slots(a, d);
+        break;
     case HA_ACQUIRE:
         op_begin(a, OP_ACQUIRE, d);
         tether_acquire(a, acquired);

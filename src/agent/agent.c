@@ -159,6 +159,10 @@ void op_server_exited(struct agent *a, int wait_status)
         op_rewind_server_exited(a);
         return;
     }
+    if (a->op.kind == OP_COPY_SLOTS) {
+        op_copy_slots_server_exited(a);
+        return;
+    }
     note_crash(a);
     if (a->op.kind == OP_START_STANDBY || a->op.kind == OP_START_PRIMARY) {
         op_start_failed(a);
@@ -403,7 +407,8 @@ struct agent *agent_free(struct agent *a)
     a->renew_timer = loop_source_free(a->renew_timer);
     a->sigterm = loop_source_free(a->sigterm);
     a->sighup = loop_source_free(a->sighup);
-    a->slots_command = pg_command_free(a->slots_command);
+    slots_done(a);
+    free(a->status_published);
     a->checkpoint_command = pg_command_free(a->checkpoint_command);
     a->dcs = dcs_free(a->dcs);
     a->http = http_free(a->http);

@@ -24,6 +24,7 @@ static struct pg_files_spec files_spec(const struct agent *a, bool standby, cons
         .server_major = a->server_major,
         .standby = standby,
         .upstream = upstream,
+        .hot_standby_feedback = slots_need_feedback(a),
         .control = a->control.control_known ? &a->control : NULL,
     };
 }

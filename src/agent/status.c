@@ -165,4 +165,5 @@ void agent_status(void *agent, struct node_status *ret)
     ret->storage_fences = a->config->storage_probe.mode == STORAGE_PROBE_FENCE;
     status_fence(a, ret);
     kernel_leases_status(a, ret);
+    slots_status(a, ret);
 }

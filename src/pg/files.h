@@ -22,6 +22,7 @@ struct pg_files_spec {
     const struct pg_upstream *upstream;    /* primary_conninfo; NULL = none */
     const struct local_pg *control;        /* NULL or control values that a standby must not fall below */
     const char *synchronous_standby_names; /* NULL = not set */
+    bool hot_standby_feedback;             /* must be on, whatever the configuration says */
 };
 
 /*
@@ -44,9 +45,6 @@ int pg_files_conninfo(const struct config *config, const struct pg_upstream *ups
 /* The passfile with the replication (and rewind/superuser) credentials for an upstream, mode 0600; path from the
  * config. */
 int pg_files_passfile(const struct config *config, const struct pg_upstream *upstream, struct err *err);
-
-/* Name of a member's physical replication slot (facts sheet 5.1); buf of at least 64 bytes. */
-void pg_slot_name(const char *member_name, char *buf, size_t size);
 
 /*
  * Reads pg_wal/%08X.history of the data directory into history lines (timeline, switch LSN, reason; the newest also

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 #include "base/core.h"
+#include "model/slots.h"
 
 struct pg_probe;
 
@@ -21,13 +22,6 @@ struct pg_walsender { /* a row of pg_stat_replication */
     char application_name[128], usename[64], client_addr[64], state[24], sync_state[16];
     int sync_priority;
     uint64_t sent_lsn, write_lsn, flush_lsn, replay_lsn;
-};
-
-struct pg_slot {
-    char name[64];
-    bool physical, active;
-    uint64_t restart_lsn;
-    char wal_status[16];
 };
 
 struct pg_pending_setting { /* changed in the file, needs a restart */
@@ -52,9 +46,12 @@ struct pg_facts {
     int64_t postmaster_start_epoch_us;
     int server_version_num;
     uint32_t control_timeline; /* pg_control_checkpoint(): timeline of the latest checkpoint */
+    bool wal_level_logical;
+    int64_t max_slot_wal_keep_bytes; /* -1 = no limit */
+    uint64_t max_wal_size_bytes;
     struct pg_walsender *walsenders;
     size_t n_walsenders;
-    struct pg_slot *slots;
+    struct slot *slots;
     size_t n_slots;
     struct pg_pending_setting *pending;
     size_t n_pending;

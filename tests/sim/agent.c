@@ -43,6 +43,9 @@ void act(struct world *w, struct node *n, const struct ha_decision *d)
     case HA_SET_ASIDE:
         op_fill(w, n, d);
         break;
+    case HA_COPY_SLOTS:
+        op_copy_slots(w, n, d);
+        break;
     case HA_START_STANDBY:
     case HA_START_PRIMARY:
     case HA_FOLLOW:
@@ -202,6 +205,10 @@ static void server_exited(struct world *w, struct node *n)
     }
     if (a->op.kind == OP_REWIND) {
         op_rewind_server_exited(w, n);
+        return;
+    }
+    if (a->op.kind == OP_COPY_SLOTS) {
+        op_copy_slots_server_exited(w, n);
         return;
     }
     note_crash(w, n);

@@ -218,14 +218,21 @@ static void touch(struct world *w, const struct call *c)
     bool changed = !m->exists || m->state != c->member.state || m->role != c->member.role ||
                    m->timeline != c->member.timeline || m->streaming != c->member.streaming;
 
+    if (!m->exists || m->expires_us <= store_now_us(w)) {
+        w->member_gone_us[c->node] = m->exists ? w->now_us - (store_now_us(w) - m->expires_us) : 0;
+        w->member_back_us[c->node] = w->now_us;
+    }
     *m = c->member;
     m->exists = true;
     m->expires_us = store_now_us(w) + c->ttl_us;
     m->agent = c->agent_gen;
     if (d->initialize_owner == c->node && d->initialize_agent == c->agent_gen)
         d->initialize_expires_us = m->expires_us;
-    if (c->status_lsn)
+    if (c->status_lsn) {
         d->status_lsn = c->status_lsn;
+        d->status_retain = c->status_retain;
+        d->status_logical = c->status_logical;
+    }
     if (changed)
         notify(w, false);
 }

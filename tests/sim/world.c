@@ -19,6 +19,8 @@ const char *const mutant_names[MUTANTS] = {
     [MUTANT_FENCE_IGNORES_R] = "fence-ignores-r",
     [MUTANT_GATE_FOR_EVER] = "gate-for-ever",
     [MUTANT_FORGET_ADDRESS] = "forget-address",
+    [MUTANT_FORGET_ABSENT] = "forget-absent",
+    [MUTANT_COPY_BELOW_SERVER] = "copy-below-server",
 };
 
 /* --- trace ----------------------------------------------------------------------------------------------------------
@@ -63,6 +65,7 @@ static void choose_policy(struct world *w)
     p->use_pg_rewind = rng_chance(&w->rng, RNG_SETUP, 50);
     p->remove_data_directory_on_rewind_failure = true;
     p->remove_data_directory_on_diverged_timelines = !p->use_pg_rewind || rng_chance(&w->rng, RNG_SETUP, 50);
+    p->member_slots_ttl_us = rng_chance(&w->rng, RNG_SETUP, 10) ? 0 : rng_between(&w->rng, RNG_SETUP, 10, 40) * SEC;
     w->watchdog_mode = (enum watchdog_mode)rng_between(&w->rng, RNG_SETUP, WATCHDOG_MODE_OFF, WATCHDOG_MODE_REQUIRED);
     w->gate = rng_chance(&w->rng, RNG_SETUP, 50);
     w->reset_factor = rng_chance(&w->rng, RNG_SETUP, 25) ? 2 : 1;
@@ -91,6 +94,8 @@ static void make_world(struct world *w, uint64_t seed, uint64_t seconds, enum mu
     memset(&w->store, 0, sizeof(w->store));
     memset(w->nodes, 0, sizeof(w->nodes));
     memset(w->cut, 0, sizeof(w->cut));
+    memset(w->member_gone_us, 0, sizeof(w->member_gone_us));
+    memset(w->member_back_us, 0, sizeof(w->member_back_us));
     w->seed = seed;
     w->mutant = mutant;
     w->now_us = w->steps = 0;
