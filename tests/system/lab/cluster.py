@@ -53,6 +53,7 @@ class Cluster:
         self.agent = state["agent"]
         self.timing = Timing(**state["timing"])
         self.dcs_settings = state.get("dcs_settings", {})
+        self.parameters = state.get("parameters", {})
         self.extra_config = state.get("extra_config", "")
         self.vips = state.get("vips", [])
         self.etcd_options = state.get("etcd_options", [])
@@ -77,17 +78,18 @@ class Cluster:
 
     @classmethod
     def create(cls, agent="pgtether", size=3, timing=None, label="", programs=None, dcs_settings=None,
-               extra_config="", vips=(), etcd_options=(), owned=True):
+               extra_config="", vips=(), etcd_options=(), parameters=None, owned=True):
         """Builds network, store and agents; returns at once, the agents bootstrap meanwhile. See wait_whole().
 
         vips: which virtual addresses there are, "primary" and "replica"; see vip().
+        parameters: PostgreSQL's, on top of the lab's.
         """
         sweep()
         lab_id = _claim_id()
         state = {"id": lab_id, "scope": f"lab-{os.urandom(2).hex()}", "dir": f"{data_root()}/pgtether-lab-{lab_id}", "agent": agent, "size": size,
                  "label": label, "timing": dataclasses.asdict(timing or Timing()),
                  "programs": Programs(programs).where, "dcs_settings": dcs_settings or {},
-                 "extra_config": extra_config, "vips": list(vips), "etcd_options": list(etcd_options),
+                 "extra_config": extra_config, "parameters": parameters or {}, "vips": list(vips), "etcd_options": list(etcd_options),
                  "owner": sysproc.identity(os.getpid())}
         cluster = cls(state)
         cluster._save()
