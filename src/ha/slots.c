@@ -28,6 +28,11 @@ static const struct slot *find_have(const struct slots_view *v, const char *name
 /* --- which slots ---------------------------------------------------------------------------------------------------
  */
 
+static bool is_leader(const struct cluster *c, const struct member *m)
+{
+    return c->leader.exists && strcmp(m->name, c->leader.name) == 0;
+}
+
 static bool streams_from(const struct slots_view *v, const struct member *m, const char *name)
 {
     const struct member *upstream = ha_upstream_of(v->cluster, m->name, &m->tags);
@@ -35,21 +40,16 @@ static bool streams_from(const struct slots_view *v, const struct member *m, con
     return upstream && strcmp(upstream->name, name) == 0;
 }
 
-/* Leaders before 4.0.0 do not publish where members' slots are. */
-static bool leader_publishes_members(const struct cluster *c)
-{
-    const struct member *leader = cluster_leader_member(c);
-
-    return leader && strtoul(leader->version, NULL, 10) >= 4;
-}
-
-/* Of a member that streams from somebody else the leader's slot stands still: then its own word counts. */
+/*
+ * Of a member that streams from somebody else the leader's slot stands still, and leaders before 4.0.0 do not publish
+ * where members' slots are: then its own word counts.
+ */
 static uint64_t member_lsn(const struct slots_view *v, const struct member *m, const char *slot)
 {
+    const struct member *up = ha_upstream_of(v->cluster, m->name, &m->tags);
     uint64_t lsn = cluster_slot_lsn(v->cluster, slot);
-    bool from_leader = v->cluster->leader.exists && streams_from(v, m, v->cluster->leader.name);
 
-    if (from_leader && leader_publishes_members(v->cluster))
+    if (up && is_leader(v->cluster, up) && strtoul(up->version, NULL, 10) >= 4)
         return lsn;
     return m->xlog_lsn > lsn ? m->xlog_lsn : lsn;
 }
@@ -127,21 +127,27 @@ static size_t want_absent(const struct slots_view *v, struct slot_want *ret, siz
     return n;
 }
 
-/* Whether the way from a node up to the leader is streamed all along: else no feedback gets through. */
-static bool feedback_arrives(const struct cluster *c, const char *name, const struct tags *tags)
-{
-    const struct member *up;
+/* The way from a node up to the leader. */
+struct way {
+    const char *last; /* who streams from the leader itself */
+    bool arrives;     /* there is a leader at its end */
+    bool streams;     /* nobody on it has the tag nostream: feedback gets through */
+};
 
-    for (size_t steps = 0; steps <= c->n_members; steps++) {
-        if (tags->nostream)
-            return false;
-        up = ha_upstream_of(c, name, tags);
-        if (!up || !c->leader.exists || strcmp(up->name, c->leader.name) == 0)
-            return true;
-        name = up->name;
-        tags = &up->tags;
+static struct way way_up(const struct cluster *c, const char *name, const struct tags *tags)
+{
+    const struct member *up = ha_upstream_of(c, name, tags);
+    struct way way = {.last = name, .streams = !tags->nostream};
+
+    for (size_t i = 0; i < c->n_members; i++) {
+        if (!up || is_leader(c, up))
+            continue; /* at its end */
+        way.last = up->name;
+        way.streams = !up->tags.nostream; /* one that has the tag has nobody above it */
+        up = ha_upstream_of(c, up->name, &up->tags);
     }
-    return false;
+    way.arrives = up != NULL;
+    return way;
 }
 
 /*
@@ -154,7 +160,7 @@ static bool keeps_permanent(const struct slots_view *v, const struct slot_spec *
         return false;
     if (!s->logical)
         return s->cluster == SLOT_ANY_CLUSTER || (s->cluster == SLOT_STANDBY_CLUSTER) == v->standby_cluster;
-    return !v->standby_cluster && (v->leads || feedback_arrives(v->cluster, v->name, &v->tags));
+    return !v->standby_cluster && (v->leads || way_up(v->cluster, v->name, &v->tags).streams);
 }
 
 /* The member has another upstream than this node, and its slot here is a spare. */
@@ -468,12 +474,13 @@ size_t ha_slots_steps(const struct slots_view *v, const struct slot_want *want, 
 /* Whether the node streams from this one, directly or by way of others. */
 static bool streams_through(const struct slots_view *v, const struct member *m)
 {
-    for (size_t steps = 0; m && steps <= v->cluster->n_members; steps++) {
-        if (strcmp(m->name, v->name) == 0)
-            return true;
-        m = ha_upstream_of(v->cluster, m->name, &m->tags);
+    bool through = false;
+
+    for (size_t i = 0; i < v->cluster->n_members; i++) {
+        m = m ? ha_upstream_of(v->cluster, m->name, &m->tags) : NULL;
+        through = through || (m && strcmp(m->name, v->name) == 0);
     }
-    return false;
+    return through;
 }
 
 static bool has_permanent_logical(const struct slots_view *v)
@@ -488,12 +495,12 @@ bool ha_slots_need_feedback(const struct slots_view *v)
 {
     if (!v->use_slots || v->standby_cluster || !v->cluster || !has_permanent_logical(v))
         return false;
-    if (!v->tags.nofailover && feedback_arrives(v->cluster, v->name, &v->tags))
+    if (!v->tags.nofailover && way_up(v->cluster, v->name, &v->tags).streams)
         return true;
     for (size_t i = 0; i < v->cluster->n_members; i++) {
         const struct member *m = &v->cluster->members[i];
 
-        if (!m->tags.nofailover && !m->tags.nostream && strcmp(m->name, v->name) != 0 && streams_through(v, m))
+        if (!m->tags.nofailover && streams_through(v, m))
             return true;
     }
     return false;
@@ -501,23 +508,10 @@ bool ha_slots_need_feedback(const struct slots_view *v)
 
 bool ha_slots_feedback_slot(const struct slots_view *v, char *buf, size_t size)
 {
-    const struct cluster *c = v->cluster;
-    const char *name = v->name;
-    const struct tags *tags = &v->tags;
+    struct way way = way_up(v->cluster, v->name, &v->tags);
 
-    for (size_t steps = 0; steps <= c->n_members; steps++) {
-        const struct member *up = ha_upstream_of(c, name, tags);
-
-        if (!up || !c->leader.exists)
-            return false;
-        if (strcmp(up->name, c->leader.name) == 0) {
-            slot_name_of_member(name, buf, size);
-            return true;
-        }
-        name = up->name;
-        tags = &up->tags;
-    }
-    return false;
+    slot_name_of_member(way.last, buf, size);
+    return way.arrives;
 }
 
 /* Transaction ids go round: of two the later one is less than half the circle ahead. */

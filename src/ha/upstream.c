@@ -9,27 +9,15 @@
  */
 static bool is_down(const struct member *m)
 {
-    switch (m->state) {
-    case PG_STATE_INITDB:
-    case PG_STATE_INITDB_FAILED:
-    case PG_STATE_CUSTOM_BOOTSTRAP:
-    case PG_STATE_CUSTOM_BOOTSTRAP_FAILED:
-    case PG_STATE_CREATING_REPLICA:
-    case PG_STATE_START_FAILED:
-    case PG_STATE_RESTART_FAILED:
-    case PG_STATE_STOPPED:
-    case PG_STATE_STOP_FAILED:
-    case PG_STATE_CRASHED:
-        return true;
-    case PG_STATE_RUNNING:
-    case PG_STATE_STARTING:
-    case PG_STATE_BOOTSTRAP_STARTING:
-    case PG_STATE_RESTARTING:
-    case PG_STATE_STOPPING:
-    case PG_STATE_UNKNOWN:
-        break;
-    }
-    return false;
+    static const bool down[PG_STATE_UNKNOWN + 1] = {
+        [PG_STATE_INITDB] = true,           [PG_STATE_INITDB_FAILED] = true,
+        [PG_STATE_CUSTOM_BOOTSTRAP] = true, [PG_STATE_CUSTOM_BOOTSTRAP_FAILED] = true,
+        [PG_STATE_CREATING_REPLICA] = true, [PG_STATE_START_FAILED] = true,
+        [PG_STATE_RESTART_FAILED] = true,   [PG_STATE_STOPPED] = true,
+        [PG_STATE_STOP_FAILED] = true,      [PG_STATE_CRASHED] = true,
+    };
+
+    return down[m->state];
 }
 
 /* The member that is named by replicatefrom, if it is one that can be followed. */
