@@ -296,6 +296,7 @@ void slots_done(struct agent *a);
 bool slots_to_copy(const struct agent *a);
 void slot_copies_review(struct agent *a, bool leads);
 void slot_copies_forget(struct agent_slots *s);
+void slot_copies_note_new(struct agent_slots *s, const char *name); /* that slot is no copy, but was made here */
 void op_copy_slots(struct agent *a, const struct ha_decision *d);
 void op_copy_slots_server_exited(struct agent *a);
 /* slots_publish.c */

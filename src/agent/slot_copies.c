@@ -20,6 +20,7 @@ enum { STAGE_ASK = 1, STAGE_STOP, STAGE_STOP_AT_ONCE, STAGE_PROVE };
 enum { ASK_TIMEOUT_US = 5000000, STOP_BUDGET_US = 30000000, STOP_AT_ONCE_BUDGET_US = 5000000 };
 /* Each copy restarts the server: where one does not help the next must not follow at once. */
 enum { PAUSE_MIN_US = 30000000, PAUSE_MAX_US = 960000000 };
+enum { FEEDBACK_BUDGET_US = 15000000 };
 
 /* --- is it complete? -------------------------------------------------------------------------------------------------
  */
@@ -29,6 +30,14 @@ static const struct slot *find_slot(const struct agent *a, const char *name)
     for (size_t i = 0; i < a->pg.facts.n_slots; i++)
         if (strcmp(a->pg.facts.slots[i].name, name) == 0)
             return &a->pg.facts.slots[i];
+    return NULL;
+}
+
+static const struct slot_spec *find_spec(const struct agent *a, const char *name)
+{
+    for (size_t i = 0; i < a->dynamic->n_slots; i++)
+        if (text_equal(a->dynamic->slots[i].name, name))
+            return &a->dynamic->slots[i];
     return NULL;
 }
 
@@ -52,6 +61,13 @@ static void note_safe(struct agent_slots *s, size_t i)
     s->primary_xmin[i] = s->primary_xmin[s->n_unsafe];
     if (s->n_unsafe == 0)
         s->copy_pause_us = 0;
+}
+
+void slot_copies_note_new(struct agent_slots *s, const char *name)
+{
+    for (size_t i = s->n_unsafe; i > 0; i--)
+        if (strcmp(s->unsafe[i - 1].text, name) == 0)
+            note_safe(s, i - 1);
 }
 
 /* An agent that was started anew knows from the marker that some copy may not be complete, but not which. */
@@ -84,9 +100,11 @@ static void compare(struct agent *a, const struct pg_rows *rows, const char *fee
     uint32_t feedback_xmin = xmin_in(rows, feedback_slot);
 
     if (!feedback_xmin) {
-        slots_complain(s, feedback_slot,
-                       "on the primary it gets no hot_standby_feedback for catalogs: logical slots copied to this node "
-                       "cannot be used after a failover yet");
+        if (clock_now_us() - s->copied_at_us > FEEDBACK_BUDGET_US)
+            slots_complain(
+                s, feedback_slot,
+                "on the primary it gets no hot_standby_feedback for catalogs: logical slots copied to this node "
+                "cannot be used after a failover yet");
         return;
     }
     for (size_t i = s->n_unsafe; i > 0; i--) {
@@ -152,9 +170,10 @@ void slot_copies_review(struct agent *a, bool leads)
     struct agent_slots *s = a->slots;
 
     look_for_marker(a);
+    /* What is gone; but the leader remembers what it has dropped until it is made anew, to tell why. */
     for (size_t i = s->n_unsafe; i > 0; i--)
-        if (!find_slot(a, s->unsafe[i - 1].text))
-            note_safe(s, i - 1); /* it is gone */
+        if (!find_slot(a, s->unsafe[i - 1].text) && !(leads && find_spec(a, s->unsafe[i - 1].text)))
+            note_safe(s, i - 1);
     if (s->n_unsafe && !leads)
         check(a);
     if (!s->n_unsafe && s->marked)
@@ -200,6 +219,7 @@ static void put_copies(struct agent *a)
     struct err err = {0};
 
     s->marked = true;
+    s->copied_at_us = clock_now_us();
     marker_set(a, MARKER);
     for (size_t i = 0; i < s->n_copies; i++) {
         if (pg_slot_put(a->config, s->copies[i].name, s->copies[i].state_hex, &err) < 0) {
@@ -252,14 +272,6 @@ void op_copy_slots_server_exited(struct agent *a)
     } else if (a->op.stage < STAGE_PROVE) {
         prove(a);
     }
-}
-
-static const struct slot_spec *find_spec(const struct agent *a, const char *name)
-{
-    for (size_t i = 0; i < a->dynamic->n_slots; i++)
-        if (text_equal(a->dynamic->slots[i].name, name))
-            return &a->dynamic->slots[i];
-    return NULL;
 }
 
 /* One row of the leader's answer. What is not as configured there will be, when the leader has made it anew. */

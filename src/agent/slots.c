@@ -129,14 +129,18 @@ static void on_step(void *userdata, const struct pg_rows *rows, const struct err
 {
     struct agent *a = userdata;
     struct agent_slots *s = a->slots;
+    bool failed = err && err->code;
 
     (void)rows;
     (void)sqlstate;
     s->command = pg_command_free(s->command);
-    if (err && err->code)
-        note_failure(s, s->step.name, verb(s->step.what), err);
-    else
+    s->stepped_at_us = clock_now_us();
+    if (!failed)
         forget_trouble(s, find_trouble(s, s->step.name));
+    else if (a->op.kind == OP_NONE) /* else it was most likely us who stopped the server */
+        note_failure(s, s->step.name, verb(s->step.what), err);
+    if (!failed && s->step.what == SLOT_CREATE && s->step.logical)
+        slot_copies_note_new(s, s->step.name);
     gather_pg(a); /* what is to be done next shows when the server was looked at again */
 }
 
@@ -221,6 +225,8 @@ static void on_advanced(void *userdata, const struct pg_rows *rows, const struct
         gather_pg(a);
         return;
     }
+    if (a->op.kind != OP_NONE)
+        return;
     note_failure(s, s->advancing, "advance", err);
     /* undefined_file, object_not_in_prerequisite_state: what it needs is not here any more (facts sheet 5.7). */
     if (sqlstate && (strcmp(sqlstate, "58P01") == 0 || strcmp(sqlstate, "55000") == 0))
@@ -293,6 +299,7 @@ static void update_feedback(struct agent *a, const struct slots_view *v)
     struct agent_slots *s = a->slots;
     bool need = ha_slots_need_feedback(v);
 
+    /* At the first look the files are written anyway. */
     if (need == s->need_feedback)
         return;
     s->need_feedback = need;
@@ -333,7 +340,7 @@ static void take_stock(struct agent *a, bool leads)
 void slots_maintain(struct agent *a, bool leads)
 {
     if (!state(a) || !a->cluster || a->store_failed || !a->cluster->config.exists ||
-        a->cluster->read_sent_at_us < a->frozen_at_us)
+        a->cluster->read_sent_at_us < a->frozen_at_us || a->pg.facts.asked_at_us < a->slots->stepped_at_us)
         return;
     /* A primary without the leader key is about to be stopped. */
     if (!leads && !a->pg.facts.in_recovery)
@@ -346,7 +353,10 @@ void slots_maintain(struct agent *a, bool leads)
 
 bool slots_need_feedback(const struct agent *a)
 {
-    return a->slots && a->slots->need_feedback;
+    struct slots_view v;
+
+    slots_fill_view(a, false, &v);
+    return ha_slots_need_feedback(&v);
 }
 
 void slots_done(struct agent *a)

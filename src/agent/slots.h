@@ -23,8 +23,8 @@ struct slot_copy { /* a logical slot as the leader has it */
 struct agent_slots {
     bool led; /* in the last cycle */
     bool looked_for_marker;
-    bool need_feedback;
-    bool marked; /* the marker beside the data directory is set */
+    bool need_feedback; /* in the last cycle */
+    bool marked;        /* the marker beside the data directory is set */
     struct slot_seen seen[SLOTS_SEEN_MAX];
     size_t n_seen;
     struct slot_name unsafe[SLOTS_UNSAFE_MAX]; /* copied, and not known to be complete */
@@ -43,5 +43,6 @@ struct agent_slots {
     struct pg_command *command, *advance, *check; /* under way */
     struct slot_step step;                        /* what command does */
     char advancing[SLOT_NAME_SIZE];
-    uint64_t advanced_at_us, checked_at_us;
+    uint64_t stepped_at_us; /* when command ended: what was seen before says nothing */
+    uint64_t advanced_at_us, checked_at_us, copied_at_us;
 };

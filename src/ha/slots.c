@@ -424,7 +424,7 @@ static bool fix(const struct slots_view *v, const struct slot *s, const struct s
 /* A logical slot on a standby is copied from the primary, as soon as that has one. */
 static bool make(const struct slots_view *v, const struct slot_want *w, struct slot_step *ret)
 {
-    bool was_there = w->logical && w->lsn;
+    bool was_there = w->logical && (w->lsn || is_unsafe(v, w->name));
 
     if (w->logical && !v->leads && !w->lsn)
         return false;
@@ -493,8 +493,11 @@ static bool has_permanent_logical(const struct slots_view *v)
 
 bool ha_slots_need_feedback(const struct slots_view *v)
 {
-    if (!v->use_slots || v->standby_cluster || !v->cluster || !has_permanent_logical(v))
+    if (!v->use_slots || v->standby_cluster || !has_permanent_logical(v))
         return false;
+    /* Before the store was read: switched off for a moment, what the primary holds back for us would be gone. */
+    if (!v->cluster)
+        return true;
     if (!v->tags.nofailover && way_up(v->cluster, v->name, &v->tags).streams)
         return true;
     for (size_t i = 0; i < v->cluster->n_members; i++) {

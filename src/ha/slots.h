@@ -30,7 +30,7 @@ struct slots_view {
     size_t n_ignore;
     const struct slot_seen *seen; /* what is remembered, see ha_slots_remember() */
     size_t n_seen;
-    const struct slot_name *unsafe; /* logical copies not known to be complete */
+    const struct slot_name *unsafe; /* logical copies not known to be complete, also when just dropped for that */
     size_t n_unsafe;
 };
 
@@ -77,7 +77,10 @@ size_t ha_slots_steps(const struct slots_view *v, const struct slot_want *want, 
  */
 size_t ha_slots_remember(const struct slots_view *v, bool begins_term, struct slot_seen *seen, size_t n, size_t max);
 
-/* hot_standby_feedback must be on: this node or one that streams through it keeps logical slots. */
+/*
+ * hot_standby_feedback must be on: this node or one that streams through it keeps logical slots. v->cluster may be
+ * NULL here: not known.
+ */
 bool ha_slots_need_feedback(const struct slots_view *v);
 /* The physical slot on the primary through which this node's feedback arrives; false if there is none. */
 bool ha_slots_feedback_slot(const struct slots_view *v, char *buf, size_t size);

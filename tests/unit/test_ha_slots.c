@@ -165,6 +165,18 @@ static void check(const char *row, const char *want)
         fail_msg("%s: got \"%s\" instead of \"%s\"", row, got, want);
 }
 
+/* Of the one step there is. */
+static void check_reason(const char *row, const char *want)
+{
+    struct slot_want wanted[16];
+    struct slot_step steps[16];
+    size_t n = ha_slots_wanted(&s.v, wanted, ARRAY_LEN(wanted));
+
+    assert_int_equal(ha_slots_steps(&s.v, wanted, n, steps, ARRAY_LEN(steps)), 1);
+    if (!strstr(steps[0].reason, want))
+        fail_msg("%s: %s", row, steps[0].reason);
+}
+
 static void test_slots_of_members(void **state)
 {
     (void)state;
@@ -518,8 +530,11 @@ static void test_permanent_logical_slots(void **state)
     s.v.n_unsafe = 2;
     check("one that may not be", "drop cdc");
     s.v.n_have = 2;
+    check_reason("it begins anew", "begins anew");
+    s.v.n_unsafe = 0;
+    check_reason("it is new", "permanent");
     publish("cdc", 950);
-    check("it begins anew", "create cdc in app");
+    check_reason("it is on the old leader", "begins anew");
 }
 
 static void test_names_that_collide_are_told_and_nothing_is_lost(void **state)
@@ -590,7 +605,7 @@ static void test_feedback_is_needed_where_logical_slots_are(void **state)
     assert_false(ha_slots_need_feedback(&s.v));
     s.v.standby_cluster = false;
     s.v.cluster = NULL;
-    assert_false(ha_slots_need_feedback(&s.v));
+    assert_true(ha_slots_need_feedback(&s.v));
     s.v.cluster = &s.c;
     led_by(NULL);
     assert_true(ha_slots_need_feedback(&s.v));
