@@ -144,7 +144,7 @@ static int run(const struct config *config)
 {
     CLEANUP(agent_freep) struct agent *agent = NULL;
     CLEANUP(api_freep) struct api *api = NULL;
-    struct api_hooks hooks = {.status = agent_status};
+    struct api_hooks hooks = {.status = agent_status, .command = agent_command};
     struct err err = {0};
     sd_event *loop = NULL;
     sigset_t signals;

@@ -7,6 +7,7 @@
 #include <systemd/sd-event.h>
 #include "base/core.h"
 #include "config/config.h"
+#include "model/command.h"
 #include "model/node.h"
 
 struct agent;
@@ -27,6 +28,9 @@ DEFINE_CLEANUP(struct agent, agent_free)
 
 /* What the node says about itself now; pointers stay valid until control returns to the event loop. */
 void agent_status(void *agent, struct node_status *ret);
+
+/* Takes a request that changes something; answers it when it is done, or cannot be done. */
+void agent_command(void *agent, struct command *command);
 
 /* Orderly stop: hands over, stops PostgreSQL, then ends the event loop with an enum agent_exit. */
 void agent_stop(struct agent *a);

@@ -2,14 +2,16 @@
  * The REST server (libmicrohttpd on our event loop): Patroni's endpoints, codes and JSON; a status page for people.
  *
  * It never waits for a client: sockets are non-blocking, the number of connections and the memory of each are limited,
- * and every connection is closed after ten seconds, however busy its client looks. Its event sources have a lower
- * priority than others, so that a flood of requests does not delay the lease.
+ * and every connection is closed after ten seconds, however busy its client looks, unless it waits for us: for the
+ * answer to a request that changes something. Its event sources have a lower priority than others, so that a flood of
+ * requests does not delay the lease.
  */
 #pragma once
 #include <stdint.h>
 #include <systemd/sd-event.h>
 #include "base/core.h"
 #include "config/config.h"
+#include "model/command.h"
 #include "model/node.h"
 
 struct api;
@@ -17,6 +19,11 @@ struct api;
 struct api_hooks {
     /* Fills *ret as of now; pointers in it stay valid until control returns to the event loop. */
     void (*status)(void *userdata, struct node_status *ret);
+    /*
+     * Takes a request that changes something; whoever asks was found to be allowed to, and a body that is needed is
+     * there and is a JSON object. The connection waits for the answer, however long it takes.
+     */
+    void (*command)(void *userdata, struct command *command);
     void *userdata;
 };
 

@@ -141,37 +141,40 @@ static const struct route {
     const char *first;
     enum route_access access;
     void (*handle)(struct call *c);
+    enum command_kind command;
+    bool needs_body;
 } routes[] = {
-    {API_GET, "patroni", ROUTE_OPEN, get_patroni},
-    {API_GET, "liveness", ROUTE_OPEN, get_liveness},
-    {API_GET, "readiness", ROUTE_OPEN, get_readiness},
-    {API_GET, "cluster", ROUTE_OPEN, get_cluster},
-    {API_GET, "history", ROUTE_OPEN, get_history},
-    {API_GET, "config", ROUTE_OPEN, get_config},
-    {API_GET, "metrics", ROUTE_OPEN, get_metrics},
-    {API_GET, "failsafe", ROUTE_OPEN, get_failsafe},
+    {API_GET, "patroni", ROUTE_OPEN, get_patroni, COMMAND_NONE, false},
+    {API_GET, "liveness", ROUTE_OPEN, get_liveness, COMMAND_NONE, false},
+    {API_GET, "readiness", ROUTE_OPEN, get_readiness, COMMAND_NONE, false},
+    {API_GET, "cluster", ROUTE_OPEN, get_cluster, COMMAND_NONE, false},
+    {API_GET, "history", ROUTE_OPEN, get_history, COMMAND_NONE, false},
+    {API_GET, "config", ROUTE_OPEN, get_config, COMMAND_NONE, false},
+    {API_GET, "metrics", ROUTE_OPEN, get_metrics, COMMAND_NONE, false},
+    {API_GET, "failsafe", ROUTE_OPEN, get_failsafe, COMMAND_NONE, false},
     {API_GET, "status", ROUTE_OPEN, get_status_page},
-    {API_PATCH, "config", ROUTE_PROTECTED, not_supported},
-    {API_PUT, "config", ROUTE_PROTECTED, not_supported},
-    {API_POST, "reload", ROUTE_PROTECTED, not_supported},
-    {API_POST, "restart", ROUTE_PROTECTED, not_supported},
-    {API_DELETE, "restart", ROUTE_PROTECTED, not_supported},
-    {API_POST, "switchover", ROUTE_PROTECTED, not_supported},
-    {API_DELETE, "switchover", ROUTE_PROTECTED, not_supported},
-    {API_POST, "failover", ROUTE_PROTECTED, not_supported},
-    {API_POST, "reinitialize", ROUTE_PROTECTED, not_supported},
-    {API_POST, "failsafe", ROUTE_PROTECTED, not_supported},
+    {API_PATCH, "config", ROUTE_PROTECTED, not_supported, COMMAND_PATCH_CONFIG, true},
+    {API_PUT, "config", ROUTE_PROTECTED, not_supported, COMMAND_PUT_CONFIG, true},
+    {API_POST, "reload", ROUTE_PROTECTED, not_supported, COMMAND_RELOAD, false},
+    {API_POST, "sigterm", ROUTE_PROTECTED, not_supported, COMMAND_SIGTERM, false},
+    {API_POST, "restart", ROUTE_PROTECTED, not_supported, COMMAND_RESTART, false},
+    {API_DELETE, "restart", ROUTE_PROTECTED, not_supported, COMMAND_CANCEL_RESTART, false},
+    {API_POST, "switchover", ROUTE_PROTECTED, not_supported, COMMAND_SWITCHOVER, true},
+    {API_DELETE, "switchover", ROUTE_PROTECTED, not_supported, COMMAND_CANCEL_SWITCHOVER, false},
+    {API_POST, "failover", ROUTE_PROTECTED, not_supported, COMMAND_FAILOVER, true},
+    {API_POST, "reinitialize", ROUTE_PROTECTED, not_supported, COMMAND_REINITIALIZE, false},
+    {API_POST, "failsafe", ROUTE_PROTECTED, not_supported, COMMAND_FAILSAFE, true},
 };
 
 static const struct route defaults[] = {
-    [API_GET] = {API_GET, NULL, ROUTE_OPEN, get_health},
-    [API_HEAD] = {API_HEAD, NULL, ROUTE_OPEN, health_code_only},
-    [API_OPTIONS] = {API_OPTIONS, NULL, ROUTE_OPEN, health_code_only},
-    [API_POST] = {API_POST, NULL, ROUTE_PROTECTED, not_supported},
-    [API_PUT] = {API_PUT, NULL, ROUTE_PROTECTED, not_supported},
-    [API_PATCH] = {API_PATCH, NULL, ROUTE_PROTECTED, not_supported},
-    [API_DELETE] = {API_DELETE, NULL, ROUTE_PROTECTED, not_supported},
-    [API_OTHER] = {API_OTHER, NULL, ROUTE_PROTECTED, not_supported},
+    [API_GET] = {API_GET, NULL, ROUTE_OPEN, get_health, COMMAND_NONE, false},
+    [API_HEAD] = {API_HEAD, NULL, ROUTE_OPEN, health_code_only, COMMAND_NONE, false},
+    [API_OPTIONS] = {API_OPTIONS, NULL, ROUTE_OPEN, health_code_only, COMMAND_NONE, false},
+    [API_POST] = {API_POST, NULL, ROUTE_PROTECTED, not_supported, COMMAND_NONE, false},
+    [API_PUT] = {API_PUT, NULL, ROUTE_PROTECTED, not_supported, COMMAND_NONE, false},
+    [API_PATCH] = {API_PATCH, NULL, ROUTE_PROTECTED, not_supported, COMMAND_NONE, false},
+    [API_DELETE] = {API_DELETE, NULL, ROUTE_PROTECTED, not_supported, COMMAND_NONE, false},
+    [API_OTHER] = {API_OTHER, NULL, ROUTE_PROTECTED, not_supported, COMMAND_NONE, false},
 };
 
 static const struct route *find(const struct api_request *req)
@@ -185,6 +188,16 @@ static const struct route *find(const struct api_request *req)
 enum route_access router_access(const struct api_request *req)
 {
     return find(req)->access;
+}
+
+enum command_kind router_command(const struct api_request *req)
+{
+    return find(req)->command;
+}
+
+bool router_needs_body(const struct api_request *req)
+{
+    return find(req)->needs_body;
 }
 
 void router_answer(const struct api_request *req, const struct node_status *n, uint64_t now_us,

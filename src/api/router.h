@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "api/target.h"
+#include "model/command.h"
 #include "model/node.h"
 
 enum api_method { API_GET, API_HEAD, API_OPTIONS, API_POST, API_PUT, API_PATCH, API_DELETE, API_OTHER };
@@ -32,6 +33,12 @@ void api_response_done(struct api_response *r);
  */
 enum route_access { ROUTE_OPEN, ROUTE_PROTECTED };
 enum route_access router_access(const struct api_request *req);
+
+/* What the request asks to be changed, which the agent answers; COMMAND_NONE: router_answer() does. */
+enum command_kind router_command(const struct api_request *req);
+
+/* Whether such a request makes sense only with a JSON object in its body. */
+bool router_needs_body(const struct api_request *req);
 
 /* Always fills *ret with an answer; 500 when memory ran out. */
 void router_answer(const struct api_request *req, const struct node_status *n, uint64_t now_us,

@@ -7,8 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "api/listen.h"
-#include "api/router.h"
-#include "api/tls.h"
+#include "api/private.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -19,42 +18,11 @@ enum {
     CONNECTIONS_PER_HOST_MAX = 32, /* one host cannot keep all others out */
     CONNECTION_MEMORY_BYTES = 8192,
     IDLE_TIMEOUT_S = 10,
-    REQUEST_BODY_MAX = 64 * 1024,
     PRIORITY = SD_EVENT_PRIORITY_NORMAL + 50, /* after everything that has to do with the lease */
 };
 
 /* However fast a client trickles its request: after this its connection ends. */
 static const uint64_t connection_lifetime_us = 10 * USEC_PER_SEC;
-
-struct client {
-    struct MHD_Connection *connection;
-    uint64_t ends_at_us;
-    bool ended; /* its socket is shut, libmicrohttpd will report it closed */
-    struct client *next;
-};
-
-/* One request from its first line to its answer. */
-struct exchange {
-    struct api_request req;
-    int target_error;
-    bool headers_seen;
-    size_t body_bytes;
-};
-
-struct api {
-    sd_event *loop;
-    const struct config *config;
-    struct api_hooks hooks;
-    struct MHD_Daemon *daemon;
-    struct tls_files tls_files;
-    int listen_fd;
-    uint16_t port;
-    uint64_t started_at_us;
-    sd_event_source *io_source;
-    sd_event_source *timeout_source;  /* when libmicrohttpd wants to be called next */
-    sd_event_source *lifetime_source; /* when the oldest connection ends */
-    struct client *oldest, **newest;  /* in the order of their ends */
-};
 
 /* --- connections and their end ------------------------------------------------------------------------------------ */
 
@@ -71,6 +39,8 @@ static int on_lifetime(sd_event_source *source, uint64_t usec, void *userdata)
             MHD_get_connection_info(c->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 
         /* libmicrohttpd has no call to end a connection; it does so itself when it finds the socket shut. */
+        if (c->waits)
+            continue;
         if (info && !c->ended)
             (void)shutdown(info->connect_fd, SHUT_RDWR);
         c->ended = true;
@@ -83,7 +53,7 @@ static void watch_lifetimes(struct api *a)
 {
     const struct client *c = a->oldest;
 
-    while (c && c->ended)
+    while (c && (c->ended || c->waits))
         c = c->next;
     if (!c)
         loop_timer_off(a->lifetime_source);
@@ -115,6 +85,26 @@ static void client_remove(struct api *a, struct client *gone)
     free(gone);
 }
 
+/* It then has its ten seconds from anew, at the end of the list. */
+void api_client_waits(struct api *a, struct MHD_Connection *connection, bool waits)
+{
+    struct client **at = &a->oldest, *c;
+
+    while (*at && (*at)->connection != connection)
+        at = &(*at)->next;
+    c = *at;
+    if (!c)
+        return;
+    c->waits = waits;
+    c->ends_at_us = clock_now_us() + connection_lifetime_us;
+    if (!c->next)
+        return;
+    *at = c->next;
+    c->next = NULL;
+    *a->newest = c;
+    a->newest = &c->next;
+}
+
 static void on_connection(void *cls, struct MHD_Connection *connection, void **socket_context,
                           enum MHD_ConnectionNotificationCode code)
 {
@@ -133,98 +123,6 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **s
         tls_demand_certificate(session->tls_session, &a->config->restapi.tls);
 }
 
-/* --- requests ----------------------------------------------------------------------------------------------------- */
-
-/* Called with the first line of a request; what it returns is the context of everything that follows. */
-static void *on_target(void *cls, const char *uri, struct MHD_Connection *connection)
-{
-    struct exchange *x = calloc(1, sizeof(*x));
-
-    (void)cls, (void)connection;
-    if (x)
-        x->target_error = target_parse(uri, &x->req.target);
-    return x;
-}
-
-static void on_completed(void *cls, struct MHD_Connection *connection, void **context,
-                         enum MHD_RequestTerminationCode code)
-{
-    (void)cls, (void)connection, (void)code;
-    free(*context);
-    *context = NULL;
-}
-
-static enum MHD_Result send_response(struct MHD_Connection *connection, const struct api_response *answer)
-{
-    size_t len = answer->body ? strlen(answer->body) : 0;
-    struct MHD_Response *response = MHD_create_response_from_buffer(
-        len, answer->body, answer->body ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
-    enum MHD_Result r;
-
-    if (!response) {
-        free(answer->body);
-        return MHD_NO;
-    }
-    if (answer->content_type)
-        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, answer->content_type);
-    /* Like the reference, one request per connection: load balancers then see each restart. */
-    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
-    (void)MHD_add_response_header(response, "Cache-Control", "no-store");
-    r = MHD_queue_response(connection, answer->status, response);
-    MHD_destroy_response(response);
-    return r;
-}
-
-static enum MHD_Result send_code(struct MHD_Connection *connection, unsigned status)
-{
-    return send_response(connection, &(struct api_response){.status = status});
-}
-
-static enum MHD_Result answer_now(struct api *a, struct MHD_Connection *connection, const struct exchange *x)
-{
-    struct node_status status = {0};
-    struct api_response answer;
-
-    a->hooks.status(a->hooks.userdata, &status);
-    if (!status.loop_ran_at_us)
-        status.loop_ran_at_us = a->started_at_us;
-    /* After the hook: nothing may be told for an instant that has passed meanwhile (S5). */
-    router_answer(&x->req, &status, clock_now_us(), &answer);
-    return send_response(connection, &answer);
-}
-
-static void note_headers(struct exchange *x, struct MHD_Connection *connection, const char *method)
-{
-    const char *accept = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT);
-
-    x->headers_seen = true;
-    x->req.method = api_method_from_text(method);
-    x->req.accepts_html = accept && strstr(accept, "text/html") != NULL;
-}
-
-/* Called once when the headers are there, then for each piece of the body, and once more at its end. */
-static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
-                                  const char *version, const char *body, size_t *body_len, void **context)
-{
-    struct api *a = cls;
-    struct exchange *x = *context;
-
-    (void)url, (void)version, (void)body;
-    if (!x)
-        return MHD_NO;
-    if (!x->headers_seen) {
-        note_headers(x, connection, method);
-        return x->target_error ? send_code(connection, MHD_HTTP_URI_TOO_LONG) : MHD_YES;
-    }
-    if (*body_len) {
-        /* Requests with a body are not supported by this version: read it, so that the client reads our answer. */
-        x->body_bytes += *body_len;
-        *body_len = 0;
-        return x->body_bytes > REQUEST_BODY_MAX ? MHD_NO : MHD_YES;
-    }
-    return answer_now(a, connection, x);
-}
-
 /* --- the loop ----------------------------------------------------------------------------------------------------- */
 
 static int on_timeout(sd_event_source *source, uint64_t usec, void *userdata)
@@ -239,6 +137,12 @@ static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdat
     (void)source, (void)fd, (void)events;
     run(userdata);
     return 0;
+}
+
+void api_run_soon(struct api *a)
+{
+    if (loop_timer_at(a->loop, &a->timeout_source, clock_now_us(), on_timeout, a) >= 0)
+        (void)sd_event_source_set_priority(a->timeout_source, PRIORITY);
 }
 
 static void run(struct api *a)
@@ -273,7 +177,7 @@ static int start_daemon(struct api *a, struct err *err)
 {
     const struct tls_config *tls = &a->config->restapi.tls;
     bool tls_on = tls_is_on(tls);
-    unsigned flags = MHD_USE_EPOLL | MHD_USE_ERROR_LOG | (tls_on ? MHD_USE_TLS : 0);
+    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | (tls_on ? MHD_USE_TLS : 0);
     struct MHD_OptionItem tls_options[] = {
         {MHD_OPTION_HTTPS_MEM_CERT, 0, a->tls_files.certificate},
         {MHD_OPTION_HTTPS_MEM_KEY, 0, a->tls_files.key},
@@ -288,11 +192,11 @@ static int start_daemon(struct api *a, struct err *err)
     if (!tls_on)
         tls_options[0].option = MHD_OPTION_END;
     a->daemon = MHD_start_daemon(
-        flags, 0, NULL, NULL, on_request, a, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, a, MHD_OPTION_LISTEN_SOCKET,
+        flags, 0, NULL, NULL, request_more, a, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, a, MHD_OPTION_LISTEN_SOCKET,
         a->listen_fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
         (unsigned)CONNECTIONS_PER_HOST_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S, MHD_OPTION_STRICT_FOR_CLIENT, -1,
-        MHD_OPTION_URI_LOG_CALLBACK, on_target, a, MHD_OPTION_NOTIFY_COMPLETED, on_completed, a,
+        MHD_OPTION_URI_LOG_CALLBACK, request_begin, a, MHD_OPTION_NOTIFY_COMPLETED, request_end, a,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, a, MHD_OPTION_ARRAY, tls_options, MHD_OPTION_ARRAY, key_password,
         MHD_OPTION_END);
     if (a->daemon)
@@ -340,6 +244,9 @@ int api_new(sd_event *loop, const struct config *config, const struct api_hooks 
         if (r < 0)
             return r;
     }
+    r = access_new(config, &a->access, err);
+    if (r < 0)
+        return r;
     a->listen_fd = listen_tcp(config->restapi.listen_host, config->restapi.listen_port, err);
     if (a->listen_fd < 0)
         return a->listen_fd;
@@ -366,8 +273,10 @@ struct api *api_free(struct api *a)
     a->io_source = loop_source_free(a->io_source);
     a->timeout_source = loop_source_free(a->timeout_source);
     a->lifetime_source = loop_source_free(a->lifetime_source);
+    request_let_all_go(a);
     if (a->daemon)
         MHD_stop_daemon(a->daemon);
+    a->access = access_free(a->access);
     if (a->listen_fd >= 0)
         (void)close(a->listen_fd);
     tls_files_done(&a->tls_files);

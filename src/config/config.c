@@ -52,6 +52,7 @@ static void restapi_done(struct config *c)
     wipe(c->restapi.tls.keyfile_password);
     free(c->restapi.tls.cafile);
     free(c->restapi.tls.verify_client);
+    strings_done(&c->restapi.allowlist);
 }
 
 static void postgresql_done(struct config *c)

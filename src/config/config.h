@@ -70,6 +70,8 @@ struct config {
         uint16_t connect_port;
         char *username, *password; /* basic authentication of changing requests; NULL = none */
         struct tls_config tls;
+        struct string_list allowlist; /* addresses, networks and host names that may change something; empty = all */
+        bool allowlist_include_members;
     } restapi;
 
     struct dcs_config dcs;

@@ -5,11 +5,13 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <time.h>
 #include "base/clock.h"
+#include "base/text.h"
 
 static char localhost[] = "127.0.0.1";
 
@@ -19,6 +21,19 @@ static void fake_status(void *userdata, struct node_status *ret)
 
     s->asked++;
     *ret = s->status;
+}
+
+static void fake_command(void *userdata, struct command *command)
+{
+    struct api_server *s = userdata;
+
+    s->commands++;
+    s->kind = command->kind;
+    (void)text_copy(s->body, sizeof(s->body), command->body ? command->body : "");
+    if (s->answer_at_once)
+        command_answer_text(command, 202, "done at once");
+    else
+        s->command = command;
 }
 
 void api_server_init(struct api_server *s)
@@ -44,7 +59,7 @@ void api_server_init(struct api_server *s)
 
 int api_server_start(struct api_server *s, struct err *err)
 {
-    const struct api_hooks hooks = {fake_status, s};
+    const struct api_hooks hooks = {fake_status, fake_command, s};
 
     return api_new(s->loop, &s->config, &hooks, &s->api, err);
 }
@@ -83,4 +98,30 @@ int api_server_dial(const struct api_server *s)
     assert_int_equal(inet_pton(AF_INET, localhost, &addr.sin_addr), 1);
     assert_int_equal(connect(fd, (const struct sockaddr *)&addr, sizeof(addr)), 0);
     return fd;
+}
+
+void api_server_say(int fd, const char *text)
+{
+    assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+char *api_server_hear(struct api_server *s, int fd)
+{
+    uint64_t until_us = real_now_us() + API_PATIENCE_S * USEC_PER_SEC;
+    struct textbuf got = {0};
+    char piece[4096];
+
+    while (real_now_us() < until_us) {
+        ssize_t n = recv(fd, piece, sizeof(piece), MSG_DONTWAIT);
+
+        if (n > 0)
+            textbuf_append(&got, piece, (size_t)n);
+        else if (n == 0 || errno == ECONNRESET)
+            return textbuf_take(&got);
+        else
+            api_server_turn(s);
+    }
+    textbuf_done(&got);
+    fail_msg("the server did not close the connection");
+    return NULL;
 }

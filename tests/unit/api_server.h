@@ -11,6 +11,11 @@ struct api_server {
     struct node_status status;
     unsigned asked; /* how often the status was asked for */
     struct api *api;
+    struct command *command; /* the last one, if it was not answered at once */
+    unsigned commands;       /* how many there were */
+    enum command_kind kind;  /* of the last one */
+    char body[256];          /* its body, "" if there was none */
+    bool answer_at_once;
 };
 
 /* A healthy primary with a lease that does not end. */
@@ -23,3 +28,6 @@ void api_server_done(struct api_server *s);
 void api_server_turn(struct api_server *s);
 /* A connection to it. */
 int api_server_dial(const struct api_server *s);
+void api_server_say(int fd, const char *text);
+/* Everything until the server closes; "" when it closes without a word. The caller frees. */
+char *api_server_hear(struct api_server *s, int fd);
