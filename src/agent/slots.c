@@ -253,6 +253,14 @@ static void advance_logical(struct agent *a, const struct slot_step *step)
         note_failure(s, step->name, "advance", &err);
 }
 
+static void complain_of_step(struct agent_slots *s, const struct slot_step *step)
+{
+    char text[sizeof(s->troubles->text)];
+
+    (void)text_print(text, sizeof(text), "%s%s", step->in_use ? "not dropped, since it is in use: " : "", step->reason);
+    slots_complain(s, step->name, text);
+}
+
 static void take_steps(struct agent *a, const struct slot_step *steps, size_t n)
 {
     struct agent_slots *s = a->slots;
@@ -274,7 +282,7 @@ static void take_steps(struct agent *a, const struct slot_step *steps, size_t n)
             add_name(s->missing, &s->n_missing, step->name);
             break;
         case SLOT_COMPLAIN:
-            slots_complain(s, step->name, step->reason);
+            complain_of_step(s, step);
             break;
         }
     }

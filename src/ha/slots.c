@@ -295,6 +295,7 @@ static struct slot_step step(enum slot_what what, const char *name, const char *
 static bool drop(const struct slot *s, const char *reason, struct slot_step *ret)
 {
     *ret = step(s->active ? SLOT_COMPLAIN : SLOT_DROP, s->name, reason);
+    ret->in_use = s->active;
     return true;
 }
 

@@ -58,6 +58,7 @@ struct slot_step {
     bool logical;
     char database[SLOT_NAME_SIZE], plugin[SLOT_NAME_SIZE];
     uint64_t lsn;       /* SLOT_ADVANCE */
+    bool in_use;        /* SLOT_COMPLAIN: it would be dropped, but somebody is connected to it */
     const char *reason; /* static text for a DBA */
 };
 
