@@ -141,6 +141,7 @@ struct agent {
     char member_face[192]; /* what the member key said last, less its positions */
     uint64_t member_written_at_us, member_ttl_us;
     char *status_published; /* as last written, NULL = not by us */
+    uint64_t status_written_at_us;
     uint64_t history_done_timeline;
     bool history_busy, config_busy, initialize_busy, checkpoint_busy;
     struct agent_slots *slots; /* NULL before the first look at them */

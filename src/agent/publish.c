@@ -222,16 +222,18 @@ static void on_status(void *userdata, struct dcs_answer *answer)
 
 static void publish_status(struct agent *a)
 {
+    bool is_gone = !a->cluster->status_text.exists && a->cluster->read_sent_at_us > a->status_written_at_us;
     CLEANUP(freep) char *json = NULL;
 
     if (a->status_busy || !a->pg.facts.current_lsn)
         return;
     json = slots_print_status(a);
-    if (!json || text_equal(json, a->status_published))
+    if (!json || (text_equal(json, a->status_published) && !is_gone))
         return;
     free(a->status_published);
     a->status_published = STEAL(json);
     a->status_busy = true;
+    a->status_written_at_us = clock_now_us();
     a->dcs->ops->put(a->dcs, "status", a->status_published, DCS_ANY, 0, store_deadline_us(a), on_status, a);
 }
 

@@ -18,8 +18,11 @@
 #define MARKER "slot-copy"
 enum { STAGE_ASK = 1, STAGE_STOP, STAGE_STOP_AT_ONCE, STAGE_PROVE };
 enum { ASK_TIMEOUT_US = 5000000, STOP_BUDGET_US = 30000000, STOP_AT_ONCE_BUDGET_US = 5000000 };
-/* Each copy restarts the server: where one does not help the next must not follow at once. */
-enum { PAUSE_MIN_US = 30000000, PAUSE_MAX_US = 960000000 };
+/*
+ * Each copy restarts the server: where one does not help, since WAL it needs is not here, the next must not follow at
+ * once. A leader that has not got the slot yet is asked again soon.
+ */
+enum { ASK_AGAIN_US = 5000000, PAUSE_MIN_US = 30000000, PAUSE_MAX_US = 960000000 };
 enum { FEEDBACK_BUDGET_US = 15000000 };
 
 /* --- is it complete? -------------------------------------------------------------------------------------------------
@@ -59,8 +62,6 @@ static void note_safe(struct agent_slots *s, size_t i)
     s->n_unsafe--;
     s->unsafe[i] = s->unsafe[s->n_unsafe];
     s->primary_xmin[i] = s->primary_xmin[s->n_unsafe];
-    if (s->n_unsafe == 0)
-        s->copy_pause_us = 0;
 }
 
 void slot_copies_note_new(struct agent_slots *s, const char *name)
@@ -198,14 +199,23 @@ void slot_copies_forget(struct agent_slots *s)
     s->n_copies = 0;
 }
 
+static uint64_t next_pause_us(struct agent_slots *s, uint64_t now_us)
+{
+    bool long_ago = now_us - s->copied_at_us > 2 * (uint64_t)PAUSE_MAX_US;
+
+    s->copy_pause_us = long_ago || !s->copy_pause_us ? PAUSE_MIN_US : 2 * s->copy_pause_us;
+    if (s->copy_pause_us > PAUSE_MAX_US)
+        s->copy_pause_us = PAUSE_MAX_US;
+    return s->copy_pause_us;
+}
+
 static void finish(struct agent *a)
 {
     struct agent_slots *s = a->slots;
+    uint64_t now_us = clock_now_us();
 
-    s->copy_pause_us = s->copy_pause_us ? 2 * s->copy_pause_us : PAUSE_MIN_US;
-    if (s->copy_pause_us > PAUSE_MAX_US)
-        s->copy_pause_us = PAUSE_MAX_US;
-    s->copy_again_at_us = clock_now_us() + s->copy_pause_us;
+    s->copy_again_at_us = now_us + (s->n_copies ? next_pause_us(s, now_us) : ASK_AGAIN_US);
+    s->copied_at_us = s->n_copies ? now_us : s->copied_at_us;
     s->n_missing = s->n_broken = 0;
     slot_copies_forget(s);
     op_end(a);
@@ -219,7 +229,6 @@ static void put_copies(struct agent *a)
     struct err err = {0};
 
     s->marked = true;
-    s->copied_at_us = clock_now_us();
     marker_set(a, MARKER);
     for (size_t i = 0; i < s->n_copies; i++) {
         if (pg_slot_put(a->config, s->copies[i].name, s->copies[i].state_hex, &err) < 0) {

@@ -41,6 +41,7 @@ enum mutant {
     MUTANT_GATE_FOR_EVER,
     MUTANT_FORGET_ADDRESS,
     MUTANT_FORGET_ABSENT,
+    MUTANT_KEEP_ABSENT,
     MUTANT_COPY_BELOW_SERVER,
     MUTANTS,
 };
@@ -271,6 +272,7 @@ struct agent {
     struct slot_seen seen[NODES];
     size_t n_seen;
     bool led, slots_to_copy;
+    uint64_t led_since_us; /* real time */
     uint64_t copy_again_at_us;
     struct slot_name retain[NODES];
     struct slot_position status_slots[1];

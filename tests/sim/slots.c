@@ -60,6 +60,12 @@ static size_t list_slots(const struct node *n, struct slot *ret)
     return count;
 }
 
+/* The time after which what was read surely shows what is. */
+static uint64_t stale_us(const struct world *w)
+{
+    return w->policy.ttl_us + 2 * w->policy.loop_wait_us + 2 * w->policy.retry_timeout_us;
+}
+
 /*
  * A slot goes that somebody may come back to: its member is there, and has been for longer than what this node has read
  * can be old; or everybody can read that it is to be kept, and it has not been gone for long enough.
@@ -68,17 +74,31 @@ static void check_drop(struct world *w, const struct node *n, int member)
 {
     const struct stored_member *m = &w->store.data.members[member];
     uint64_t ttl_us = w->policy.member_slots_ttl_us;
-    uint64_t stale_us = w->policy.ttl_us + 2 * w->policy.loop_wait_us + 2 * w->policy.retry_timeout_us;
     bool is_there = m->exists && m->expires_us > store_now_us(w);
 
     if (!ttl_us && n->pg.phase != PG_PRIMARY)
         return; /* without time to keep them slots are where somebody streams */
-    if (is_there && w->now_us - w->member_back_us[member] > stale_us)
+    if (is_there && w->now_us - w->member_back_us[member] > stale_us(w))
         check_fail(w, "slots", "%s drops the slot of %s, which is there", node_name(n->id), node_name(member));
     if (!is_there && m->exists && w->store.data.status_retain & 1 << member &&
-        store_now_us(w) - m->expires_us + stale_us < ttl_us)
+        store_now_us(w) - m->expires_us + stale_us(w) < ttl_us)
         check_fail(w, "slots", "%s drops the slot of %s, which is to be kept for longer", node_name(n->id),
                    node_name(member));
+}
+
+/* Nobody comes for it any more, and it would hold back WAL for ever. */
+static void check_kept(struct world *w, const struct node *n)
+{
+    uint64_t after_us = w->policy.member_slots_ttl_us + 2 * w->policy.loop_wait_us + 2 * w->policy.retry_timeout_us;
+
+    if (!n->agent.led || w->now_us - n->agent.led_since_us < after_us)
+        return;
+    for (int i = 0; i < NODES; i++) {
+        const struct stored_member *m = &w->store.data.members[i];
+
+        if (n->pg.slots & 1 << i && m->exists && store_now_us(w) > m->expires_us + after_us)
+            check_fail(w, "slots", "%s keeps the slot of %s, which is gone for good", node_name(n->id), node_name(i));
+    }
 }
 
 static void take_step(struct world *w, struct node *n, const struct slot_step *s)
@@ -137,6 +157,10 @@ void slots_maintain(struct world *w, struct node *n, bool leads)
     a->n_seen = ha_slots_remember(&v, leads && !a->led, a->seen, a->n_seen, NODES);
     if (w->mutant == MUTANT_FORGET_ABSENT && leads)
         a->n_seen = 0;
+    for (size_t i = 0; w->mutant == MUTANT_KEEP_ABSENT && i < a->n_seen; i++)
+        a->seen[i].at_us = v.now_us;
+    if (!a->led)
+        a->led_since_us = w->now_us;
     a->led = leads;
     v.n_seen = a->n_seen;
     a->slots_to_copy = false;
@@ -144,6 +168,7 @@ void slots_maintain(struct world *w, struct node *n, bool leads)
     n_steps = ha_slots_steps(&v, want, n_want, steps, sizeof(steps) / sizeof(steps[0]));
     for (size_t i = 0; i < n_steps; i++)
         take_step(w, n, &steps[i]);
+    check_kept(w, n);
 }
 
 /* Everybody keeps a slot for all who may follow next, and who may lead next has the logical one. */

@@ -20,6 +20,7 @@ const char *const mutant_names[MUTANTS] = {
     [MUTANT_GATE_FOR_EVER] = "gate-for-ever",
     [MUTANT_FORGET_ADDRESS] = "forget-address",
     [MUTANT_FORGET_ABSENT] = "forget-absent",
+    [MUTANT_KEEP_ABSENT] = "keep-absent",
     [MUTANT_COPY_BELOW_SERVER] = "copy-below-server",
 };
 
@@ -65,7 +66,7 @@ static void choose_policy(struct world *w)
     p->use_pg_rewind = rng_chance(&w->rng, RNG_SETUP, 50);
     p->remove_data_directory_on_rewind_failure = true;
     p->remove_data_directory_on_diverged_timelines = !p->use_pg_rewind || rng_chance(&w->rng, RNG_SETUP, 50);
-    p->member_slots_ttl_us = rng_chance(&w->rng, RNG_SETUP, 10) ? 0 : rng_between(&w->rng, RNG_SETUP, 10, 40) * SEC;
+    p->member_slots_ttl_us = rng_chance(&w->rng, RNG_SETUP, 10) ? 0 : rng_between(&w->rng, RNG_SETUP, 3, 40) * SEC;
     w->watchdog_mode = (enum watchdog_mode)rng_between(&w->rng, RNG_SETUP, WATCHDOG_MODE_OFF, WATCHDOG_MODE_REQUIRED);
     w->gate = rng_chance(&w->rng, RNG_SETUP, 50);
     w->reset_factor = rng_chance(&w->rng, RNG_SETUP, 25) ? 2 : 1;
