@@ -440,6 +440,11 @@ static void test_stopped_node_comes_back_as_a_standby(void **state)
     down();
     s.v.memory.is_new_copy = true;
     CHECK("a copy that never ran", HA_START_STANDBY, "n2");
+    (void)snprintf(s.v.tags.replicatefrom, MEMBER_NAME_SIZE, "n3");
+    CHECK("a copy of a standby of a standby", HA_START_STANDBY, "n3");
+    s.v.tags.nostream = true;
+    CHECK("a copy that is to follow the archive only", HA_START_STANDBY, "");
+    s.v.tags = TAGS_DEFAULT;
     s.v.rewind_incomplete = true;
     CHECK("a copy that never ran, and a rewind of it", HA_REWIND, "n2");
     down();
