@@ -185,11 +185,24 @@ void slot_copies_review(struct agent *a, bool leads)
 /* --- the operation ---------------------------------------------------------------------------------------------------
  */
 
+/* One standby after the other: if all restarted at once, synchronous commits would have nobody to wait for. */
+static uint64_t turn_us(const struct agent *a)
+{
+    uint64_t before = 0;
+
+    for (size_t i = 0; i < a->cluster->n_members; i++)
+        before += strcmp(a->cluster->members[i].name, a->config->name) < 0 &&
+                  strcmp(a->cluster->members[i].name, a->cluster->leader.name) != 0;
+    return before * 2 * a->dynamic->policy.loop_wait_us;
+}
+
 bool slots_to_copy(const struct agent *a)
 {
     const struct agent_slots *s = a->slots;
+    uint64_t now_us = clock_now_us();
 
-    return s && s->n_missing && a->pg.facts.wal_level_logical && clock_now_us() >= s->copy_again_at_us;
+    return s && s->n_missing && a->cluster && a->pg.facts.wal_level_logical && now_us >= s->copy_again_at_us &&
+           now_us - s->missing_since_us >= turn_us(a);
 }
 
 void slot_copies_forget(struct agent_slots *s)

@@ -343,6 +343,10 @@ static void take_stock(struct agent *a, bool leads)
     for (size_t i = 0; i < a->slots->n_broken; i++)
         add_name(a->slots->missing, &a->slots->n_missing, a->slots->broken[i].text);
     take_steps(a, steps, ha_slots_steps(&v, want, n_want, steps, max));
+    if (!a->slots->n_missing)
+        a->slots->missing_since_us = 0;
+    else if (!a->slots->missing_since_us)
+        a->slots->missing_since_us = v.now_us;
 }
 
 void slots_maintain(struct agent *a, bool leads)

@@ -32,6 +32,7 @@ struct agent_slots {
     size_t n_unsafe;
     struct slot_name missing[SLOTS_UNSAFE_MAX]; /* to be copied from the leader */
     size_t n_missing;
+    uint64_t missing_since_us;                 /* 0 = none is */
     struct slot_name broken[SLOTS_UNSAFE_MAX]; /* here, but of no use: also to be copied */
     size_t n_broken;
     uint64_t copy_again_at_us, copy_pause_us;

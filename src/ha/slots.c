@@ -96,12 +96,25 @@ static size_t want_members(const struct slots_view *v, struct slot_want *ret, si
     return n;
 }
 
+static bool is_named_after_member(const struct slots_view *v, const char *slot)
+{
+    char name[SLOT_NAME_SIZE];
+
+    for (size_t i = 0; i < v->cluster->n_members; i++) {
+        slot_name_of_member(v->cluster->members[i].name, name, sizeof(name));
+        if (strcmp(name, slot) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* One whose member is there, but gets none, is not kept either: with nostream it needs none (the reference waits). */
 static size_t want_retained(const struct slots_view *v, struct slot_want *ret, size_t n, size_t max, const char *name)
 {
     char own[SLOT_NAME_SIZE];
 
     slot_name_of_member(v->name, own, sizeof(own));
-    if (strcmp(name, own) == 0 || n >= max || find_want(ret, n, name))
+    if (strcmp(name, own) == 0 || n >= max || find_want(ret, n, name) || is_named_after_member(v, name))
         return n;
     ret[n] = (struct slot_want){
         .purpose = SLOT_OF_ABSENT_MEMBER, .use = SLOT_USE_UNKNOWN, .lsn = cluster_slot_lsn(v->cluster, name)};
@@ -297,18 +310,6 @@ static bool drop(const struct slot *s, const char *reason, struct slot_step *ret
     *ret = step(s->active ? SLOT_COMPLAIN : SLOT_DROP, s->name, reason);
     ret->in_use = s->active;
     return true;
-}
-
-static bool is_named_after_member(const struct slots_view *v, const char *slot)
-{
-    char name[SLOT_NAME_SIZE];
-
-    for (size_t i = 0; i < v->cluster->n_members; i++) {
-        slot_name_of_member(v->cluster->members[i].name, name, sizeof(name));
-        if (strcmp(name, slot) == 0)
-            return true;
-    }
-    return false;
 }
 
 /*

@@ -281,3 +281,19 @@ def test_cascading_standby_moves_to_the_leader_when_its_upstream_dies_and_back(c
             upstream.start()
         reconfigure(cluster, node, "")
     cluster.wait_whole()
+
+
+def test_standby_that_does_not_stream_has_no_slot_anywhere(cluster):
+    node, other = standbys(cluster)
+    leader = cluster.leader()
+    cluster.wait(lambda: node.name in slots(cluster, other), 20, "the other standby has its slot")
+    try:
+        reconfigure(cluster, node, "tags: { nostream = true; };\n")
+        cluster.wait(lambda: slots(cluster, node), 30, "it is up")
+        cluster.wait(lambda: node.name not in slots(cluster, leader) and node.name not in slots(cluster, other), 30,
+                     "its slots are dropped")
+        assert not streams_from(cluster, node, leader)
+    finally:
+        reconfigure(cluster, node, "")
+    cluster.wait_whole()
+    assert node.name in slots(cluster, leader)

@@ -193,6 +193,8 @@ static void test_slots_of_members(void **state)
     settled(leader);
     s.members[2].tags.nostream = true;
     check("one that does not stream", "drop n3");
+    seen("n3", 99 * S);
+    check("also if it has just streamed", "drop n3");
     settled(standby);
     s.v.use_slots = false;
     (void)have("mine", 900);
