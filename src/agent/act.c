@@ -30,6 +30,9 @@ void op_end(struct agent *a)
     a->op.command = pg_command_free(a->op.command);
     a->op.rewind_check = rewind_check_free(a->op.rewind_check);
     a->op.rewind_run = rewind_run_free(a->op.rewind_run);
+    hook_wait_no_more(a->hooks.runs);
+    a->op.last_control = pg_controldata_free(a->op.last_control);
+    a->op.word_timer = loop_source_free(a->op.word_timer);
     a->op = (struct operation){0};
     a->op_ended_at_us = clock_now_us();
     agent_wake(a);
@@ -56,10 +59,13 @@ static void read_store(struct agent *a)
 
 static void acquired(struct agent *a, struct dcs_answer *answer)
 {
-    if (answer->outcome == DCS_DONE)
+    if (answer->outcome == DCS_DONE) {
         tether_keep(a, answer);
-    else
+        if (a->cluster->failover.exists)
+            request_clear_failover(a); /* it would be decided as soon as the store was read, which takes its time */
+    } else {
         log_info("did not get the leader key: %s", answer->err.msg);
+    }
     op_end(a);
     gather_store(a);
 }
@@ -122,8 +128,17 @@ void act(struct agent *a, const struct ha_decision *d)
     case HA_STOP:
         stop_standby(a, d);
         break;
+    case HA_CHECKPOINT:
+        request_checkpoint(a);
+        break;
+    case HA_CLEAR_FAILOVER:
+        request_clear_failover(a);
+        break;
+    case HA_RESTART:
+        op_restart(a, d);
+        break;
     case HA_EXIT:
-        if (a->stopping && replica_address_lingers(a)) {
+        if (a->stopping && (replica_address_lingers(a) || hooks_linger(a))) {
             agent_wake_at(a, clock_now_us() + LINGER_AGAIN_US);
         } else if (a->stopping) {
             if (a->op.kind != OP_NONE)

@@ -35,6 +35,9 @@ static int on_decide(sd_event_source *source, void *userdata)
     if (a->ending || !a->begun)
         return 0;
     bootstrap_note_finished(a);
+    restart_look(a);
+    if (a->lease.held)
+        reinitialize_finished(a); /* it was asked of a standby */
     gather_view(a, &view);
     /* No decision about a server that is down without a look at its directory. */
     if (!view.pg.running && !a->control.data_dir_known && a->op.kind == OP_NONE)
@@ -163,6 +166,10 @@ void op_server_exited(struct agent *a, int wait_status)
         op_copy_slots_server_exited(a);
         return;
     }
+    if (a->op.kind == OP_RESTART) {
+        op_restart_server_exited(a);
+        return;
+    }
     note_crash(a);
     if (a->op.kind == OP_START_STANDBY || a->op.kind == OP_START_PRIMARY) {
         op_start_failed(a);
@@ -226,6 +233,7 @@ static int on_reload_signal(sd_event_source *source, const struct signalfd_sigin
     log_info("received SIGHUP: reading the store again and reloading PostgreSQL");
     a->config_revision = 0;
     (void)pg_server_reload(a->server);
+    hooks_reloaded(a);
     gather_store(a);
     return 0;
 }
@@ -312,6 +320,8 @@ static int open_parts(struct agent *a, int keeper_fd, struct err *err)
         r = pg_probe_new(a->loop, agent_pg_login(a), &a->probe, err);
     if (r >= 0)
         r = open_storage(a, err);
+    if (r >= 0)
+        r = hook_runs_new(a->loop, a->config, &a->hooks.runs, err);
     return r;
 }
 
@@ -340,6 +350,8 @@ static void on_first_status(void *userdata, const struct keeper_answer *answer)
 
     if (!answer)
         return;
+    promise_load(a);
+    promise_prepare(a);
     tether_adopt(a, answer);
     fence_record_look_back(a, answer);
     (void)text_print(marker, sizeof(marker), "%s/" BOOTSTRAP_MARKER, a->config->postgresql.data_dir);
@@ -355,6 +367,8 @@ static void on_first_status(void *userdata, const struct keeper_answer *answer)
     if (r > 0) {
         log_info("adopted the running postmaster, pid %d", (int)pg_server_pid(a->server));
         a->pg_started_at_us = clock_now_us();
+        /* It was up before: should it be frozen, that counts from now on, for it may never answer. */
+        a->pg.silent_since_us = a->pg_started_at_us;
         /* Until SQL says otherwise: what the keeper guards may be a primary. */
         a->was_standby_started = answer->state != KEEPER_ARMED;
         tether_tell_postmaster(a);
@@ -381,7 +395,9 @@ int agent_new(sd_event *loop, const struct config *config, int keeper_fd, struct
         return err_set(err, -ENOMEM, "out of memory");
     a->loop = sd_event_ref(loop);
     a->config = config;
-    r = agent_load_config(a, err);
+    r = failsafe_new(a, err);
+    if (r >= 0)
+        r = agent_load_config(a, err);
     if (r >= 0)
         r = open_parts(a, keeper_fd, err);
     if (r >= 0)
@@ -403,6 +419,8 @@ struct agent *agent_free(struct agent *a)
         a->decide_soon = loop_source_free(a->decide_soon);
     }
     fence_record_done(a);
+    switchover_done(a);
+    restart_done(a);
     a->tick = loop_source_free(a->tick);
     a->renew_timer = loop_source_free(a->renew_timer);
     a->sigterm = loop_source_free(a->sigterm);
@@ -410,9 +428,13 @@ struct agent *agent_free(struct agent *a)
     slots_done(a);
     free(a->status_published);
     a->checkpoint_command = pg_command_free(a->checkpoint_command);
+    a->stop_checkpoint = pg_command_free(a->stop_checkpoint);
     a->dcs = dcs_free(a->dcs);
     a->http = http_free(a->http);
+    failsafe_free(a);
+    free(a->failsafe_heard.slots_json);
     a->storage = storage_free(a->storage);
+    a->hooks.runs = hook_runs_free(a->hooks.runs);
     gather_done(a);
     a->probe = pg_probe_free(a->probe);
     a->server = pg_server_free(a->server);

@@ -69,6 +69,7 @@ void agent_apply_config(struct agent *a)
     log_info("using the dynamic configuration of the store");
     times = agent_storage_times(a);
     storage_set_times(a->storage, &times);
+    promise_prepare(a);
 }
 
 static void write_cache(struct agent *a)
@@ -92,6 +93,6 @@ void agent_settle_config(struct agent *a)
     write_cache(a);
     if (write_files(a, a->pg.facts.in_recovery, a->follows, &changed, &err) < 0)
         log_error("could not write PostgreSQL's configuration: %s", err.msg);
-    else if (changed)
-        (void)pg_server_reload(a->server);
+    else if (changed && pg_server_reload(a->server) == 0)
+        hooks_reloaded(a);
 }

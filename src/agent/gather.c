@@ -24,6 +24,8 @@ enum {
 static void note_leaderless(struct agent *a)
 {
     if (a->cluster->leader.exists)
+        a->memory.last_leader_session = a->cluster->leader.session;
+    if (a->cluster->leader.exists)
         a->memory.leaderless_since_us = 0;
     else if (!a->memory.leaderless_since_us)
         a->memory.leaderless_since_us = clock_now_us();
@@ -42,6 +44,23 @@ static void note_leader_change(struct agent *a, const struct cluster *before)
         a->memory.rewind_failed = false;
         a->memory.retry_check_at_us = 0;
     }
+}
+
+/*
+ * Whoever leads by a lease of the old store is not to be found in the new one, and may go on until that lease ends: a
+ * ttl at most from now on, as the old store confirms none any more.
+ */
+static void note_store_change(struct agent *a, const struct cluster *before)
+{
+    uint64_t until_us = clock_now_us() + a->dynamic->policy.ttl_us;
+
+    if (!before || before->store_life == a->cluster->store_life)
+        return;
+    log_warning("the store was built anew or restored: %s",
+                a->lease.held ? "writing what belongs there" : "not leading before every old lease has ended");
+    if (a->memory.no_race_until_us < until_us)
+        a->memory.no_race_until_us = until_us;
+    a->config_revision = 0; /* the same number may be of another content */
 }
 
 static void on_cluster(void *userdata, struct dcs_answer *answer)
@@ -65,8 +84,16 @@ static void on_cluster(void *userdata, struct dcs_answer *answer)
         a->dcs_last_seen_s = (int64_t)time(NULL);
         note_leaderless(a);
         note_leader_change(a, before);
+        request_note_failover(a, before);
+        switchover_look(a);
+        if (!a->restart_taken_up)
+            restart_take_up(a);
+        a->restart_taken_up = true;
+        note_store_change(a, before);
+        a->memory.seen_initialized |= cluster_sysid_is_known(a->cluster);
         cluster_free(before);
         agent_apply_config(a);
+        failsafe_note_cluster(a);
         if (!a->duplicate_checked)
             duplicate_check(a);
         a->duplicate_checked = true;
@@ -151,6 +178,24 @@ static void note_streaming(struct agent *a, uint64_t now_us)
         a->memory.not_streaming_since_us = now_us;
 }
 
+/*
+ * A server that lets nobody in (full, wrong password, a statement that fails) is alive; one that recovers says so. One
+ * we started is silent until it listens, which primary_start_timeout bounds; one we adopted has long been listening.
+ */
+static void note_voice(struct agent *a, enum pg_probe_outcome outcome, int code, uint64_t now_us)
+{
+    bool refuses = outcome == PG_PROBE_REFUSED && (code == -EACCES || code == -EUSERS || code == -EPROTO);
+
+    if (outcome != PG_PROBE_STARTING)
+        a->pg.rejecting_since_us = 0;
+    else if (!a->pg.rejecting_since_us)
+        a->pg.rejecting_since_us = now_us;
+    if (outcome == PG_PROBE_OK || outcome == PG_PROBE_STARTING || refuses)
+        a->pg.silent_since_us = 0;
+    else if (!a->pg.silent_since_us && a->pg.valid)
+        a->pg.silent_since_us = now_us;
+}
+
 static void on_probe(void *userdata, enum pg_probe_outcome outcome, const struct pg_facts *facts, const struct err *err)
 {
     struct agent *a = userdata;
@@ -163,6 +208,7 @@ static void on_probe(void *userdata, enum pg_probe_outcome outcome, const struct
         !a->op.kind)
         log_warning("PostgreSQL does not answer: %s", err ? err->msg : "");
     a->pg.outcome = outcome;
+    note_voice(a, outcome, err ? err->code : 0, now_us);
     if (outcome == PG_PROBE_OK) {
         keep_facts(&a->pg, facts);
         a->pg.answered_at_us = now_us;
@@ -194,11 +240,12 @@ void gather_forget_pg(struct agent *a)
     pg_probe_disconnect(a->probe);
     connect_check_forget(a);
     probe_result_done(&a->pg);
-    a->pg.failing_since_us = 0;
+    a->pg.failing_since_us = a->pg.silent_since_us = a->pg.rejecting_since_us = 0;
     a->pg.answered_at_us = 0;
     a->control.control_known = false;
     a->control.data_dir_known = false;
     a->memory.not_streaming_since_us = 0;
+    request_forget_checkpoint(a);
 }
 
 bool agent_is_primary(const struct agent *a)
@@ -266,14 +313,16 @@ static void view_pg(const struct agent *a, uint64_t now_us, struct local_pg *pg)
         return;
     pg->running_since_us = a->pg_started_at_us;
     pg->starting_since_us = a->pg_started_at_us;
+    pg->rejecting_since_us = a->pg.rejecting_since_us;
     (void)text_copy(pg->follows, sizeof(pg->follows), a->follows);
     /* Before SQL has answered it is what we started it as. */
     pg->in_recovery = a->pg.valid ? f->in_recovery : a->was_standby_started;
     pg->accepting = a->pg.valid && now_us - a->pg.answered_at_us < PROBE_STALE_US;
-    pg->hung = (a->pg.failing_since_us && a->pg.answered_at_us && now_us - a->pg.failing_since_us > hung_after_us) ||
+    pg->hung = (a->pg.silent_since_us && now_us - a->pg.silent_since_us > hung_after_us) ||
                (a->connect_failing_since_us && now_us - a->connect_failing_since_us > hung_after_us);
     if (!a->pg.valid)
         return;
+    pg->sysid = f->system_identifier;
     pg->timeline = f->timeline;
     pg->current_lsn = f->current_lsn;
     pg->receive_lsn = f->receive_lsn;
@@ -295,6 +344,14 @@ static void view_storage(const struct agent *a, struct storage_view *s)
 
     storage_view_of(data ? data : &nothing, storage_track_of(a->storage, true),
                     a->config->storage_probe.mode == STORAGE_PROBE_FENCE, s);
+}
+
+int64_t agent_realtime_us(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
 void gather_view(struct agent *a, struct ha_view *ret)
@@ -322,11 +379,16 @@ void gather_view(struct agent *a, struct ha_view *ret)
         .member = a->member,
         .op = a->op.kind,
         .op_since_us = a->op.since_us,
+        .op_timeout_us = a->op.timeout_us,
+        .realtime_us = agent_realtime_us(),
+        .request = a->requests.of_node,
         .peers = a->peers,
         .n_peers = a->n_peers,
         .peers_asked_at_us = a->peers_asked_at_us,
+        .acquiring = a->acquiring,
         .memory = a->memory,
     };
+    failsafe_view(a, &ret->failsafe);
     view_keeper(a, &ret->keeper);
     view_pg(a, now_us, &ret->pg);
     view_storage(a, &ret->storage);

@@ -101,6 +101,7 @@ static void on_sysid_written(void *userdata, struct dcs_answer *answer)
     if (answer->outcome == DCS_UNKNOWN)
         log_warning("not known whether the store has the system identifier: %s", answer->err.msg);
     op_end(a);
+    hooks_started(a);
     gather_store(a);
 }
 
@@ -266,13 +267,21 @@ static void on_mark_removed(void *userdata, struct dcs_answer *answer)
     gather_store(a);
 }
 
-/* Our earlier attempt died half-way. Only an empty initialize key can be its mark; a system identifier is a cluster's.
+/* The very mark that this process has made: the one of another node, or of an earlier life, hangs on another lease. */
+static bool mark_is_ours(const struct agent *a, const struct text_key *key)
+{
+    return key->exists && !cluster_sysid_is_valid(key->text) && key->session && key->session == a->member.session;
+}
+
+/*
+ * Our earlier attempt died half-way. The mark of an earlier life of this node goes by itself, with the lease of that
+ * life's member key. Any other may be that of a node that bootstraps now.
  */
 void op_abandon_bootstrap(struct agent *a, const struct ha_decision *d)
 {
     const struct text_key *key = a->cluster ? &a->cluster->initialize : NULL;
 
-    if (!key || !key->exists || cluster_sysid_is_valid(key->text)) {
+    if (!key || !mark_is_ours(a, key)) {
         op_set_aside(a, d);
         return;
     }

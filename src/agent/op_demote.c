@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 
-enum { STAGE_FAST = 1, STAGE_IMMEDIATE, STAGE_PROVE, STAGE_RELEASE };
+enum { STAGE_BEFORE_STOP = 1, STAGE_FAST, STAGE_IMMEDIATE, STAGE_PROVE, STAGE_RELEASE };
 enum { GRACEFUL_BUDGET_US = 30000000, IMMEDIATE_BUDGET_US = 500000 };
 
 static void demoted(struct agent *a)
@@ -45,18 +45,40 @@ static void on_released_late(void *userdata, struct dcs_answer *answer)
     (void)answer;
 }
 
+/* Behind the release: others need not wait for the fork. */
+static void tell_hooks(struct agent *a)
+{
+    if (a->op.stopped_server)
+        hooks_stopped(a);
+    else
+        hooks_lost(a);
+}
+
+static void release(struct agent *a)
+{
+    a->op.stage = STAGE_RELEASE;
+    if (!a->lease.held) {
+        tell_hooks(a);
+        demoted(a);
+        return;
+    }
+    tether_release(a, on_released);
+    tell_hooks(a);
+}
+
 /* The primary is proven dead: others may lead now. */
 static void proven(struct agent *a)
 {
-    a->op.stage = STAGE_RELEASE;
     if (a->lease.held && a->op.release) {
-        tether_release(a, on_released);
+        hand_over_wait(a, release);
         return;
     }
+    a->op.stage = STAGE_RELEASE;
     /* The lease could not be renewed in time; if the store can be reached after all, others need not wait for its end.
      */
     if (a->lease.held)
         tether_release(a, on_released_late);
+    tell_hooks(a);
     demoted(a);
 }
 
@@ -67,6 +89,7 @@ static void proven(struct agent *a)
 static void prove(struct agent *a)
 {
     a->op.stage = STAGE_PROVE;
+    hook_wait_no_more(a->hooks.runs);
     pg_server_kill(a->server);
     op_prove_dead(a, proven);
 }
@@ -111,6 +134,7 @@ static int on_stop_budget(sd_event_source *source, uint64_t planned_us, void *us
     if (a->op.stage == STAGE_FAST) {
         log_warning("PostgreSQL did not stop in time: immediate shutdown");
         stop_by(a, PG_STOP_IMMEDIATE, STAGE_IMMEDIATE, IMMEDIATE_BUDGET_US);
+        serve_update(a);
         return 0;
     }
     log_warning("PostgreSQL did not stop: killing its processes");
@@ -127,23 +151,83 @@ static uint64_t fast_budget_us(const struct agent *a)
     return budget_us ? budget_us : GRACEFUL_BUDGET_US;
 }
 
+/* What before_stop has taken is not there any more for PostgreSQL. */
+static void stop_fast(struct agent *a)
+{
+    uint64_t budget_us = fast_budget_us(a), spent_us = clock_now_us() - a->op.since_us;
+
+    pg_probe_disconnect(a->probe);
+    stop_by(a, PG_STOP_FAST, STAGE_FAST, spent_us < budget_us ? budget_us - spent_us : 0);
+}
+
+static void on_before_stop(void *userdata, bool good)
+{
+    struct agent *a = userdata;
+
+    (void)good; /* as the reference: it cannot keep PostgreSQL from being stopped */
+    if (a->op.kind == OP_DEMOTE && a->op.stage == STAGE_BEFORE_STOP)
+        stop_fast(a);
+}
+
+/*
+ * before_stop is for planned stops: half of their budget, and it ends early enough before a lease does that PostgreSQL
+ * can be stopped in order. Whoever must be dead soon, or is too sick to wait for, is not asked.
+ */
+static uint64_t before_stop_budget_us(struct agent *a)
+{
+    uint64_t now_us = clock_now_us(), budget_us = fast_budget_us(a) / 2, ends_at_us;
+    struct ha_view v;
+
+    gather_view(a, &v);
+    ends_at_us = ha_demote_at_us(&v);
+    if (!ends_at_us)
+        return budget_us;
+    ends_at_us -= ends_at_us > 1 ? ha_swift_stop_budget_us(&a->dynamic->policy) : 0;
+    if (ends_at_us <= now_us)
+        return 0;
+    return ends_at_us - now_us < budget_us ? ends_at_us - now_us : budget_us;
+}
+
 void op_demote(struct agent *a, const struct ha_decision *d)
 {
+    uint64_t budget_us;
+
     op_begin(a, OP_DEMOTE, d);
-    serve_update(a); /* the addresses go first */
+    request_restarted(a, false); /* something else is needed than what was asked for */
     if (!pg_server_pid(a->server)) {
+        serve_update(a);
         prove(a);
         return;
     }
-    pg_probe_disconnect(a->probe);
-    if (d->urgency == HA_AT_ONCE)
-        stop_by(a, PG_STOP_IMMEDIATE, STAGE_IMMEDIATE, IMMEDIATE_BUDGET_US);
-    else
-        stop_by(a, PG_STOP_FAST, STAGE_FAST, fast_budget_us(a));
+    a->memory.stopped_here = true;
+    a->op.stopped_server = true;
+    budget_us = d->urgency == HA_GRACEFUL ? before_stop_budget_us(a) : 0;
+    a->op.stage = STAGE_BEFORE_STOP;
+    if (!budget_us || !hook_wait(a->hooks.runs, HOOK_BEFORE_STOP, budget_us, on_before_stop, a)) {
+        if (d->urgency == HA_AT_ONCE) {
+            pg_probe_disconnect(a->probe);
+            stop_by(a, PG_STOP_IMMEDIATE, STAGE_IMMEDIATE, IMMEDIATE_BUDGET_US);
+        } else {
+            stop_fast(a);
+        }
+    }
+    serve_update(a);
+}
+
+/*
+ * Where somebody takes over at once the addresses stay until PostgreSQL has ended: it tells its clients that it shuts
+ * down, which is news, and an address without a host is not. Whoever must stop in a hurry gives them up first.
+ */
+bool op_demote_keeps_addresses(const struct agent *a)
+{
+    return a->op.kind == OP_DEMOTE && a->op.urgency == HA_GRACEFUL && a->op.release && a->op.stage <= STAGE_FAST;
 }
 
 void op_demote_server_exited(struct agent *a)
 {
-    if (a->op.stage < STAGE_PROVE)
-        prove(a);
+    if (a->op.stage >= STAGE_PROVE)
+        return;
+    if (a->op.stage == STAGE_FAST && a->op.release)
+        hand_over_begin(a); /* beside the proof: both are needed before the key goes */
+    prove(a);
 }

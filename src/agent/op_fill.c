@@ -31,6 +31,8 @@ static void on_cloned(void *userdata, int outcome, const struct err *err)
         a->memory.divergence = DIVERGENCE_UNKNOWN;
         a->memory.is_new_copy = true;
         a->memory.rewind_failed = false;
+        a->memory.stopped_here = true;
+        reinitialize_finished(a);
     }
     /* What was known of the directory is void: it must not be taken for empty once more. */
     a->control = (struct local_pg){0};
@@ -99,18 +101,21 @@ void op_check_rewind(struct agent *a, const struct ha_decision *d)
 static void on_rewound(void *userdata, int outcome, const struct err *err)
 {
     struct agent *a = userdata;
+    bool has_written = a->op.rewind_run && rewind_run_has_written(a->op.rewind_run);
 
     a->op.rewind_run = rewind_run_free(a->op.rewind_run);
     if (outcome == -EAGAIN) {
         log_info("cannot rewind to \"%s\" yet: %s", a->op.target, err->msg);
         a->memory.retry_check_at_us = clock_now_us() + CHECK_AGAIN_US;
-        if (!a->rewind_incomplete)
-            marker_clear(a, "rewind");
     } else if (outcome < 0) {
         log_error("pg_rewind failed: %s", err->msg);
         a->memory.rewind_failed = true;
-        /* What it has left behind cannot be told from a cluster that is only old. */
-        a->rewind_incomplete = true;
+        /* What it has left behind when it wrote cannot be told from a cluster that is only old. */
+        if (!has_written && a->op.rewind_begun) {
+            log_info("pg_rewind has not changed anything: the cluster is as it was");
+            a->rewind_incomplete = false;
+            marker_clear(a, "rewind");
+        }
     } else {
         log_info("rewound to the leader \"%s\"", a->op.target);
         if (err && err->msg[0])
@@ -123,7 +128,20 @@ static void on_rewound(void *userdata, int outcome, const struct err *err)
     gather_control(a);
 }
 
-static void run_rewind(struct agent *a)
+/*
+ * Only now: a rewind that ended before, with this process or its host, has left the cluster as it was. With the mark
+ * nobody would ever start it again.
+ */
+static void on_rewind_begins(void *userdata)
+{
+    struct agent *a = userdata;
+
+    a->op.rewind_begun = !a->rewind_incomplete; /* a half one of earlier stays one */
+    marker_set(a, "rewind");
+    a->rewind_incomplete = true;
+}
+
+void op_rewind_run(struct agent *a)
 {
     struct pg_upstream leader;
     struct err err = {0};
@@ -134,8 +152,8 @@ static void run_rewind(struct agent *a)
         op_end(a);
         return;
     }
-    marker_set(a, "rewind");
-    if (rewind_run_start(a->loop, a->config, &leader, cgroup(a), on_rewound, a, &a->op.rewind_run, &err) < 0)
+    if (rewind_run_start(a->loop, a->config, &leader, cgroup(a), on_rewind_begins, on_rewound, a, &a->op.rewind_run,
+                         &err) < 0)
         on_rewound(a, -1, &err);
 }
 
@@ -143,7 +161,7 @@ static void run_rewind(struct agent *a)
 static void prove(struct agent *a)
 {
     a->op.stage = STAGE_PROVE;
-    op_prove_dead(a, run_rewind);
+    op_prove_dead(a, op_rewind_run);
 }
 
 static int on_stop_budget(sd_event_source *source, uint64_t planned_us, void *userdata);
@@ -185,8 +203,16 @@ void op_rewind(struct agent *a, const struct ha_decision *d)
 
 void op_rewind_server_exited(struct agent *a)
 {
+    hooks_stopped(a);
     if (a->op.stage < STAGE_PROVE)
         prove(a);
+}
+
+static const char *why_aside(const struct agent *a, const struct ha_decision *d)
+{
+    if (d->action == HA_ABANDON_BOOTSTRAP)
+        return "unfinished";
+    return a->requests.of_node.reinitialize ? "reinitialized" : "diverged";
 }
 
 void op_set_aside(struct agent *a, const struct ha_decision *d)
@@ -195,8 +221,7 @@ void op_set_aside(struct agent *a, const struct ha_decision *d)
     char path[512];
 
     op_begin(a, OP_SET_ASIDE, d);
-    if (pg_files_set_aside(a->config, d->action == HA_ABANDON_BOOTSTRAP ? "unfinished" : "diverged", path, sizeof(path),
-                           &err) < 0) {
+    if (pg_files_set_aside(a->config, why_aside(a, d), path, sizeof(path), &err) < 0) {
         log_error("could not set the data directory aside: %s", err.msg);
         a->memory.retry_start_at_us = clock_now_us() + CLONE_AGAIN_US;
     } else {

@@ -2,6 +2,7 @@
  */
 #include <jansson.h>
 #include <string.h>
+#include <strings.h>
 #include "agent/parts.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -50,6 +51,29 @@ void peer_read(struct peer *p, const char *body, size_t len)
     p->watchdog_failed = json_is_true(json_object_get(root, "watchdog_failed"));
 }
 
+/*
+ * What a standby says of itself is as old as its last look at PostgreSQL. A leader knows better what those have that
+ * stream from it, and as of the same instant as its own position.
+ */
+static void add_walsenders(struct agent *a)
+{
+    if (!agent_is_primary(a))
+        return;
+    for (size_t i = 0; i < a->n_peers; i++) {
+        struct peer *p = &a->peers[i];
+
+        for (size_t k = 0; k < a->pg.facts.n_walsenders; k++) {
+            const struct pg_walsender *s = &a->pg.facts.walsenders[k];
+
+            if (strcasecmp(s->application_name, p->name) != 0 || strcmp(s->state, "streaming") != 0)
+                continue;
+            p->timeline = a->pg.facts.timeline;
+            if (s->flush_lsn > p->lsn)
+                p->lsn = s->flush_lsn;
+        }
+    }
+}
+
 static void on_peer(void *userdata, const struct http_answer *answer)
 {
     struct question *q = userdata;
@@ -61,15 +85,16 @@ static void on_peer(void *userdata, const struct http_answer *answer)
             peer_read(&a->peers[q->index], answer->body, answer->body_len);
         if (--a->peers_waiting == 0) {
             a->peers_asked_at_us = q->round;
+            add_walsenders(a);
             op_end(a);
         }
     }
     free(q);
 }
 
-static bool ask(struct agent *a, const struct member *m, size_t index, uint64_t timeout_us)
+static bool ask(struct agent *a, const char *name, const char *api_url, size_t index, uint64_t timeout_us)
 {
-    const char *const endpoints[] = {m->api_url, NULL};
+    const char *const endpoints[] = {api_url, NULL};
     struct http_call call = {.method = "GET",
                              .endpoints = endpoints,
                              .path = "",
@@ -82,34 +107,50 @@ static bool ask(struct agent *a, const struct member *m, size_t index, uint64_t 
         return false;
     *q = (struct question){.agent = a, .index = index, .round = a->op.since_us};
     if (http_start(a->http, &call, NULL, on_peer, q, NULL, &err) < 0) {
-        log_warning("could not ask \"%s\": %s", m->name, err.msg);
+        log_warning("could not ask \"%s\": %s", name, err.msg);
         free(q);
         return false;
     }
     return true;
 }
 
+static bool is_asked(const struct agent *a, const char *name)
+{
+    for (size_t i = 0; i < a->n_peers; i++)
+        if (strcmp(a->peers[i].name, name) == 0)
+            return true;
+    return strcmp(a->config->name, name) == 0;
+}
+
+static void add_peer(struct agent *a, const char *name, const char *api_url, uint64_t timeout_us)
+{
+    struct peer *p = &a->peers[a->n_peers];
+
+    if (a->n_peers == PEERS_MAX || !api_url[0] || is_asked(a, name))
+        return;
+    *p = (struct peer){.failover_priority = 1};
+    (void)text_copy(p->name, sizeof(p->name), name);
+    if (ask(a, name, api_url, a->n_peers, timeout_us))
+        a->peers_waiting++;
+    a->n_peers++;
+}
+
 void op_ask_peers(struct agent *a)
 {
     uint64_t timeout_us = a->dynamic->policy.ttl_us / 5;
+    const struct failsafe_list *failsafe = a->cluster->failsafe_list;
 
     op_begin(a, OP_ASK_PEERS, NULL);
+    gather_pg(a); /* with which the answers are compared */
     a->n_peers = 0;
     a->peers_waiting = 0;
     if (timeout_us > PEER_TIMEOUT_MAX_US)
         timeout_us = PEER_TIMEOUT_MAX_US;
-    for (size_t i = 0; i < a->cluster->n_members && a->n_peers < PEERS_MAX; i++) {
-        const struct member *m = &a->cluster->members[i];
-        struct peer *p = &a->peers[a->n_peers];
-
-        if (!m->api_url[0] || strcmp(m->name, a->config->name) == 0)
-            continue;
-        *p = (struct peer){.failover_priority = 1};
-        (void)text_copy(p->name, sizeof(p->name), m->name);
-        if (ask(a, m, a->n_peers, timeout_us))
-            a->peers_waiting++;
-        a->n_peers++;
-    }
+    for (size_t i = 0; i < a->cluster->n_members; i++)
+        add_peer(a, a->cluster->members[i].name, a->cluster->members[i].api_url, timeout_us);
+    /* A leader that lost the store lost its member key, too, and may be alive (failsafe mode). */
+    for (size_t i = 0; failsafe && i < failsafe->n; i++)
+        add_peer(a, failsafe->items[i].name, failsafe->items[i].api_url, timeout_us);
     if (a->peers_waiting == 0) {
         a->peers_asked_at_us = a->op.since_us;
         op_end(a);

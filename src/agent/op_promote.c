@@ -4,7 +4,8 @@
 #include "base/log.h"
 #include "base/loop.h"
 
-enum { PROBE_AGAIN_US = 50000, PROMOTE_TIMEOUT_US = 60000000, CHECKPOINT_TIMEOUT_US = 600000000 };
+enum { STAGE_PROMOTE = 1 }; /* 0: waiting for pre_promote or for the keeper */
+enum { PROBE_AGAIN_US = 10000, PROMOTE_TIMEOUT_US = 60000000, CHECKPOINT_TIMEOUT_US = 600000000 };
 
 static int on_probe_again(sd_event_source *source, uint64_t planned_us, void *userdata)
 {
@@ -16,13 +17,8 @@ static int on_probe_again(sd_event_source *source, uint64_t planned_us, void *us
     return 0;
 }
 
-static void on_promoted(void *userdata, const struct pg_rows *rows, const struct err *err, const char *sqlstate)
+static void promoted(struct agent *a, const struct err *err)
 {
-    struct agent *a = userdata;
-
-    (void)rows;
-    (void)sqlstate;
-    a->op.command = pg_command_free(a->op.command);
     if (err && err->code) {
         struct ha_decision d = {.action = HA_DEMOTE, .urgency = HA_AT_ONCE, .release = true};
 
@@ -31,7 +27,27 @@ static void on_promoted(void *userdata, const struct pg_rows *rows, const struct
         op_demote(a, &d);
         return;
     }
+    hooks_promoted(a);
     gather_pg(a);
+}
+
+static void on_promoted(void *userdata, const struct pg_rows *rows, const struct err *err, const char *sqlstate)
+{
+    struct agent *a = userdata;
+
+    (void)rows;
+    (void)sqlstate;
+    a->op.command = pg_command_free(a->op.command);
+    promoted(a, err);
+}
+
+static void on_told(void *userdata, const struct err *err)
+{
+    struct agent *a = userdata;
+
+    a->probe_busy = false;
+    if (a->op.kind == OP_PROMOTE)
+        promoted(a, err);
 }
 
 static void promote_when_armed(struct agent *a, bool armed)
@@ -42,7 +58,16 @@ static void promote_when_armed(struct agent *a, bool armed)
         op_end(a);
         return;
     }
+    a->op.stage = STAGE_PROMOTE;
+    if (agent_is_primary(a)) { /* by hand, in pause */
+        op_promote_pg_changed(a);
+        return;
+    }
     log_info("promoting PostgreSQL");
+    if (!a->probe_busy && pg_probe_promote(a->probe, PROMOTE_TIMEOUT_US, on_told, a, NULL) >= 0) {
+        a->probe_busy = true;
+        return;
+    }
     if (pg_command_start(a->loop, agent_pg_login(a), "SELECT pg_catalog.pg_promote(false)", PROMOTE_TIMEOUT_US,
                          on_promoted, a, &a->op.command, &err) < 0) {
         log_error("could not promote: %s", err.msg);
@@ -53,6 +78,8 @@ static void promote_when_armed(struct agent *a, bool armed)
 void op_promote(struct agent *a, const struct ha_decision *d)
 {
     op_begin(a, OP_PROMOTE, d);
+    if (!agent_is_primary(a) && hooks_pre_promote(a))
+        return;
     op_arm(a, promote_when_armed);
 }
 
@@ -83,7 +110,7 @@ static void checkpoint(struct agent *a)
 
 void op_promote_pg_changed(struct agent *a)
 {
-    if (!a->pg.valid || a->op.command || a->op.on_armed)
+    if (!a->pg.valid || !a->op.stage || a->op.command || a->op.on_armed)
         return;
     if (a->pg.facts.in_recovery) {
         (void)loop_timer_at(a->loop, &a->op.timer, clock_now_us() + PROBE_AGAIN_US, on_probe_again, a);

@@ -26,6 +26,7 @@ static void note_failed_start(struct agent *a)
 {
     uint64_t pause_us = (uint64_t)RETRY_MIN_US << (a->memory.failed_starts < 5 ? a->memory.failed_starts : 5);
 
+    request_restarted(a, false);
     a->memory.failed_starts++;
     a->memory.retry_start_at_us = clock_now_us() + (pause_us < RETRY_MAX_US ? pause_us : RETRY_MAX_US);
     agent_wake_at(a, a->memory.retry_start_at_us);
@@ -46,6 +47,7 @@ static void start(struct agent *a, bool standby)
 {
     struct err err = {0};
 
+    request_starting(a);
     if (start_server(a, standby, a->op.target, &err) < 0) {
         log_error("could not start PostgreSQL: %s", err.msg);
         note_failed_start(a);
@@ -99,12 +101,15 @@ void op_start_pg_changed(struct agent *a)
     }
     log_info("PostgreSQL answers as a %s on timeline %u", a->pg.facts.in_recovery ? "standby" : "primary",
              a->pg.facts.timeline);
+    request_restarted(a, true);
+    a->memory.stopped_here = false;
     a->memory.failed_starts = 0;
     a->memory.is_new_copy = false;
     a->memory.retry_start_at_us = 0;
     a->memory.crashed = false;
     a->memory.crashed_at_us = 0;
     op_end(a);
+    hooks_started(a);
 }
 
 void op_follow(struct agent *a, const struct ha_decision *d)
@@ -115,9 +120,9 @@ void op_follow(struct agent *a, const struct ha_decision *d)
     op_begin(a, OP_FOLLOW, d);
     if (write_files(a, true, d->target, &changed, &err) < 0)
         log_error("could not change the upstream: %s", err.msg);
-    else
+    else if (pg_server_reload(a->server) == 0)
         /* Since PostgreSQL 13 a reload restarts the WAL receiver with the new primary_conninfo. */
-        (void)pg_server_reload(a->server);
+        hooks_reloaded(a);
     a->memory.not_streaming_since_us = 0;
     op_end(a);
 }

@@ -5,6 +5,7 @@
 #include <systemd/sd-event.h>
 #include "agent/agent.h"
 #include "agent/fence_report.h"
+#include "agent/hook_run.h"
 #include "agent/keeper_link.h"
 #include "agent/storage.h"
 #include "backup/fill.h"
@@ -29,6 +30,8 @@ struct operation {
     bool release;
     char target[MEMBER_NAME_SIZE];
     unsigned stage;
+    bool rewind_begun;            /* pg_rewind was started on a directory that was whole */
+    bool stopped_server;          /* demotion: a server ran when it began */
     uint64_t stop_until_us;       /* demotion: the budget of the shutdown under way ends */
     uint64_t initialize_revision; /* bootstrap: our mark on the initialize key */
     sd_event_source *timer;
@@ -36,6 +39,12 @@ struct operation {
     void (*on_armed)(struct agent *a, bool armed);
     void (*on_dead)(struct agent *a);
     bool disarm_sent;
+    struct pg_controldata *last_control; /* demotion: what the shutdown has left */
+    bool word_pending;                   /* it is not known yet, or not yet in the store */
+    void (*on_said)(struct agent *a);
+    sd_event_source *word_timer;
+    bool was_primary;    /* restart */
+    uint64_t timeout_us; /* a start that belongs to a restart: what it was given; 0 = primary_start_timeout */
     struct fill *fill;
     struct post_bootstrap *post_bootstrap;
     struct pg_command *command;
@@ -47,9 +56,24 @@ struct operation {
 struct probe_result {
     bool valid;
     uint64_t answered_at_us, failing_since_us;
+    uint64_t silent_since_us;    /* nobody has said anything since then, not even no; 0 = somebody has, or never did */
+    uint64_t rejecting_since_us; /* it says that it is starting, or recovers from the crash of a backend; 0 = no */
     enum pg_probe_outcome outcome;
     struct pg_facts facts;             /* walsenders, slots and pending are owned copies */
     struct node_walsender *walsenders; /* for the status, same number as facts.n_walsenders */
+};
+
+/* What operators ask of this node: until it is done. */
+struct requests {
+    struct request of_node;          /* what has not begun yet */
+    bool restart_runs;               /* it has begun and not ended */
+    uint64_t restart_timeout_us;     /* for its start; 0 = primary_start_timeout */
+    struct command *restart_command; /* to be answered; NULL = nobody waits */
+    sd_event_source *restart_timer;  /* who waits is told that it is not over */
+    char *schedule_json;             /* of a restart for later, as in the member key; NULL = none */
+    char *schedule_status_json;      /* the same as REST shows it */
+    int64_t schedule_at_s;           /* Unix time */
+    char schedule_postmaster[48];    /* the start time of the postmaster that is meant */
 };
 
 /* The record in the state directory that a lease is armed here: what it shall say, what it says. */
@@ -129,7 +153,13 @@ struct agent {
         const char *trouble; /* static text; NULL = none */
         uint64_t since_us, conflict_at_us;
         uint32_t conflicts;
-    } kernel_leases; /* what was wrong with gate and addresses when it was last looked at */
+    } kernel_leases;             /* what was wrong with gate and addresses when it was last looked at */
+    struct failsafe *failsafe;   /* the leader's side of it */
+    uint64_t longest_promise_us; /* no promise is longer, and the disk knows it */
+    struct {
+        uint64_t at_us;   /* when a leader without store last asked us, and we promised; 0 = never */
+        char *slots_json; /* the positions of its slots, as it said then; owned, NULL = none */
+    } failsafe_heard;
     struct memory memory;
     struct operation op;
     uint64_t op_ended_at_us; /* when the last operation ended */
@@ -142,14 +172,28 @@ struct agent {
     uint64_t member_written_at_us, member_ttl_us;
     char *status_published; /* as last written, NULL = not by us */
     uint64_t status_written_at_us;
-    uint64_t history_done_timeline;
+    uint64_t history_done_timeline, history_written_at_us;
     bool history_busy, config_busy, initialize_busy, checkpoint_busy;
     struct agent_slots *slots; /* NULL before the first look at them */
     struct pg_command *checkpoint_command;
+    struct pg_command *stop_checkpoint;           /* the one before a stop that was asked for */
+    bool failover_busy;                           /* the failover key is being emptied */
+    uint64_t failover_clearing, failover_cleared; /* its revision that is; and that was, though a view may show it */
+    struct requests requests;
+    struct switchover *switchovers; /* requests over REST that wait for the outcome */
+    bool restart_taken_up;          /* the schedule of an earlier agent was looked for */
     bool checkpoint_pending;
     struct pg_ping *ping;
     uint64_t pinged_at_us, connect_failing_since_us;
     bool duplicate_checked;
+
+    struct {
+        struct hook_runs *runs;
+        const char *told;        /* the role that the last callback was told, static; NULL = none yet */
+        bool restarts;           /* the stop and start under way are a restart: only its end is told */
+        uint64_t agreed_session; /* pre_promote has agreed to a promotion under this lease */
+        uint64_t linger_until_us;
+    } hooks;
 
     struct fence_record record;
     struct fence_history fence_history;
@@ -170,6 +214,7 @@ void gather_control(struct agent *a);
 void gather_forget_pg(struct agent *a); /* the server went down: what SQL said is void */
 void gather_view(struct agent *a, struct ha_view *ret);
 void gather_done(struct agent *a);
+int64_t agent_realtime_us(void);              /* Unix time in microseconds, for nothing but schedules */
 bool agent_is_primary(const struct agent *a); /* SQL said so, and the server still runs */
 const struct pg_probe_settings *agent_pg_login(struct agent *a);
 
@@ -210,6 +255,27 @@ void tether_release(struct agent *a, dcs_done_fn done);
 void tether_tell_postmaster(struct agent *a);
 void tether_adopt(struct agent *a, const struct keeper_answer *answer);
 
+/* More time from the promises of all others (failsafe.c); a deadline that is no later changes nothing. */
+void tether_prolong(struct agent *a, uint64_t deadline_us);
+
+/* failsafe.c: the leader's side */
+int failsafe_new(struct agent *a, struct err *err);
+void failsafe_free(struct agent *a);
+void failsafe_adopt(struct agent *a);           /* after tether_adopt() */
+void failsafe_note_cluster(struct agent *a);    /* after each good read of the store */
+void failsafe_publish(struct agent *a);         /* as the leader: the list in the store */
+void failsafe_store_is_silent(struct agent *a); /* a renewal brought no answer */
+void failsafe_store_answers(struct agent *a);   /* a renewal was confirmed */
+void failsafe_view(const struct agent *a, struct failsafe_view *ret);
+const struct failsafe_list *failsafe_known(const struct agent *a); /* NULL = none */
+uint64_t failsafe_asked_at_us(const struct agent *a);              /* when we last asked the others; 0 = never */
+
+/* promise.c: the others' side */
+void promise_load(struct agent *a);    /* once, at start */
+void promise_prepare(struct agent *a); /* after a configuration was accepted */
+/* POST /failsafe: a leader that cannot reach the store asks this node not to lead. */
+void promise_command(struct agent *a, struct command *command);
+
 /* serve.c */
 void serve_update(struct agent *a); /* after each decision, and as the first thing of a demotion */
 void serve_forget(struct agent *a); /* the keeper has fenced: it knows nothing any more */
@@ -248,6 +314,10 @@ void op_ask_peers(struct agent *a);
 void peer_read(struct peer *p, const char *body, size_t len);
 /* The postmaster ended while an operation was in flight (or none). */
 void op_server_exited(struct agent *a, int wait_status);
+void op_restart(struct agent *a, const struct ha_decision *d);
+void op_restart_server_exited(struct agent *a);
+/* A primary being demoted that still answers its clients: its addresses stay until it has ended. */
+bool op_demote_keeps_addresses(const struct agent *a);
 /* A probe answered: start, promote and the like wait for that. */
 void op_pg_changed(struct agent *a);
 void op_start_pg_changed(struct agent *a);
@@ -259,15 +329,57 @@ void op_bootstrap_failed(struct agent *a, const char *why);
 /* Removes the marker once the store has our system identifier, the last thing a bootstrap writes. */
 void bootstrap_note_finished(struct agent *a);
 void op_rewind_server_exited(struct agent *a);
+void op_rewind_run(struct agent *a); /* once its server is proven dead */
 /* Asks the keeper to arm our lease and calls done(true) once it is ARMED; done(false) after a refusal. */
 void op_arm(struct agent *a, void (*done)(struct agent *a, bool armed));
 /* Asks the keeper to prove the old primary dead, again and again, then calls done. */
 void op_prove_dead(struct agent *a, void (*done)(struct agent *a));
 
+/* hand_over.c */
+void hand_over_begin(struct agent *a); /* PostgreSQL has ended in time */
+/* `then` comes at once when all is said, else later, a second after the beginning at the latest. */
+void hand_over_wait(struct agent *a, void (*then)(struct agent *a));
+
+/* request.c: what was asked for */
+void request_checkpoint(struct agent *a);
+void request_forget_checkpoint(struct agent *a); /* the server ended */
+void request_clear_failover(struct agent *a);
+void request_note_failover(struct agent *a, const struct cluster *before);
+
+/* switchover.c, restart.c, reinitialize.c, schedule.c: changing requests over REST */
+void switchover_command(struct agent *a, struct command *command);
+void switchover_cancel_command(struct agent *a, struct command *command);
+void switchover_look(struct agent *a); /* after each read of the store: is one over? */
+void switchover_done(struct agent *a);
+void restart_command(struct agent *a, struct command *command);
+void restart_cancel_command(struct agent *a, struct command *command);
+void restart_take_up(struct agent *a); /* once, after the first read of the store */
+void restart_look(struct agent *a);    /* before each decision: is a scheduled one due? */
+void restart_done(struct agent *a);
+void request_begun(struct agent *a);    /* the restart that was asked for stops PostgreSQL now */
+void request_starting(struct agent *a); /* PostgreSQL is being started, perhaps for a restart */
+void request_restarted(struct agent *a, bool is_up);
+uint64_t request_restart_timeout_us(const struct agent *a);
+void reinitialize_command(struct agent *a, struct command *command);
+void reinitialize_finished(struct agent *a);
+/* 0, or the HTTP status and the sentence why this time cannot be used. `action`: "restart", "switchover". */
+unsigned schedule_read(const char *text, const char *action, int64_t *ret_s, char *why, size_t size);
+
 /* server_start.c: used by several operations */
 int start_server(struct agent *a, bool standby, const char *upstream_member, struct err *err);
 int write_files(struct agent *a, bool standby, const char *upstream_member, bool *ret_changed, struct err *err);
 bool fill_upstream(const struct agent *a, const char *member, struct pg_upstream *ret);
+
+/* hooks.c */
+void hooks_started(struct agent *a); /* SQL answers for the first time: of a server started, adopted, or bootstrapped */
+void hooks_promoted(struct agent *a); /* it was told to promote */
+void hooks_stopped(struct agent *a);  /* we stopped it, and it is proven dead */
+void hooks_lost(struct agent *a);     /* it died as a primary and will not lead any more */
+void hooks_reloaded(struct agent *a); /* it was told to read its files again */
+/* The process is to end and a callback still runs: true for some seconds at most. */
+bool hooks_linger(struct agent *a);
+/* Runs pre_promote, once for each lease; false if there is nothing to wait for. The promotion is decided again then. */
+bool hooks_pre_promote(struct agent *a);
 
 /* marker.c: "copy", "rewind" */
 void marker_set(struct agent *a, const char *what);

@@ -37,6 +37,8 @@ static enum pg_state operation_state(const struct agent *a)
         return PG_STATE_RESTARTING;
     case OP_DEMOTE:
         return pg_server_pid(a->server) ? PG_STATE_STOPPING : PG_STATE_STOPPED;
+    case OP_RESTART:
+        return PG_STATE_RESTARTING;
     case OP_NONE:
     case OP_PROMOTE:
     case OP_FOLLOW:
@@ -109,6 +111,7 @@ static char *print_member(struct agent *a)
     r.fence_note = fence_note;
     r.note = note(a);
     r.pause = a->dynamic->policy.pause;
+    r.scheduled_restart_json = a->requests.schedule_json;
     r.positions_known = a->pg.valid && (r.state == PG_STATE_RUNNING || r.state == PG_STATE_STARTING);
     if (r.positions_known) {
         r.pending_restart = f->n_pending > 0;
@@ -152,9 +155,10 @@ static bool member_is_due(struct agent *a)
     enum pg_role role;
 
     publish_state(a, &state, &role);
-    (void)text_print(face, sizeof(face), "%d %d %d %u %s %d %d %zu %c", a->fence_guard, (int)state, (int)role,
+    (void)text_print(face, sizeof(face), "%d %d %d %u %s %d %d %zu %c %lld", a->fence_guard, (int)state, (int)role,
                      a->pg.facts.timeline, a->pg.facts.replication_state, a->dynamic->policy.pause,
-                     a->checkpoint_pending, a->pg.facts.n_pending, note(a)[0] ? 'n' : '-');
+                     a->checkpoint_pending, a->pg.facts.n_pending, note(a)[0] ? 'n' : '-',
+                     (long long)(a->requests.schedule_json ? a->requests.schedule_at_s : 0));
     if (strcmp(face, a->member_face) == 0 && now_us - a->member_written_at_us < a->dynamic->policy.loop_wait_us)
         return false;
     (void)text_copy(a->member_face, sizeof(a->member_face), face);
@@ -245,6 +249,7 @@ static void on_history(void *userdata, struct dcs_answer *answer)
     struct agent *a = userdata;
 
     a->history_busy = false;
+    a->history_written_at_us = clock_now_us();
     if (answer->outcome != DCS_DONE)
         a->history_done_timeline = 0;
 }
@@ -272,6 +277,13 @@ static void complete_history(struct agent *a, struct history_line *lines, size_t
     }
 }
 
+/* The store has lost what we wrote: it was restored, or somebody deleted the key. */
+static bool history_is_short(const struct agent *a, uint32_t timeline)
+{
+    return timeline > 1 && cluster_timeline(a->cluster) < timeline &&
+           a->cluster->read_sent_at_us > a->history_written_at_us;
+}
+
 static void publish_history(struct agent *a)
 {
     uint32_t timeline = a->pg.facts.timeline;
@@ -281,7 +293,7 @@ static void publish_history(struct agent *a)
     size_t n = 0, first;
     char *json;
 
-    if (a->history_busy || a->history_done_timeline == timeline || !a->cluster)
+    if (a->history_busy || !a->cluster || (a->history_done_timeline == timeline && !history_is_short(a, timeline)))
         return;
     if (timeline <= 1 && !a->cluster->n_history) {
         a->history_done_timeline = timeline;
@@ -352,6 +364,7 @@ void publish(struct agent *a)
     if (!leads(a) || !a->cluster || a->store_failed)
         return;
     publish_status(a);
+    failsafe_publish(a);
     publish_history(a);
     repair_keys(a);
 }

@@ -18,8 +18,9 @@ static enum keeper_serve what_is_here(const struct agent *a)
 {
     const struct keeper_answer *last = keeper_link_last(a->link);
 
-    if (!pg_server_pid(a->server) || !a->pg.valid || a->op.kind == OP_DEMOTE || a->op.kind == OP_REWIND ||
-        a->op.kind == OP_COPY_SLOTS)
+    if (!pg_server_pid(a->server) || !a->pg.valid || a->op.kind == OP_REWIND || a->op.kind == OP_COPY_SLOTS)
+        return KEEPER_SERVE_NONE;
+    if (a->op.kind == OP_DEMOTE && !op_demote_keeps_addresses(a))
         return KEEPER_SERVE_NONE;
     if (!a->pg.facts.in_recovery)
         return last->state == KEEPER_ARMED && a->lease.held && a->op.kind != OP_BOOTSTRAP ? KEEPER_SERVE_PRIMARY

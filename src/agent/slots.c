@@ -46,6 +46,7 @@ void slots_fill_view(const struct agent *a, bool leads, struct slots_view *ret)
     };
     if (!s)
         return;
+    ret->members_unsettled = ret->now_us < s->settled_at_us;
     ret->seen = s->seen;
     ret->n_seen = s->n_seen;
     ret->unsafe = s->unsafe;
@@ -292,6 +293,23 @@ static void take_steps(struct agent *a, const struct slot_step *steps, size_t n)
 /* --- a cycle ---------------------------------------------------------------------------------------------------------
  */
 
+/*
+ * A view without our own key, which we write all the time: keys have run out in an outage, or the store was replaced.
+ * The other members will write theirs as soon as they can.
+ */
+static void note_lost_keys(struct agent *a)
+{
+    const struct policy *p = &a->dynamic->policy;
+
+    if (!cluster_member(a->cluster, a->config->name))
+        a->slots->settled_at_us = clock_now_us() + 2 * p->loop_wait_us + 2 * p->retry_timeout_us;
+}
+
+static bool view_is_of_our_term(const struct agent *a)
+{
+    return a->cluster->leader.exists && strcmp(a->cluster->leader.name, a->config->name) == 0;
+}
+
 static void remember(struct agent *a, bool leads)
 {
     struct agent_slots *s = a->slots;
@@ -355,8 +373,9 @@ void slots_maintain(struct agent *a, bool leads)
         a->cluster->read_sent_at_us < a->frozen_at_us || a->pg.facts.asked_at_us < a->slots->stepped_at_us)
         return;
     /* A primary without the leader key is about to be stopped. */
-    if (!leads && !a->pg.facts.in_recovery)
+    if (leads ? !view_is_of_our_term(a) : !a->pg.facts.in_recovery)
         return;
+    note_lost_keys(a);
     remember(a, leads);
     slot_copies_review(a, leads);
     take_stock(a, leads);

@@ -150,6 +150,7 @@ void agent_status(void *agent, struct node_status *ret)
         .lease_deadline_us = a->lease.held && agent_is_primary(a) ? a->lease.deadline_us : 0,
         .reason = a->decision.reason,
         .progress = progress,
+        .scheduled_restart_json = a->requests.schedule_status_json,
         .cluster = a->cluster,
         .config_json = a->dynamic->json,
         .policy = a->dynamic->policy,
@@ -157,6 +158,9 @@ void agent_status(void *agent, struct node_status *ret)
         .cluster_valid_until_us = a->cluster ? a->cluster->read_sent_at_us + a->dynamic->policy.ttl_us : 0,
         .loop_ran_at_us = a->loop_ran_at_us,
     };
+    ret->failsafe_list = failsafe_known(a);
+    ret->failsafe_heard_us =
+        failsafe_asked_at_us(a) > a->failsafe_heard.at_us ? failsafe_asked_at_us(a) : a->failsafe_heard.at_us;
     publish_state(a, &ret->state, &ret->role);
     status_sql(a, ret);
     status_keeper(a, ret);

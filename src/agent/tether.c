@@ -63,6 +63,71 @@ static void tell_keeper_renewed(struct agent *a)
         log_error("could not tell the keeper of the renewed lease: %s", err.msg);
 }
 
+void tether_prolong(struct agent *a, uint64_t deadline_us)
+{
+    if (!a->lease.held || deadline_us <= a->lease.deadline_us)
+        return;
+    a->lease.deadline_us = deadline_us;
+    tell_keeper_renewed(a);
+    agent_wake(a);
+}
+
+/* --- a key that is gone ----------------------------------------------------------------------------------------------
+ *
+ * Deleted by hand, lost with the store's memory, or run out while the others' promises held our lease: until the
+ * deadline nobody else can have led by the rules, so the key is created again under the lease the keeper is armed for.
+ * Whoever was faster has it. The deadline moves only through the renewal that follows.
+ */
+
+static bool may_reclaim(const struct agent *a)
+{
+    const struct keeper_answer *last = keeper_link_last(a->link);
+
+    return clock_now_us() < a->lease.deadline_us && a->op.kind != OP_DEMOTE && !a->stopping &&
+           last->state == KEEPER_ARMED && last->lease_id == a->lease.session;
+}
+
+static void on_reclaimed(void *userdata, struct dcs_answer *answer)
+{
+    struct agent *a = userdata;
+
+    if (!a->lease.held || answer->session != a->lease.session)
+        return;
+    a->renewing = false;
+    switch (answer->outcome) {
+    case DCS_DONE:
+        log_warning("wrote the leader key again, which was gone although the lease had not run out");
+        renew_at(a, clock_now_us());
+        gather_store(a);
+        return;
+    case DCS_REFUSED:
+        tether_lost(a, answer->err.msg);
+        break;
+    case DCS_UNKNOWN:
+        renew_at(a, clock_now_us() + RENEW_RETRY_US);
+        break;
+    }
+    agent_wake(a);
+}
+
+static uint64_t renew_budget_us(const struct agent *a, uint64_t now_us)
+{
+    uint64_t budget_us = a->dynamic->policy.retry_timeout_us;
+
+    if (budget_us > a->dynamic->policy.ttl_us / 3)
+        budget_us = a->dynamic->policy.ttl_us / 3;
+    return budget_us > a->lease.deadline_us - now_us ? a->lease.deadline_us - now_us : budget_us;
+}
+
+static void reclaim(struct agent *a)
+{
+    uint64_t now_us = clock_now_us();
+
+    a->renewing = true;
+    a->dcs->ops->reclaim_leader(a->dcs, a->config->name, a->lease.session, a->dynamic->policy.ttl_us,
+                                now_us + renew_budget_us(a, now_us), on_reclaimed, a);
+}
+
 static void on_renewed(void *userdata, struct dcs_answer *answer)
 {
     struct agent *a = userdata;
@@ -75,16 +140,22 @@ static void on_renewed(void *userdata, struct dcs_answer *answer)
     switch (answer->outcome) {
     case DCS_DONE:
         keep_confirmation(a, answer);
+        failsafe_store_answers(a);
         tell_keeper_renewed(a);
         renew_at(a, answer->sent_at_us + ha_renew_interval_us(&a->dynamic->policy));
         return;
     case DCS_REFUSED:
+        if (answer->err.code == -ENOENT && may_reclaim(a)) {
+            reclaim(a);
+            return;
+        }
         tether_lost(a, answer->err.msg);
         agent_wake(a);
         return;
     case DCS_UNKNOWN:
         break;
     }
+    failsafe_store_is_silent(a);
     if (!a->lease_unknown_logged)
         log_warning("could not renew the lease, %" PRIu64 " ms left: %s",
                     clock_rest_us(now_us, a->lease.deadline_us) / 1000, answer->err.msg);
@@ -97,7 +168,6 @@ static int on_renew_timer(sd_event_source *source, uint64_t planned_us, void *us
 {
     struct agent *a = userdata;
     uint64_t now_us = clock_now_us();
-    uint64_t budget_us = a->dynamic->policy.retry_timeout_us;
 
     (void)source;
     agent_note_lateness(a, planned_us);
@@ -109,12 +179,9 @@ static int on_renew_timer(sd_event_source *source, uint64_t planned_us, void *us
         agent_wake(a);
         return 0;
     }
-    if (budget_us > a->dynamic->policy.ttl_us / 3)
-        budget_us = a->dynamic->policy.ttl_us / 3;
-    if (budget_us > a->lease.deadline_us - now_us)
-        budget_us = a->lease.deadline_us - now_us;
     a->renewing = true;
-    a->dcs->ops->renew_leader(a->dcs, a->config->name, a->lease.session, now_us + budget_us, on_renewed, a);
+    a->dcs->ops->renew_leader(a->dcs, a->config->name, a->lease.session, now_us + renew_budget_us(a, now_us),
+                              on_renewed, a);
     return 0;
 }
 
@@ -195,5 +262,6 @@ void tether_adopt(struct agent *a, const struct keeper_answer *answer)
     a->dcs->ops->adopt_session(a->dcs, answer->lease_id, a->dynamic->policy.ttl_us);
     log_info("adopted the lease of an earlier agent, %" PRIu64 " ms left",
              clock_rest_us(clock_now_us(), answer->deadline_us) / 1000);
+    failsafe_adopt(a);
     renew_at(a, clock_now_us());
 }

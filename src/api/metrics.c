@@ -116,12 +116,7 @@ static uint64_t epoch_us(const char *text)
 
 static bool is_failsafe_member(const struct node_status *n)
 {
-    const char *text = n->cluster && n->cluster->failsafe.exists ? n->cluster->failsafe.text : NULL;
-    json_t *members = text ? json_loads(text, 0, NULL) : NULL;
-    bool member = json_object_get(members, n->name) != NULL;
-
-    json_decref(members);
-    return member;
+    return n->failsafe_list && failsafe_list_find(n->failsafe_list, n->name);
 }
 
 static void put_postgres(struct metrics *m, const struct node_status *n, uint64_t now_us)
@@ -180,7 +175,8 @@ static void put_cluster(struct metrics *m, const struct node_status *n, uint64_t
     bool unlocked = !health_view_is_valid(n, now_us) || !n->cluster->leader.exists;
 
     gauge(m, "patroni_cluster_unlocked", "1 if nobody holds the leader key.", unlocked);
-    gauge(m, "patroni_failsafe_mode_is_active", "1 if the failsafe mode keeps the primary running.", 0);
+    gauge(m, "patroni_failsafe_mode_is_active", "1 if the failsafe mode keeps the primary running.",
+          node_failsafe_is_active(n, now_us));
     gauge(m, "patroni_failsafe_mode_enabled", "1 if the failsafe mode is configured.", n->policy.failsafe_mode);
     gauge(m, "patroni_failsafe_member", "1 if this node takes part in the failsafe mode.", is_failsafe_member(n));
     gauge(m, "patroni_postgres_timeline", "Timeline of this node, 0 if it does not run.",

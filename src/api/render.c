@@ -221,6 +221,8 @@ static void set_node_facts(json_t *o, const struct node_status *n, uint64_t now_
         set(o, "pause", json_true());
     if (!health_view_is_valid(n, now_us) || !n->cluster->leader.exists)
         set(o, "cluster_unlocked", json_true());
+    if (node_failsafe_is_active(n, now_us))
+        set(o, "failsafe_mode_is_active", json_true());
     set(o, "dcs_last_seen", json_integer(n->dcs_last_seen_s));
     set_json_text(o, "tags", n->tags_json);
     if (n->sysid) {
@@ -232,6 +234,8 @@ static void set_node_facts(json_t *o, const struct node_status *n, uint64_t now_
         set_json_text(o, "pending_restart_reason", n->pending_restart_reason_json);
     }
     set(o, "patroni", identity(n));
+    if (n->scheduled_restart_json)
+        set_json_text(o, "scheduled_restart", n->scheduled_restart_json);
     /* To members of both kinds it means: this one will not lead, so do not wait for it although it has more WAL. */
     if (n->watchdog_failed || n->gate_failed ||
         (n->storage_fences && (disk_failed(n->storage_data) || disk_failed(n->storage_wal))))
@@ -264,6 +268,19 @@ char *render_status(const struct node_status *n, uint64_t now_us)
     if (sql_ok)
         set_sql_facts(o, n, now_us);
     set_node_facts(o, n, now_us);
+    return dump(o);
+}
+
+char *render_failsafe(const struct node_status *n)
+{
+    const struct failsafe_list *l = n->failsafe_list;
+    json_t *o;
+
+    if (!l || !l->n)
+        return NULL;
+    o = json_object();
+    for (size_t i = 0; i < l->n; i++)
+        set(o, l->items[i].name, json_string(l->items[i].api_url));
     return dump(o);
 }
 

@@ -13,6 +13,9 @@ char *render_status(const struct node_status *n, uint64_t now_us);
 /* Body of GET /cluster; the node must have a view of the store. */
 char *render_cluster(const struct node_status *n);
 
+/* Body of GET /failsafe: names and URLs; NULL also when there is no list. */
+char *render_failsafe(const struct node_status *n);
+
 /* A JSON text of the store with the separators of the API; NULL with errno EINVAL if it is not an object or array. */
 char *render_json_text(const char *text);
 

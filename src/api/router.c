@@ -127,7 +127,12 @@ static void get_metrics(struct call *c)
 
 static void get_failsafe(struct call *c)
 {
-    answer_sentence(c, 502, "the failsafe mode is not active");
+    char *body = render_failsafe(c->n);
+
+    if (body)
+        answer_json(c, 200, body);
+    else
+        answer_sentence(c, 502, "there is no failsafe list in the store");
 }
 
 static void not_supported(struct call *c)

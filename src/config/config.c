@@ -78,6 +78,13 @@ static void postgresql_done(struct config *c)
     settings_done(&c->postgresql.recovery_conf);
     strings_done(&c->postgresql.create_replica_methods);
     settings_done(&c->postgresql.basebackup);
+    free(c->postgresql.callbacks.on_start);
+    free(c->postgresql.callbacks.on_stop);
+    free(c->postgresql.callbacks.on_restart);
+    free(c->postgresql.callbacks.on_reload);
+    free(c->postgresql.callbacks.on_role_change);
+    free(c->postgresql.pre_promote);
+    free(c->postgresql.before_stop);
 }
 
 void config_done(struct config *c)

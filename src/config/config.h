@@ -117,6 +117,11 @@ struct config {
         struct settings recovery_conf;
         struct string_list create_replica_methods; /* default { "basebackup" } */
         struct settings basebackup;                /* options of pg_basebackup */
+        /* Command lines, split into words without a shell; NULL = none. */
+        struct {
+            char *on_start, *on_stop, *on_restart, *on_reload, *on_role_change;
+        } callbacks;
+        char *pre_promote, *before_stop;
         bool use_pg_rewind, remove_data_directory_on_rewind_failure, remove_data_directory_on_diverged_timelines;
         bool use_pg_rewind_is_set; /* set locally: then it wins over the store's */
         bool remove_on_rewind_failure_is_set, remove_on_diverged_timelines_is_set; /* the same for the two above */

@@ -3,6 +3,7 @@
 #include <string.h>
 #include "base/clock.h"
 #include "base/text.h"
+#include "base/words.h"
 #include "config/address.h"
 #include "config/bindir.h"
 #include "config/lists.h"
@@ -250,6 +251,29 @@ static void default_bin_dir(struct loader *l)
     loader_set(l, &c->postgresql.bin_dir, found);
 }
 
+/* Said when the file is read, not in the middle of a failover. */
+static void check_command(struct loader *l, const char *path, const char *command)
+{
+    CLEANUP(words_freep) char **words = command ? words_split(command) : NULL;
+
+    if (command && (!words || !words[0]))
+        loader_problem_of(l, PROBLEM_ERROR, path, NULL, "cannot be split into words: %.80s", command);
+}
+
+static void check_hooks(struct loader *l)
+{
+    const struct config *c = &l->draft.c;
+
+    check_command(l, "postgresql.callbacks.on_start", c->postgresql.callbacks.on_start);
+    check_command(l, "postgresql.callbacks.on_stop", c->postgresql.callbacks.on_stop);
+    check_command(l, "postgresql.callbacks.on_restart", c->postgresql.callbacks.on_restart);
+    check_command(l, "postgresql.callbacks.on_reload", c->postgresql.callbacks.on_reload);
+    check_command(l, "postgresql.callbacks.on_role_change", c->postgresql.callbacks.on_role_change);
+    check_command(l, "postgresql.pre_promote", c->postgresql.pre_promote);
+    check_command(l, "postgresql.before_stop", c->postgresql.before_stop);
+    check_command(l, "bootstrap.post_bootstrap", c->bootstrap.post_bootstrap);
+}
+
 void loader_finish_postgresql(struct loader *l)
 {
     static const char *const initdb_ours[] = {"pgdata", "nosync", "pwfile", "sync-only", "version", NULL};
@@ -272,6 +296,7 @@ void loader_finish_postgresql(struct loader *l)
                           "is missing; it has no default");
     drop_protected_parameters(l);
     check_replica_methods(l);
+    check_hooks(l);
     check_options(l, "bootstrap.initdb", &c->bootstrap.initdb, initdb_ours, PROBLEM_ERROR);
     check_options(l, "postgresql.basebackup", &c->postgresql.basebackup, basebackup_ours, PROBLEM_WARNING);
 }

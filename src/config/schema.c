@@ -34,6 +34,11 @@ enum { PORT_MAX = 65535, DAY_S = 86400 };
         CREDENTIAL(user, channel_binding, SETTING_STRING, "as in libpq"),                                              \
         IGNORED("postgresql.authentication." #user ".sslnegotiation", "as in libpq")
 
+#define CALLBACK(name, t)                                                                                              \
+    {                                                                                                                  \
+        .path = "postgresql.callbacks." #name, .type = SETTING_STRING, AT(c.postgresql.callbacks.name), .text = (t)    \
+    }
+
 /* In the order of the manual page. */
 static const struct schema_entry entries[] = {
     {.path = "scope", .type = SETTING_STRING, .required = true, AT(c.scope), .text = "name of the cluster"},
@@ -209,9 +214,20 @@ static const struct schema_entry entries[] = {
      AT(c.postgresql.remove_data_directory_on_diverged_timelines),
      .text = "copy again when diverged and pg_rewind is not used"},
     IGNORED("postgresql.pg_ctl_timeout", "seconds a start may take"),
-    UNSUPPORTED("postgresql.callbacks", "programs to tell"),
-    UNSUPPORTED("postgresql.pre_promote", "program that may forbid a promotion"),
-    UNSUPPORTED("postgresql.before_stop", "program to run before a stop"),
+    {.path = "postgresql.callbacks", .type = SETTING_GROUP, .text = "programs to tell"},
+    CALLBACK(on_start, "when PostgreSQL was started"),
+    CALLBACK(on_stop, "when it was stopped"),
+    CALLBACK(on_restart, "when it was restarted"),
+    CALLBACK(on_reload, "when it was told to read its files again"),
+    CALLBACK(on_role_change, "when it was promoted or demoted"),
+    {.path = "postgresql.pre_promote",
+     .type = SETTING_STRING,
+     AT(c.postgresql.pre_promote),
+     .text = "program that may forbid a promotion"},
+    {.path = "postgresql.before_stop",
+     .type = SETTING_STRING,
+     AT(c.postgresql.before_stop),
+     .text = "program to run before a stop"},
 
     {.path = "bootstrap", .type = SETTING_GROUP, .text = "how a new cluster is made"},
     {.path = "bootstrap.dcs", .type = SETTING_DYNAMIC, .text = "first dynamic configuration"},

@@ -44,6 +44,7 @@ static void set_text(struct text_key *key, struct entry *e)
 static int load_initialize(struct cluster *c, struct entry *e)
 {
     set_text(&c->initialize, e);
+    c->initialize.session = e->session;
     return 0;
 }
 
@@ -76,7 +77,13 @@ static int load_config(struct cluster *c, struct entry *e)
 
 static int load_failsafe(struct cluster *c, struct entry *e)
 {
-    return load_object_text(&c->failsafe, e);
+    int r = load_object_text(&c->failsafe, e);
+
+    free(c->failsafe_list);
+    c->failsafe_list = NULL;
+    if (r == 0 && c->failsafe.exists)
+        r = codec_parse_failsafe(c->failsafe.text, &c->failsafe_list);
+    return r;
 }
 
 static int load_holder(struct leader_key *key, const struct entry *e)
@@ -239,7 +246,9 @@ static int load_status(struct cluster *c, struct entry *e)
 
     if (r == -ENOMEM)
         return r;
-    c->status_lsn = 0;
+    c->status_lsn = c->shutdown_lsn = c->shutdown_session = 0;
+    (void)codec_json_u64(json_object_get(json, CODEC_SHUTDOWN_SESSION), &c->shutdown_session);
+    (void)codec_json_u64(json_object_get(json, CODEC_SHUTDOWN_LSN), &c->shutdown_lsn);
     (void)codec_json_u64(json_is_object(json) ? json_object_get(json, "optime") : json, &c->status_lsn);
     r = codec_load_status_slots(c, json);
     json_decref(json);

@@ -31,6 +31,12 @@ void codec_load_finish(struct cluster *c);
  */
 int codec_parse_member(const char *name, const char *value, struct member *ret);
 
+/*
+ * {"node0":"http://10.0.0.1:8008/patroni",…}: gives a list of its members to the caller, replacing *ret. What is no
+ * text, or no URL, stays in the list with an empty URL: it counts, but cannot be asked. 0, -EBADMSG or -ENOMEM.
+ */
+int codec_parse_failsafe(const char *text, struct failsafe_list **ret);
+
 /* What a node publishes about itself; a field that is "not known" (0, NULL) is left out, as the reference does. */
 struct member_report {
     const char *conn_url, *api_url;
@@ -56,6 +62,20 @@ struct member_report {
 char *codec_print_member(const struct member_report *r);
 char *codec_print_status(uint64_t optime_lsn, const char *const *slot_names, const uint64_t *slot_lsns, size_t n_slots,
                          const char *const *retain, size_t n_retain);
+/*
+ * The last word of a leader that was shut down: /status as it was, `previous` (may be NULL), with the position of
+ * its last record, the shutdown checkpoint, as optime, and once more in a field of our own, by which a successor knows
+ * that there is nothing after it; with the lease under which it had led, so that it is not taken for the word of a
+ * later leader.
+ */
+char *codec_print_shutdown_status(const char *previous, uint64_t lsn, uint64_t session);
 char *codec_print_history(const struct history_line *lines, size_t n);
 char *codec_print_sync(const char *leader, unsigned quorum, const char *standbys);
+char *codec_print_failsafe(const struct failsafe_list *l);
 char *codec_print_failover(const char *leader, const char *candidate, const char *scheduled_at);
+
+/*
+ * ISO 8601 with a zone ("2026-08-01T12:00:00+00:00", fractions ignored) to Unix time. Without a zone the instant is
+ * unknown, and false is the answer as on any other malformed text.
+ */
+bool codec_parse_time(const char *text, int64_t *ret_s);

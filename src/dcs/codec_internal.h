@@ -30,8 +30,6 @@ bool codec_json_copy(const json_t *object, const char *key, char *buf, size_t si
 /* Text that may go into logs, JSON and other keys: UTF-8 without control characters. */
 bool codec_is_text(const char *s, size_t len);
 
-/*
- * ISO 8601 with a zone ("2026-08-01T12:00:00+00:00", fractions ignored) to Unix time. Without a zone the instant is
- * unknown, and false is the answer as on any other malformed text.
- */
-bool codec_parse_time(const char *text, int64_t *ret_s);
+/* Fields of /status that are pgtether's own, see codec_print_shutdown_status(). */
+#define CODEC_SHUTDOWN_LSN "pgtether_shutdown_lsn"
+#define CODEC_SHUTDOWN_SESSION "pgtether_shutdown_session"

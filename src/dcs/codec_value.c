@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <time.h>
 #include "base/text.h"
+#include "dcs/codec.h"
 
 int codec_json(const char *text, size_t len, json_t **ret)
 {

@@ -62,10 +62,18 @@ struct dcs_ops {
                            void *userdata);
     /*
      * Refreshes the lease `session` and then checks that the leader key exists, has our name and hangs on that lease.
-     * DONE only if both are certain. REFUSED: the lease is gone or the key is not ours.
+     * DONE only if both are certain. REFUSED: the lease is gone or the key is not ours; its err.code is -ENOENT when
+     * there is no leader key at all.
      */
     void (*renew_leader)(struct dcs *d, const char *name, uint64_t session, uint64_t deadline_us, dcs_done_fn done,
                          void *userdata);
+    /*
+     * For a leader whose key is gone although its lease is provable without it (deleted by hand, or promised by the
+     * others): creates the key again, if nobody holds it, on a lease with the id `session`. DONE: it is there, but for
+     * how long only a renewal tells. REFUSED: somebody else holds it.
+     */
+    void (*reclaim_leader)(struct dcs *d, const char *name, uint64_t session, uint64_t ttl_us, uint64_t deadline_us,
+                           dcs_done_fn done, void *userdata);
     /*
      * Deletes the leader key if it has our name and hangs on `session`. DONE also when it is gone already; REFUSED:
      * somebody else's.

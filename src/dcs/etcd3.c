@@ -64,7 +64,11 @@ static void on_range(struct etcd3_call *c, const struct etcd3_reply *reply)
     struct etcd3_op *op = op_of(c);
     struct err err = reply->err;
 
-    if (reply->kind == ETCD3_OK && !reply->header.revision) {
+    if (reply->kind == ETCD3_OK && reply->header.revision && reply->header.revision < op->revision_before) {
+        /* Of one cluster a linearizable read sees everything that was answered before it was sent. */
+        etcd3_replaced(op->e);
+        (void)err_set(&err, -ESTALE, "the store was restored: its revision went back");
+    } else if (reply->kind == ETCD3_OK && !reply->header.revision) {
         (void)err_set(&err, -EBADMSG, "the answer has no revision");
     } else if (reply->kind == ETCD3_OK) {
         cluster = cluster_new();
@@ -79,6 +83,7 @@ static void on_range(struct etcd3_call *c, const struct etcd3_reply *reply)
     }
     cluster->read_sent_at_us = reply->sent_at_us;
     cluster->revision = reply->header.revision;
+    cluster->store_life = op->e->life;
     check_own_member(op->e, cluster);
     op->answer.sent_at_us = reply->sent_at_us;
     op->answer.revision = reply->header.revision;
@@ -94,6 +99,7 @@ static void etcd3_get_cluster(struct dcs *d, bool linearizable, uint64_t deadlin
 
     if (!op)
         return;
+    op->revision_before = linearizable ? op->e->revision : 0;
     /* The path ends with '/', and '0' is the byte after it: the range is the whole subtree. */
     (void)text_copy(end, sizeof(end), op->e->base_path);
     end[strlen(end) - 1] = '0';
@@ -284,6 +290,7 @@ static const struct dcs_ops etcd3_ops = {
     .get_cluster = etcd3_get_cluster,
     .acquire_leader = etcd3_acquire_leader,
     .renew_leader = etcd3_renew_leader,
+    .reclaim_leader = etcd3_reclaim_leader,
     .release_leader = etcd3_release_leader,
     .touch_member = etcd3_touch_member,
     .put = etcd3_put,
@@ -335,6 +342,7 @@ int etcd3_open(sd_event *loop, const struct dcs_config *config, struct dcs **ret
     e->dcs.ops = &etcd3_ops;
     d = &e->dcs;
     e->loop = sd_event_ref(loop);
+    e->life = 1;
     e->discover = config->discover_members;
     r = codec_base_path(config->namespace_, config->scope, e->base_path, sizeof(e->base_path), err);
     if (r == 0)

@@ -18,6 +18,8 @@
 #define DISCOVERY_EVERY_US (UINT64_C(300) * USEC_PER_SEC)
 #define DISCOVERY_AFTER_FAILURE_US (UINT64_C(10) * USEC_PER_SEC)
 #define DISCOVERY_TIMEOUT_US (UINT64_C(5) * USEC_PER_SEC)
+/* A wrong password is not tried more often: checking one takes etcd a tenth of a second of its processor, each time. */
+#define AUTH_AGAIN_US (UINT64_C(1) * USEC_PER_SEC)
 enum { AUTH_ROUNDS_MAX = 3 };
 
 static void next_step(struct etcd3_call *c);
@@ -99,30 +101,6 @@ static void endpoint_failed(struct etcd3 *e, const char *url, const struct err *
     e->discovery_wanted = true;
     if (e->watch)
         etcd3_watch_endpoint_failed(e->watch, url);
-}
-
-/*
- * An endpoint of another cluster would hand out another leader key. One that lags behind an election which others have
- * told us about must not be believed either; it may be cut off without knowing.
- */
-#define REBUILT_HINT "\nHINT:  Restart the agent if the etcd cluster was built anew on purpose."
-
-static int guard(struct etcd3 *e, const json_t *json, const char *url, struct err *err)
-{
-    struct etcd3_header header;
-
-    etcd3_read_header(json, &header);
-    if (!header.cluster_id)
-        return 0;
-    if (e->cluster_id && header.cluster_id != e->cluster_id)
-        return err_set(err, -EREMCHG, "\"%s\" belongs to the etcd cluster %" PRIx64 ", not to %" PRIx64 REBUILT_HINT,
-                       url, header.cluster_id, e->cluster_id);
-    if (header.raft_term < e->raft_term)
-        return err_set(err, -ESTALE, "\"%s\" lags behind: raft term %" PRIu64 ", others are at %" PRIu64 REBUILT_HINT,
-                       url, header.raft_term, e->raft_term);
-    e->cluster_id = header.cluster_id;
-    e->raft_term = header.raft_term;
-    return 0;
 }
 
 void etcd3_forget_token(struct etcd3 *e)
@@ -228,6 +206,15 @@ static void got_answer(struct etcd3_call *c, json_t *json)
     }
 }
 
+/* It began with a store that has been replaced since: what the new one says is no answer to it. */
+static bool is_outlived(struct etcd3_call *c)
+{
+    if (!c->life || c->life == c->e->life)
+        return false;
+    (void)err_set(&c->err, -ESTALE, "the store was built anew or restored meanwhile");
+    return true;
+}
+
 static bool may_repeat(const struct etcd3_call *c)
 {
     return c->step != ETCD3_STEP_REQUEST || c->idempotent;
@@ -239,7 +226,7 @@ static void sort_answer(struct etcd3_call *c, enum etcd3_kind kind, json_t *json
 
     switch (kind) {
     case ETCD3_OK:
-        if (guard(e, json, answer->endpoint, &c->err) < 0) {
+        if (etcd3_guard(e, json, answer->endpoint, &c->err) < 0) {
             endpoint_failed(e, answer->endpoint, &c->err);
             retry(c, may_repeat(c), true);
             return;
@@ -262,6 +249,7 @@ static void sort_answer(struct etcd3_call *c, enum etcd3_kind kind, json_t *json
             finish(c, ETCD3_FAILED, NULL);
         return;
     case ETCD3_AUTH_WRONG:
+        e->auth_refused_at_us = clock_now_us();
         finish(c, ETCD3_FAILED, NULL);
         return;
     case ETCD3_WRONG_PATH:
@@ -283,6 +271,10 @@ static void on_http(void *userdata, const struct http_answer *answer)
     enum etcd3_kind kind;
 
     c->request = NULL;
+    if (is_outlived(c)) {
+        give_up(c);
+        return;
+    }
     if (answer->error) {
         (void)err_set(&c->err, answer->error, "%s", answer->message ? answer->message : "the store did not answer");
         endpoint_failed(c->e, answer->endpoint, &c->err);
@@ -348,12 +340,26 @@ static int send_request(struct etcd3_call *c, const char *method, const char *pa
     return r;
 }
 
+static bool needs_token(const struct etcd3 *e)
+{
+    return e->username && !e->token && !e->auth_off;
+}
+
+static bool was_refused_lately(const struct etcd3 *e)
+{
+    return e->auth_refused_at_us && clock_now_us() - e->auth_refused_at_us < AUTH_AGAIN_US;
+}
+
 static void next_step(struct etcd3_call *c)
 {
     struct etcd3 *e = c->e;
     char path[128];
     int r;
 
+    if (is_outlived(c)) {
+        give_up(c);
+        return;
+    }
     if (clock_rest_us(clock_now_us(), c->deadline_us) == 0) {
         (void)err_set(&c->err, c->err.code ? c->err.code : -ETIMEDOUT, "%s",
                       *c->err.msg ? c->err.msg : "the time was over before the store was asked");
@@ -363,7 +369,9 @@ static void next_step(struct etcd3_call *c)
     if (!e->prefix) {
         c->step = ETCD3_STEP_VERSION;
         r = send_request(c, "GET", "/version", NULL);
-    } else if (e->username && !e->token && !e->auth_off) {
+    } else if (needs_token(e) && was_refused_lately(e)) {
+        r = err_set(&c->err, -EACCES, "the store refused our user name or password a moment ago");
+    } else if (needs_token(e)) {
         char *body = token_body(e);
 
         c->step = ETCD3_STEP_TOKEN;

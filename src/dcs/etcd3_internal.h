@@ -27,6 +27,7 @@ struct etcd3_endpoint {
     uint64_t answered_at_us; /* 0 = never */
     uint64_t failed_at_us;   /* 0 = not since it last answered */
     char failure[160];
+    bool is_strange; /* its last answer was that of another cluster, or of an earlier term */
 };
 
 struct etcd3_endpoints {
@@ -76,6 +77,7 @@ struct etcd3_call {
     uint64_t deadline_us;
     etcd3_reply_fn done;
     http_data_fn on_data; /* the answer is an endless stream: no deadline once it is sent, done() only at its end */
+    uint64_t life;        /* of the store it is for, struct etcd3; 0 = whichever there is */
     const char *endpoint; /* ask only this one, borrowed; NULL = all */
 
     /* Its own. */
@@ -91,6 +93,10 @@ struct etcd3_call {
 
 /* Answers exactly once through c->done, from the loop; the callback may free or restart the call. */
 void etcd3_call_start(struct etcd3_call *c);
+/* etcd3_guard.c: 0, or -EREMCHG or -ESTALE when this answer is not to be believed. */
+int etcd3_guard(struct etcd3 *e, const json_t *json, const char *url, struct err *err);
+/* What is there now is not what was there: begins a new life. */
+void etcd3_replaced(struct etcd3 *e);
 /* The token is of no use any more: the next call fetches a new one. */
 void etcd3_forget_token(struct etcd3 *e);
 /* Stops a call that has not answered (no callback) and releases what it owns. */
@@ -118,9 +124,13 @@ struct etcd3 {
     const char *prefix; /* "/v3", NULL = not known yet */
     char *token;        /* NULL = none */
     uint64_t token_generation;
-    bool auth_off;       /* the store said that it knows no users */
-    uint64_t cluster_id; /* 0 = not seen yet */
-    uint64_t raft_term;  /* highest seen */
+    uint64_t auth_refused_at_us;           /* when user or password were last refused; 0 = never */
+    bool auth_off;                         /* the store said that it knows no users */
+    uint64_t cluster_id;                   /* 0 = not seen yet */
+    uint64_t raft_term;                    /* highest seen */
+    uint64_t revision;                     /* likewise */
+    uint64_t life;                         /* from 1 on; another one when the store was replaced */
+    uint64_t strange_id, strange_since_us; /* endpoints that do not fit in: their cluster, and since when; 0 = none */
 
     uint64_t leader_session, leader_ttl_us; /* what was asked for: the store may grant more, which we do not use */
 
@@ -156,6 +166,8 @@ struct etcd3_op {
     uint64_t session, old_session;  /* old_session: to be revoked once it is of no use */
     uint64_t ttl_s, ttl_us;         /* asked for */
     uint64_t raft_term, sequence;   /* of the keepalive; of the touch */
+    uint64_t life;                  /* of the store, when it began */
+    uint64_t revision_before;       /* read: the highest revision that was known when it began */
     bool granted_anew, lease_is_in; /* touch; keepalive had a TTL */
     unsigned rounds;
 };
@@ -188,6 +200,8 @@ void etcd3_acquire_leader(struct dcs *d, const char *name, uint64_t ttl_us, uint
                           void *userdata);
 void etcd3_renew_leader(struct dcs *d, const char *name, uint64_t session, uint64_t deadline_us, dcs_done_fn done,
                         void *userdata);
+void etcd3_reclaim_leader(struct dcs *d, const char *name, uint64_t session, uint64_t ttl_us, uint64_t deadline_us,
+                          dcs_done_fn done, void *userdata);
 void etcd3_release_leader(struct dcs *d, const char *name, uint64_t session, uint64_t deadline_us, dcs_done_fn done,
                           void *userdata);
 void etcd3_touch_member(struct dcs *d, const char *name, const char *json, uint64_t ttl_us, uint64_t deadline_us,

@@ -119,7 +119,7 @@ static void on_acquire_txn(struct etcd3_call *c, const struct etcd3_reply *reply
         not_acquired(op, DCS_UNKNOWN, &err);
 }
 
-static void create_leader_key(struct etcd3_op *op)
+static void create_leader_key(struct etcd3_op *op, etcd3_reply_fn next)
 {
     struct textbuf body = {0};
 
@@ -132,7 +132,7 @@ static void create_leader_key(struct etcd3_op *op)
     textbuf_printf(&body, "\",\"lease\":\"%" PRIu64 "\"}}],\"failure\":[{\"request_range\":{\"key\":\"", op->session);
     etcd3_put_key(&body, op->e, "leader");
     textbuf_puts(&body, "\"}}]}");
-    etcd3_op_call(op, "/kv/txn", &body, true, on_acquire_txn);
+    etcd3_op_call(op, "/kv/txn", &body, true, next);
 }
 
 static void on_leader_grant(struct etcd3_call *c, const struct etcd3_reply *reply)
@@ -153,7 +153,7 @@ static void on_leader_grant(struct etcd3_call *c, const struct etcd3_reply *repl
         return;
     }
     op->answer.ttl_us = granted_us < op->ttl_us ? granted_us : op->ttl_us;
-    create_leader_key(op);
+    create_leader_key(op, on_acquire_txn);
 }
 
 void etcd3_acquire_leader(struct dcs *d, const char *name, uint64_t ttl_us, uint64_t deadline_us, dcs_done_fn done,
@@ -170,6 +170,59 @@ void etcd3_acquire_leader(struct dcs *d, const char *name, uint64_t ttl_us, uint
     op->answer.sent_at_us = clock_now_us();
     etcd3_put_grant(&body, ttl_s ? ttl_s : 1, op->session);
     etcd3_op_call(op, "/lease/grant", &body, true, on_leader_grant);
+}
+
+/* --- reclaim --------------------------------------------------------------------------------------------------------
+ *
+ * The key is gone although nobody else could have led: created again, on a lease of the same id, since that is what the
+ * keeper is armed for. Nothing is said about how long it holds, the renewal that follows does that. Nor is anything
+ * revoked when it fails: another try uses the same lease, and a revocation that comes late would take its key away.
+ */
+
+static void on_reclaim_txn(struct etcd3_call *c, const struct etcd3_reply *reply)
+{
+    struct etcd3_op *op = op_of(c);
+    struct err err = reply->err;
+    int r = -EAGAIN;
+
+    if (reply->kind == ETCD3_OK && json_is_true(json_object_get(reply->json, "succeeded")))
+        r = 1;
+    else if (reply->kind == ETCD3_OK) /* by an earlier copy of this request, perhaps */
+        r = is_ours(op, etcd3_failure_range(reply->json), &err);
+    if (r > 0) {
+        op->e->leader_session = op->session;
+        op->e->leader_ttl_us = op->ttl_us;
+        etcd3_op_answer(op, DCS_DONE, NULL);
+    } else {
+        etcd3_op_answer(op, r == 0 && err.code != -ENOENT ? DCS_REFUSED : DCS_UNKNOWN, &err);
+    }
+}
+
+static void on_reclaim_grant(struct etcd3_call *c, const struct etcd3_reply *reply)
+{
+    struct etcd3_op *op = op_of(c);
+
+    /* "Exists": only the key had gone. */
+    if (reply->kind == ETCD3_OK || reply->kind == ETCD3_LEASE_EXISTS)
+        create_leader_key(op, on_reclaim_txn);
+    else
+        etcd3_op_answer(op, DCS_UNKNOWN, &reply->err);
+}
+
+void etcd3_reclaim_leader(struct dcs *d, const char *name, uint64_t session, uint64_t ttl_us, uint64_t deadline_us,
+                          dcs_done_fn done, void *userdata)
+{
+    struct etcd3_op *op = leader_op_new(d, name, deadline_us, done, userdata);
+    struct textbuf body = {0};
+    uint64_t ttl_s = ttl_us / USEC_PER_SEC;
+
+    if (!op)
+        return;
+    op->session = op->answer.session = session;
+    op->ttl_us = ttl_us;
+    op->answer.sent_at_us = clock_now_us();
+    etcd3_put_grant(&body, ttl_s ? ttl_s : 1, session);
+    etcd3_op_call(op, "/lease/grant", &body, true, on_reclaim_grant);
 }
 
 /* --- renew ----------------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ struct etcd3_op *etcd3_op_new(struct dcs *d, uint64_t deadline_us, dcs_done_fn d
         return NULL;
     }
     op->e = e;
+    op->life = e->life;
     op->deadline_us = deadline_us;
     op->done = done;
     op->userdata = userdata;
@@ -45,6 +46,7 @@ void etcd3_op_call(struct etcd3_op *op, const char *method, struct textbuf *body
                                    .body = textbuf_take(body),
                                    .idempotent = idempotent,
                                    .deadline_us = op->deadline_us,
+                                   .life = op->life,
                                    .done = next};
     etcd3_call_start(&op->call);
 }

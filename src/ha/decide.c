@@ -61,14 +61,24 @@ static bool op_outlives_stop(enum op_kind op)
 
 static struct ha_decision decide_stopping(const struct ha_view *v);
 
+/* A restart of the primary begins under the lease and goes on as OP_START_PRIMARY. */
+static bool op_is_bound(const struct ha_view *v)
+{
+    return op_needs_lease(v->op) || (v->op == OP_RESTART && v->keeper.armed);
+}
+
 static struct ha_decision decide_busy(const struct ha_view *v)
 {
-    uint64_t timeout_us = v->policy.primary_start_timeout_us;
+    uint64_t timeout_us = v->op_timeout_us ? v->op_timeout_us : v->policy.primary_start_timeout_us;
     struct ha_decision d;
 
     if (v->op == OP_DEMOTE)
         return ha_say(HA_NOTHING, "%s", ha_op_text(v->op));
-    if (op_needs_lease(v->op) && !v->lease.held)
+    /* The members are asked, also by a leader, beside a primary that runs: nothing of its rules waits for that. */
+    if (v->op == OP_ASK_PEERS && v->pg.running && !v->pg.in_recovery && ha_primary_must_stop(v, &d) &&
+        d.action == HA_DEMOTE)
+        return d;
+    if (op_is_bound(v) && !v->lease.held)
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, false, "lost the leader key while %s", ha_op_text(v->op));
     if (v->keeper.armed && v->now_us >= ha_demote_at_us(v))
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, false, "the lease was not renewed in time while %s",
@@ -77,8 +87,16 @@ static struct ha_decision decide_busy(const struct ha_view *v)
         return decide_stopping(v);
     if (op_needs_lease(v->op) && ha_disk_is_unfit(v))
         return ha_disk_demote(v);
-    if (op_needs_lease(v->op) && timeout_us && v->now_us - v->op_since_us >= timeout_us)
+    /* What was adopted frozen never answers, and what is promoted may freeze on the way. */
+    if (op_needs_lease(v->op) && v->pg.hung)
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
+                           "PostgreSQL does not answer any more while %s: giving the leader key up", ha_op_text(v->op));
+    if (op_needs_lease(v->op) && timeout_us && v->now_us - v->op_since_us >= timeout_us && !v->op_timeout_us &&
+        ha_somebody_could_lead(v))
         return ha_say_stop(HA_DEMOTE, HA_SWIFT, true, "%s took longer than primary_start_timeout", ha_op_text(v->op));
+    if (op_needs_lease(v->op) && timeout_us && v->now_us - v->op_since_us >= timeout_us && !v->policy.pause &&
+        ha_somebody_could_lead(v))
+        return ha_say_stop(HA_DEMOTE, HA_SWIFT, true, "the restart took longer than it was given: failing over");
     d = ha_say(HA_NOTHING, "%s", ha_op_text(v->op));
     d.wake_at_us = ha_demote_at_us(v);
     return d;
@@ -151,6 +169,8 @@ static struct ha_decision decide_no_server(const struct ha_view *v)
         return ha_say(HA_NOTHING, "waiting for the check of the data directory, which has not answered");
     if (v->copy_incomplete && !v->pg.data_dir_empty)
         return ha_say(HA_SET_ASIDE, "an earlier copy into the data directory never finished: setting it aside");
+    if (v->request.reinitialize && !v->pg.data_dir_empty && !v->lease.held && ha_running_leader(v))
+        return ha_decide_reinitialize(v);
     if (v->pg.data_dir_foreign)
         return ha_say(HA_NOTHING, "the data directory is not empty, but holds no cluster of this user's");
     if (v->pg.data_dir_empty)
@@ -158,7 +178,7 @@ static struct ha_decision decide_no_server(const struct ha_view *v)
     return ha_decide_down(v);
 }
 
-struct ha_decision ha_decide(const struct ha_view *v)
+static struct ha_decision decide(const struct ha_view *v)
 {
     if (!v->keeper.connected)
         return decide_without_keeper(v);
@@ -170,8 +190,26 @@ struct ha_decision ha_decide(const struct ha_view *v)
         return ha_decide_primary(v);
     if (v->keeper.armed && v->now_us >= ha_demote_at_us(v))
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, false, "the lease was not renewed in time");
+    if (sysid_differs(v) && v->policy.pause)
+        return ha_say(HA_NOTHING, "paused: the data directory belongs to another cluster, not to %s",
+                      v->cluster->initialize.text);
     if (sysid_differs(v))
         return ha_say(HA_EXIT, "the data directory belongs to another cluster: its system identifier is %llu, not %s",
                       (unsigned long long)v->pg.sysid, v->cluster->initialize.text);
     return v->pg.running ? ha_decide_standby(v) : decide_no_server(v);
+}
+
+/* Whatever the rule that says so, now or in times to come: nothing that ends with the leader key against a promise. */
+static bool wants_to_lead(const struct ha_decision *d)
+{
+    return d->action == HA_ACQUIRE || d->action == HA_BOOTSTRAP;
+}
+
+struct ha_decision ha_decide(const struct ha_view *v)
+{
+    struct ha_decision d = decide(v);
+
+    if (wants_to_lead(&d))
+        (void)ha_failsafe_bars(v, &d);
+    return d;
 }

@@ -16,10 +16,19 @@ static bool was_primary_here(const struct ha_view *v)
     return v->memory.was_primary && of_a_primary[v->pg.control_state];
 }
 
+/* In pause what people have stopped stays down; what this agent has stopped it starts again. */
+static bool is_left_alone(const struct ha_view *v)
+{
+    return v->policy.pause && !v->memory.stopped_here && !v->request.restart;
+}
+
 /* PostgreSQL is down under a lease that is still ours: start it again here, or let another take over. */
 static struct ha_decision decide_crashed_leader(const struct ha_view *v)
 {
-    if (v->policy.primary_start_timeout_us == 0)
+    if (is_left_alone(v))
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
+                           "paused: PostgreSQL is down: giving the leader key up, and not starting it");
+    if (v->policy.primary_start_timeout_us == 0 && ha_somebody_could_lead(v))
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
                            "the primary died and primary_start_timeout is 0: failing over");
     if (ha_disk_is_unfit(v))
@@ -29,7 +38,8 @@ static struct ha_decision decide_crashed_leader(const struct ha_view *v)
     if (!was_primary_here(v))
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
                            "PostgreSQL is down and was not a primary: giving the leader key up");
-    if (v->now_us - v->memory.crashed_at_us >= v->policy.primary_start_timeout_us)
+    if (v->policy.primary_start_timeout_us && ha_somebody_could_lead(v) &&
+        v->now_us - v->memory.crashed_at_us >= v->policy.primary_start_timeout_us)
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true, "the primary did not come back within primary_start_timeout");
     if (v->memory.failed_starts >= CRASH_STARTS_MAX)
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
@@ -128,7 +138,7 @@ struct ha_decision ha_decide_down(const struct ha_view *v)
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, false, "proving that no process of the old primary is left");
     if (!v->pg.control_known)
         return ha_say(HA_NOTHING, "reading the control file");
-    if (v->policy.pause)
+    if (is_left_alone(v))
         return ha_say(HA_NOTHING, "paused: PostgreSQL stays down");
     if (v->now_us < v->memory.retry_start_at_us)
         return ha_say(HA_NOTHING, "the start failed: waiting before the next try");
@@ -137,4 +147,13 @@ struct ha_decision ha_decide_down(const struct ha_view *v)
     if (v->rewind_incomplete)
         return ha_say(HA_NOTHING, "an earlier pg_rewind never finished: waiting for a leader to rewind to");
     return ha_say_target(HA_START_STANDBY, upstream ? upstream->name : "", "starting as a standby until elected");
+}
+
+struct ha_decision ha_decide_reinitialize(const struct ha_view *v)
+{
+    if (v->keeper.armed || !v->keeper.dead_proven)
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, false, "proving that no process of PostgreSQL is left");
+    if (v->now_us < v->memory.retry_start_at_us)
+        return ha_say(HA_NOTHING, "the data directory could not be set aside: waiting before the next try");
+    return ha_say(HA_SET_ASIDE, "reinitializing, as asked for: setting the data directory aside");
 }

@@ -19,12 +19,16 @@ static struct ha_decision decide_bootstrap(const struct ha_view *v)
 {
     char text[HA_DISK_TEXT_SIZE];
     const struct text_key *initialize = &v->cluster->initialize;
+    struct ha_decision d;
 
     if (initialize->exists && cluster_sysid_is_valid(initialize->text))
         return ha_say(HA_NOTHING, "waiting for a leader: the store knows this cluster already");
     /* A mark of ours whose answer was lost keeps everybody waiting, and stays as long as we live: take it up again. */
     if (initialize->exists && !v->memory.mark_may_be_ours)
         return ha_say(HA_NOTHING, "waiting for a leader: another node is bootstrapping");
+    if (v->memory.seen_initialized)
+        return ha_say(HA_NOTHING, "the store has forgotten the cluster it knew: not making another one; restart this "
+                                  "agent if that is wanted");
     if (v->tags.nofailover)
         return ha_say(HA_NOTHING, "waiting for a leader: the tag nofailover forbids this node to bootstrap");
     if (v->config_refused)
@@ -37,6 +41,8 @@ static struct ha_decision decide_bootstrap(const struct ha_view *v)
         return ha_say(HA_NOTHING, "not bootstrapping: the port gate is required and not in force");
     if (ha_disk_is_unfit(v))
         return ha_say(HA_NOTHING, "not bootstrapping: %s", ha_disk_text(v, text, sizeof(text)));
+    if (ha_failsafe_bars(v, &d))
+        return d;
     if (v->now_us < v->memory.no_race_until_us)
         return ha_say(HA_NOTHING, "the last bootstrap failed: waiting before the next");
     if (!v->cluster_is_fresh || v->was_frozen)
@@ -52,14 +58,14 @@ struct ha_decision ha_decide_empty(const struct ha_view *v)
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true, "the data directory is empty: giving the leader key up");
     if (!v->cluster)
         return ha_say(HA_NOTHING, "the data directory is empty and the store cannot be read");
-    if (v->policy.pause)
+    if (v->policy.pause && !v->request.reinitialize)
         return ha_say(HA_NOTHING, "paused, with an empty data directory");
     leader = ha_running_leader(v);
     if (!leader && v->cluster->leader.exists)
         return ha_say(HA_NOTHING, "waiting for the leader \"%s\" to be ready", v->cluster->leader.name);
     if (!leader)
         return decide_bootstrap(v);
-    source = clone_source(v, leader);
+    source = v->request.from_leader ? leader : clone_source(v, leader);
     if (v->now_us < v->memory.retry_clone_at_us)
         return ha_say(HA_NOTHING, "the last copy failed: waiting before the next from \"%s\"", source->name);
     return ha_say_target(HA_CLONE, source->name, "creating a replica from \"%s\"", source->name);

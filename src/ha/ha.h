@@ -16,6 +16,21 @@ struct ha_decision ha_decide(const struct ha_view *v);
 struct replica_address ha_replica_address(const struct ha_view *v, const struct leader_key *key);
 
 /*
+ * What this node answers to a leader that cannot reach the store and asks it not to lead (failsafe mode). `wanted_us`
+ * is how long, 0 = it did not say. The promise counts from now, and must be kept, and outlive this process, from before
+ * the answer is sent.
+ */
+struct failsafe_answer ha_failsafe_answer(const struct ha_view *v, const char *asker, uint64_t wanted_us);
+/* May this leader, whose renewals fail, hold its lease by the promises of the others? */
+bool ha_failsafe_asks(const struct ha_view *v);
+/*
+ * Until when: the earliest of all promises, of which there must be one for each of the n others in the list; those of
+ * a single-node cluster are due to nobody, its lease counts from asked_at_us. 0 = not all have promised.
+ */
+uint64_t ha_failsafe_deadline_us(const struct failsafe_promise *promises, size_t n, uint64_t asked_at_us,
+                                 const struct policy *p);
+
+/*
  * When a primary must begin to stop by itself if its lease is not renewed: early enough that a swift stop has had its
  * budget before the keeper kills at fence_at_us. 0 if nothing is armed.
  */
@@ -34,6 +49,12 @@ uint64_t ha_lease_deadline_us(uint64_t sent_at_us, uint64_t ttl_us);
 const struct member *ha_upstream(const struct ha_view *v);
 /* The same for the node of that name with these tags: on whom its physical slot is in use. */
 const struct member *ha_upstream_of(const struct cluster *c, const char *name, const struct tags *tags);
+
+/*
+ * As far as the synchronous mode is concerned: may this member take over when the operator asks for it? A switchover
+ * goes to a synchronous standby; a failover is what the operator says it is.
+ */
+bool ha_request_allows(const struct policy *p, const struct cluster *c, bool is_switchover, const char *name);
 
 /* "promoting", "creating a replica" …; "idle" for OP_NONE. */
 const char *ha_op_text(enum op_kind op);

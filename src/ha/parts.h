@@ -17,6 +17,10 @@ const struct member *ha_running_leader(const struct ha_view *v);
 /* When pg_rewind cannot bring a diverged node back: may its data directory be set aside for a new copy? */
 bool ha_may_start_over(const struct ha_view *v);
 
+/* Another member is well and near enough to take over (facts sheet 3.7: a start that takes long is given up only then).
+ */
+bool ha_somebody_could_lead(const struct ha_view *v);
+
 /* A disk under PostgreSQL has failed, and the operator wants that to cost the leader key (storage_probe, "fence"). */
 bool ha_disk_is_unfit(const struct ha_view *v);
 enum { HA_DISK_TEXT_SIZE = 160 };
@@ -25,8 +29,42 @@ const char *ha_disk_text(const struct ha_view *v, char *buf, size_t size);
 /* Swift, and the key is released after the proof; should the kill not be provable, the keeper sees to the rest. */
 struct ha_decision ha_disk_demote(const struct ha_view *v);
 
-struct ha_decision ha_decide_empty(const struct ha_view *v);   /* no cluster in the data directory */
-struct ha_decision ha_decide_down(const struct ha_view *v);    /* there is one, but no server runs */
-struct ha_decision ha_decide_standby(const struct ha_view *v); /* a server runs in recovery */
-struct ha_decision ha_decide_primary(const struct ha_view *v); /* a server runs as a primary */
-struct ha_decision ha_decide_race(const struct ha_view *v);    /* a standby without a leader */
+/* A promise, or a failsafe list without this node, keeps it from leading. Needs a view of the store. */
+bool ha_failsafe_bars(const struct ha_view *v, struct ha_decision *ret);
+
+struct ha_decision ha_decide_empty(const struct ha_view *v);        /* no cluster in the data directory */
+struct ha_decision ha_decide_down(const struct ha_view *v);         /* there is one, but no server runs */
+struct ha_decision ha_decide_reinitialize(const struct ha_view *v); /* the operator wants a new copy; it is down */
+struct ha_decision ha_decide_standby(const struct ha_view *v);      /* a server runs in recovery */
+struct ha_decision ha_decide_primary(const struct ha_view *v);      /* a server runs as a primary */
+/* True if the running primary must stop now, whatever else is under way; *ret says how and why. */
+bool ha_primary_must_stop(const struct ha_view *v, struct ha_decision *ret);
+struct ha_decision ha_decide_race(const struct ha_view *v); /* a standby without a leader */
+
+/* --- what an operator asks for (manual.c, manual_race.c) --- */
+
+/* The request in the failover key, unless it is empty or for later. The store could be read. */
+const struct failover_key *ha_request(const struct ha_view *v);
+const char *ha_request_text(const struct failover_key *key); /* "switchover", "failover" */
+bool ha_candidate_is(const struct failover_key *key, const char *name);
+/* When a request on schedule is due; 0 = there is none, or its time has come. */
+uint64_t ha_request_due_us(const struct ha_view *v);
+
+/* The leader, all of whose own rules are satisfied: true if something was asked for and *ret is what to do. */
+bool ha_decide_leader_request(const struct ha_view *v, struct ha_decision *ret);
+bool ha_decide_standby_request(const struct ha_view *v, struct ha_decision *ret);
+
+/* What the request means for this node, now that the leader key is free. */
+enum request_rank {
+    REQUEST_NONE,
+    REQUEST_SWITCHOVER_TO_US,
+    REQUEST_FAILOVER_TO_US, /* by an operator who knows what it costs: no limit of lag */
+    REQUEST_AWAY_FROM_US,   /* we stepped down for it */
+    REQUEST_TO_ANOTHER,     /* or to any member but the one that stepped down */
+};
+enum request_rank ha_request_rank(const struct ha_view *v);
+/* The leader before was shut down, is proven dead, and this node has all of its WAL. */
+bool ha_has_all_wal(const struct ha_view *v);
+/* True while the free key is left to somebody who is named and can take it. Peers have been asked. */
+bool ha_race_is_for_another(const struct ha_view *v, struct ha_decision *ret);
+bool ha_pause_forbids_race(const struct ha_view *v);

@@ -1,6 +1,6 @@
 /*
- * Who may take a free leader key. The reference's rules in its order, without the manual and synchronous cases, which
- * come with their own issue.
+ * Who may take a free leader key. The reference's rules in its order; whom an operator has named goes first
+ * (manual_race.c).
  */
 #include <string.h>
 #include "ha/parts.h"
@@ -19,7 +19,7 @@ static bool we_are_barred(const struct ha_view *v, struct ha_decision *ret)
     uint32_t cluster_tl = cluster_timeline(v->cluster);
     char text[HA_DISK_TEXT_SIZE];
 
-    if (v->policy.pause) {
+    if (ha_pause_forbids_race(v)) {
         *ret = ha_say(HA_NOTHING, "paused: no leader, no election");
     } else if (v->tags.nofailover || v->tags.failover_priority <= 0) {
         *ret = ha_say(HA_NOTHING, "no leader; the tag nofailover keeps this node out of the election");
@@ -40,6 +40,10 @@ static bool we_are_barred(const struct ha_view *v, struct ha_decision *ret)
         *ret = ha_say(HA_NOTHING, "no leader; staying out of the election for a while after a failed promotion or a "
                                   "start of this host");
         ret->wake_at_us = v->memory.no_race_until_us;
+    } else if (ha_failsafe_bars(v, ret)) {
+        return true;
+    } else if (ha_request_rank(v) == REQUEST_FAILOVER_TO_US) {
+        return false; /* the rules about what is lost are the operator's now */
     } else if (lag_bytes > v->policy.maximum_lag_on_failover_bytes) {
         *ret = ha_say(HA_NOTHING,
                       "no leader; this node is %llu bytes behind the last known position, more than "
@@ -54,6 +58,14 @@ static bool we_are_barred(const struct ha_view *v, struct ha_decision *ret)
     return true;
 }
 
+/* Not in the failsafe list: it waits for a leader, and waiting for it in turn would be for ever. */
+static bool peer_is_no_candidate(const struct ha_view *v, const struct peer *p)
+{
+    const struct failsafe_list *list = v->cluster->failsafe_list;
+
+    return p->nofailover || p->watchdog_failed || (list && list->n && !failsafe_list_find(list, p->name));
+}
+
 /* Why this peer should lead rather than we; false if it is no obstacle. */
 static bool peer_goes_first(const struct ha_view *v, const struct peer *p, struct ha_decision *ret)
 {
@@ -66,7 +78,7 @@ static bool peer_goes_first(const struct ha_view *v, const struct peer *p, struc
         *ret = ha_say(HA_NOTHING, "no leader key, but \"%s\" still runs as a primary", p->name);
         return true;
     }
-    if (p->nofailover || p->watchdog_failed)
+    if (peer_is_no_candidate(v, p))
         return false;
     if (p->lsn > lsn) {
         *ret = ha_say(HA_NOTHING, "no leader; \"%s\" has %llu bytes more", p->name, (unsigned long long)(p->lsn - lsn));
@@ -89,29 +101,43 @@ static bool peer_is_awaited(const struct ha_view *v, const struct peer *p, struc
 
     if (wait_us > RACE_STARTING_MAX_US)
         wait_us = RACE_STARTING_MAX_US;
-    if (!p->is_starting || p->nofailover || p->watchdog_failed || v->now_us - v->memory.leaderless_since_us >= wait_us)
+    if (!p->is_starting || peer_is_no_candidate(v, p) || v->now_us - v->memory.leaderless_since_us >= wait_us)
         return false;
     *ret = ha_say(HA_NOTHING, "no leader; waiting for \"%s\", which is starting, to know its position", p->name);
     return true;
 }
 
+/* Somebody with the same right, or a better one, to take the key. */
+static bool peer_is_in_the_way(const struct ha_view *v, const struct peer *p, struct ha_decision *ret)
+{
+    if (ha_request_rank(v) == REQUEST_FAILOVER_TO_US && !p->is_primary)
+        return false;
+    return peer_goes_first(v, p, ret) || peer_is_awaited(v, p, ret);
+}
+
 struct ha_decision ha_decide_race(const struct ha_view *v)
 {
+    enum request_rank rank = ha_request_rank(v);
     struct ha_decision d;
 
     if (we_are_barred(v, &d))
         return d;
     if (v->was_frozen || !v->cluster_is_fresh)
         return ha_say(HA_READ_STORE, "no leader: reading the store again before the election");
-    if (v->now_us - v->memory.leaderless_since_us < RACE_SETTLE_US) {
+    if ((rank == REQUEST_SWITCHOVER_TO_US || rank == REQUEST_FAILOVER_TO_US) && ha_has_all_wal(v))
+        return ha_say(HA_ACQUIRE, "the leader has handed over to this node, which has all of its WAL: taking the "
+                                  "leader key");
+    if (!ha_has_all_wal(v) && v->now_us - v->memory.leaderless_since_us < RACE_SETTLE_US) {
         d = ha_say(HA_NOTHING, "no leader: waiting for the members to know their positions");
         d.wake_at_us = v->memory.leaderless_since_us + RACE_SETTLE_US;
         return d;
     }
     if (v->peers_asked_at_us < v->cluster->read_sent_at_us)
         return ha_say(HA_ASK_PEERS, "no leader: asking the other members for their positions");
+    if (ha_race_is_for_another(v, &d))
+        return d;
     for (size_t i = 0; i < v->n_peers; i++) {
-        if (peer_goes_first(v, &v->peers[i], &d) || peer_is_awaited(v, &v->peers[i], &d)) {
+        if (peer_is_in_the_way(v, &v->peers[i], &d)) {
             /* It may fail to take the key; look again sooner than at the next loop_wait. */
             d.wake_at_us = v->now_us + RACE_RETRY_US;
             return d;

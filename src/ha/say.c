@@ -54,6 +54,7 @@ const char *ha_op_text(enum op_kind op)
         [OP_ACQUIRE] = "asking for the leader key",
         [OP_RELEASE] = "releasing the leader key",
         [OP_ASK_PEERS] = "asking the other members",
+        [OP_RESTART] = "restarting",
     };
 
     return texts[op];

@@ -33,11 +33,12 @@ static bool is_leader(const struct cluster *c, const struct member *m)
     return c->leader.exists && strcmp(m->name, c->leader.name) == 0;
 }
 
-static bool streams_from(const struct slots_view *v, const struct member *m, const char *name)
+/* As seen by a leader its followers are there also while its own member key is missing. */
+static bool streams_from_here(const struct slots_view *v, const struct member *m)
 {
     const struct member *upstream = ha_upstream_of(v->cluster, m->name, &m->tags);
 
-    return upstream && strcmp(upstream->name, name) == 0;
+    return upstream ? strcmp(upstream->name, v->name) == 0 : v->leads && !m->tags.nostream;
 }
 
 /*
@@ -74,7 +75,7 @@ static size_t want_members(const struct slots_view *v, struct slot_want *ret, si
 
     for (size_t i = 0; i < v->cluster->n_members; i++) {
         const struct member *m = &v->cluster->members[i];
-        bool in_use = streams_from(v, m, v->name);
+        bool in_use = streams_from_here(v, m);
         struct slot_want *w;
         uint64_t lsn;
 
@@ -273,9 +274,12 @@ size_t ha_slots_remember(const struct slots_view *v, bool begins_term, struct sl
         if (strcmp(m->name, v->name) != 0 && !m->tags.nostream && find_have(v, name) && !is_permanent_physical(v, name))
             n = see(seen, n, max, name, v->now_us);
     }
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        if (v->members_unsettled)
+            seen[i].at_us = v->now_us; /* nobody could have been seen: the time begins anew */
         if (v->now_us - seen[i].at_us < v->member_slots_ttl_us)
             seen[kept++] = seen[i];
+    }
     return kept;
 }
 
@@ -318,7 +322,8 @@ static bool drop(const struct slot *s, const char *reason, struct slot_step *ret
  */
 static bool drop_unwanted(const struct slots_view *v, const struct slot *s, struct slot_step *ret)
 {
-    if (v->pause || ha_slot_is_ignored(v, s) || (!v->use_slots && !is_named_after_member(v, s->name)))
+    if (v->pause || v->members_unsettled || ha_slot_is_ignored(v, s) ||
+        (!v->use_slots && !is_named_after_member(v, s->name)))
         return false;
     return drop(s,
                 "it is neither for a present member nor permanent nor in ignore_slots (an absent member's is kept for "

@@ -20,6 +20,7 @@ struct slots_view {
     bool leads;           /* holds the leader key and is ready to */
     bool standby_cluster; /* the leader is a standby, too */
     bool use_slots, pause;
+    bool members_unsettled; /* the store has lost keys of members: who is not there may write its key any moment */
     uint64_t member_slots_ttl_us, now_us;
     uint64_t position_lsn; /* how far a slot can be here: replayed, or on a primary flushed */
     const struct slot *have;

@@ -17,7 +17,8 @@ static bool should_check_divergence(const struct ha_view *v, const struct member
  */
 static bool must_repair(const struct ha_view *v, const struct member *leader, struct ha_decision *ret)
 {
-    if (v->memory.divergence != DIVERGENCE_FOUND || strcmp(v->memory.divergence_from, leader->name) != 0)
+    if (v->policy.pause || v->memory.divergence != DIVERGENCE_FOUND ||
+        strcmp(v->memory.divergence_from, leader->name) != 0)
         return false;
     if (v->policy.use_pg_rewind && v->rewind_possible && !v->memory.rewind_failed) {
         if (v->now_us < v->memory.retry_check_at_us)
@@ -88,17 +89,25 @@ static struct ha_decision decide_elected(const struct ha_view *v)
         return ha_say(HA_READ_STORE, "reading the store again before promoting");
     if (!our_key_is_shown(v))
         return ha_say(HA_READ_STORE, "not promoting: the store does not show our leader key");
+    /* Should this node die before it has said where its WAL is, nobody may go before the others because of it. */
+    if (v->cluster->failover.exists)
+        return ha_say(HA_CLEAR_FAILOVER, "elected leader: the request for a %s has had its effect",
+                      ha_request_text(&v->cluster->failover));
     return ha_say(HA_PROMOTE, "elected leader: promoting");
 }
 
 struct ha_decision ha_decide_standby(const struct ha_view *v)
 {
+    struct ha_decision d;
+
     if (v->lease.held)
         return decide_elected(v);
     if (v->keeper.armed)
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, false,
                            "armed without the leader key: proving that no primary is left");
-    if (v->pg.data_dir_known && v->pg.data_dir_empty)
+    if (ha_decide_standby_request(v, &d))
+        return d;
+    if (v->pg.data_dir_known && v->pg.data_dir_empty && !v->policy.pause)
         return ha_say_stop(HA_STOP, HA_AT_ONCE, false, "the data directory is gone: stopping PostgreSQL");
     if (!v->pg.accepting)
         return ha_say(HA_NOTHING, "%s", v->pg.hung ? "PostgreSQL does not answer" : "PostgreSQL is starting up");

@@ -13,6 +13,7 @@ void cluster_done(struct cluster *c)
     free(c->config.text);
     free(c->history_text.text);
     free(c->failsafe.text);
+    free(c->failsafe_list);
     free(c->status_text.text);
     free(c->sync.standbys);
     free(c->history);
@@ -61,6 +62,11 @@ uint32_t cluster_timeline(const struct cluster *c)
     if (c->n_history)
         return c->history[c->n_history - 1].timeline + 1;
     return c->history_text.text && strcmp(c->history_text.text, "[]") == 0 ? 1 : 0;
+}
+
+bool cluster_sysid_is_known(const struct cluster *c)
+{
+    return c->initialize.exists && cluster_sysid_is_valid(c->initialize.text);
 }
 
 bool cluster_sysid_is_valid(const char *text)

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "base/core.h"
+#include "model/failsafe.h"
 #include "model/pgstate.h"
 #include "model/slots.h"
 #include "model/tags.h"
@@ -76,21 +77,26 @@ struct text_key { /* a key kept as text: initialize, config, failsafe, history *
     bool exists;
     char *text; /* owned, NULL when the key does not exist */
     uint64_t revision;
+    uint64_t session; /* initialize: the lease it hangs on; 0 = none */
 };
 
 struct cluster {
     uint64_t read_sent_at_us; /* instant just before the read was sent: nothing here is older than that */
     uint64_t revision;        /* of the whole read, to start a watch from */
+    uint64_t store_life; /* another number: the store was replaced or restored, and whoever leads may not be in it */
     struct text_key initialize;
     struct text_key config;
     struct text_key history_text;
     struct text_key failsafe;
+    struct failsafe_list *failsafe_list; /* the members in it; owned, NULL = none */
     struct text_key status_text;
     struct leader_key leader;
     struct leader_key replica_address; /* pgtether's own: which standby has the addresses for replicas */
     struct sync_key sync;
     struct failover_key failover;
     uint64_t status_lsn;                /* status.optime: the leader's last known position */
+    uint64_t shutdown_lsn;              /* the last record of a leader that was shut down begins there; 0 = unknown */
+    uint64_t shutdown_session;          /* the lease under which it had led */
     struct slot_position *status_slots; /* status.slots, owned: how far slots are that others should keep */
     size_t n_status_slots;
     struct slot_name *retain_slots; /* status.retain_slots, owned: slots of members that may have vanished */
@@ -115,5 +121,7 @@ const struct member *cluster_leader_member(const struct cluster *c);
 uint64_t cluster_slot_lsn(const struct cluster *c, const char *slot);
 /* Last entry of the history + 1; 1 if the history is exactly []; 0 (unknown) when absent. */
 uint32_t cluster_timeline(const struct cluster *c);
+/* The store knows the cluster's system identifier. */
+bool cluster_sysid_is_known(const struct cluster *c);
 /* Valid system identifier: at least 10 decimal digits. */
 bool cluster_sysid_is_valid(const char *text);

@@ -29,6 +29,7 @@ struct local_pg {
     bool running;   /* the postmaster is alive */
     bool accepting; /* the last probe got an answer and it has not expired */
     bool hung;      /* running, started long ago, but the probes have gone unanswered beyond their budget */
+    uint64_t rejecting_since_us; /* it has said since then that it is starting or recovering; 0 = it does not */
     bool in_recovery;
     uint32_t timeline;                /* current (primary) or received/replayed (standby) */
     uint64_t current_lsn;             /* primary: flush position */

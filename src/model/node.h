@@ -40,6 +40,7 @@ struct node_status {
     struct tags tags;
     bool pending_restart;
     const char *pending_restart_reason_json; /* NULL = none */
+    const char *scheduled_restart_json;      /* NULL = none */
 
     uint64_t lease_deadline_us; /* of the leader key, 0 = not held */
     const char *reason;         /* of the last decision */
@@ -51,6 +52,9 @@ struct node_status {
     int64_t dcs_last_seen_s; /* Unix time of the last good read, 0 = never */
     uint64_t cluster_valid_until_us;
     uint64_t loop_ran_at_us; /* last completed cycle */
+
+    const struct failsafe_list *failsafe_list; /* whom the leader asks, or the store names; NULL = nobody */
+    uint64_t failsafe_heard_us; /* the last POST /failsafe, sent by a leader or received by another; 0 = never */
 
     bool keeper_connected, watchdog_failed;
     const char *keeper_state, *watchdog_state;
@@ -83,6 +87,12 @@ struct node_status {
     int64_t last_fence_s;          /* Unix time, 0 = never */
     bool fence_guard;              /* reset again and again: no candidate */
 };
+
+/* A leader goes on without the store, and this node has asked, or was asked, to let it (failsafe mode). */
+static inline bool node_failsafe_is_active(const struct node_status *n, uint64_t now_us)
+{
+    return n->failsafe_heard_us && now_us - n->failsafe_heard_us < n->policy.ttl_us;
+}
 
 static inline bool node_is_leader(const struct node_status *n, uint64_t now_us)
 {

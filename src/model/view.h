@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "model/cluster.h"
+#include "model/failsafe.h"
 #include "model/local.h"
 #include "model/policy.h"
 #include "model/storage.h"
@@ -56,6 +57,7 @@ enum op_kind {
     OP_ACQUIRE,    /* the store is being asked for the leader key */
     OP_RELEASE,
     OP_ASK_PEERS,
+    OP_RESTART, /* stop for a restart that was asked for; what follows is one of the starts */
 };
 
 /* What a peer said of itself when asked over its REST API in the leader race. */
@@ -82,6 +84,7 @@ struct memory {
     uint64_t retry_start_at_us;
     uint64_t no_race_until_us;       /* after a failed promotion, or until an earlier life's lease is surely over */
     uint64_t leaderless_since_us;    /* first read without a leader key; 0 = there is one */
+    uint64_t last_leader_session;    /* of the leader key when it was seen last */
     uint64_t not_streaming_since_us; /* a standby with a leader to follow that does not stream; 0 = it does */
     enum divergence divergence;      /* from the leader named below */
     char divergence_from[MEMBER_NAME_SIZE];
@@ -89,7 +92,21 @@ struct memory {
     bool rewind_failed; /* pg_rewind said no; only a new copy helps */
     uint64_t retry_check_at_us;
     uint64_t retry_clone_at_us;
+    bool seen_initialized;      /* this process has seen the store to know a cluster: it is not to make another one */
+    uint64_t promised_until_us; /* failsafe mode: this node has promised not to lead before */
+    char promised_to[MEMBER_NAME_SIZE]; /* "" = by an earlier boot, perhaps */
     bool mark_may_be_ours; /* we wrote the mark of a bootstrap, or do not know whether; it may be there still */
+    bool stopped_here;     /* PostgreSQL is down because this agent stopped it: it may start it again, also in pause */
+    uint64_t request_seen_at_us; /* since when the failover key says what it says; 0 = it is empty */
+    uint64_t checkpoint_at_us;   /* when the last CHECKPOINT ended that was to make a stop short; 0 = never */
+    bool checkpoint_running;
+};
+
+/* What was asked of this very node over REST, until it has begun. */
+struct request {
+    bool restart;
+    bool reinitialize;
+    bool from_leader; /* reinitialize: the copy comes from the leader and nobody else */
 };
 
 struct ha_view {
@@ -116,9 +133,14 @@ struct ha_view {
     struct storage_view storage; /* the disks under it; never failed where no probe runs */
     enum op_kind op;
     uint64_t op_since_us;
+    uint64_t op_timeout_us; /* what a restart was given for its start; 0 = primary_start_timeout */
+    int64_t realtime_us;    /* Unix time, which may jump: for nothing but schedules */
+    struct request request;
     const struct peer *peers; /* answers to the last question */
     size_t n_peers;
     uint64_t peers_asked_at_us;
+    bool acquiring; /* the store is being asked for the leader key, whatever operation wanted it */
+    struct failsafe_view failsafe;
     struct memory memory;
 };
 
@@ -142,12 +164,24 @@ enum ha_action {
     HA_RELEASE,           /* give the leader key up; nothing is armed */
     HA_STOP,              /* stop a standby, because the node stops or its data directory went away */
     HA_EXIT,              /* cannot go on: the process ends with the reason */
+    HA_CHECKPOINT,        /* so that the stop that is to come is short */
+    HA_CLEAR_FAILOVER,    /* empty the failover key, if it still says what this view shows */
+    HA_RESTART,           /* stop PostgreSQL and start it again as what it is */
 };
 
 enum ha_urgency {
     HA_GRACEFUL, /* checkpoint, fast stop, budget of the operator's stop */
     HA_SWIFT,    /* fast, then immediate, all before the keeper's fence point */
     HA_AT_ONCE,  /* immediate */
+};
+
+/* What a member answers when a leader without store asks it not to lead. */
+enum failsafe_word { FAILSAFE_PROMISE, FAILSAFE_IS_LEADER, FAILSAFE_IS_OFF, FAILSAFE_NOT_NOW };
+
+struct failsafe_answer {
+    enum failsafe_word word;
+    uint64_t duration_us, until_us; /* FAILSAFE_PROMISE: from the question on; its end on our clock */
+    const char *reason;             /* static text */
 };
 
 /* What to do about the addresses for replicas and the key that says who has them. */

@@ -15,6 +15,7 @@ struct pg_controldata {
     uint64_t deadline_us;
     struct datadir *look;
     struct child *child;
+    bool is_hurried; /* after_stop */
     struct local_pg found;
     struct pg_control_settings settings;
     pg_controldata_fn done;
@@ -90,19 +91,29 @@ static void on_controldata(void *userdata, const struct child_result *result)
         (void)tool_failure("pg_controldata", result, &err);
     }
     c->child = child_free(c->child);
-    if (!err.code && c->found.control_known && c->found.control_state == PG_CONTROL_SHUT_DOWN &&
+    if (!err.code && !c->is_hurried && c->found.control_known && c->found.control_state == PG_CONTROL_SHUT_DOWN &&
         find_checkpoint_end(c, NULL) == 0)
         return;
     finish(c, &err);
 }
 
+static int run_controldata(struct pg_controldata *c, struct err *err)
+{
+    struct tool_args args = {0};
+    int r;
+
+    tool_args_program(&args, c->config, "pg_controldata");
+    tool_args_add(&args, "--pgdata=%s", c->config->postgresql.data_dir);
+    r = run(c, &args, on_controldata, err);
+    tool_args_done(&args);
+    return r;
+}
+
 static void on_look(void *userdata, int outcome, const struct datadir_look *look, const struct err *look_err)
 {
     struct pg_controldata *c = userdata;
-    struct tool_args args = {0};
     struct err err = *look_err;
     bool is_unused = look->is_unused, is_ours = !look->exists || look->owner == geteuid();
-    int r;
 
     c->look = datadir_free(c->look);
     if (outcome < 0 || is_unused || !is_ours) {
@@ -111,24 +122,48 @@ static void on_look(void *userdata, int outcome, const struct datadir_look *look
         finish(c, &err);
         return;
     }
-    tool_args_program(&args, c->config, "pg_controldata");
-    tool_args_add(&args, "--pgdata=%s", c->config->postgresql.data_dir);
-    r = run(c, &args, on_controldata, &err);
-    tool_args_done(&args);
-    if (r < 0)
+    if (run_controldata(c, &err) < 0)
         finish(c, &err);
+}
+
+static struct pg_controldata *make(sd_event *loop, const struct config *config, uint64_t timeout_us,
+                                   pg_controldata_fn done, void *userdata)
+{
+    struct pg_controldata *c = calloc(1, sizeof(*c));
+
+    if (!c)
+        return NULL;
+    *c = (struct pg_controldata){.loop = loop, .config = config, .done = done, .userdata = userdata};
+    c->deadline_us = clock_now_us() + timeout_us;
+    return c;
+}
+
+int pg_controldata_after_stop(sd_event *loop, const struct config *config, uint64_t timeout_us, pg_controldata_fn done,
+                              void *userdata, struct pg_controldata **ret, struct err *err)
+{
+    struct pg_controldata *c = make(loop, config, timeout_us, done, userdata);
+    int r;
+
+    if (!c)
+        return err_set(err, -ENOMEM, "out of memory");
+    c->is_hurried = true;
+    r = run_controldata(c, err);
+    if (r < 0) {
+        free(c);
+        return r;
+    }
+    *ret = c;
+    return 0;
 }
 
 int pg_controldata_start(sd_event *loop, const struct config *config, uint64_t timeout_us, pg_controldata_fn done,
                          void *userdata, struct pg_controldata **ret, struct err *err)
 {
-    struct pg_controldata *c = calloc(1, sizeof(*c));
+    struct pg_controldata *c = make(loop, config, timeout_us, done, userdata);
     int r;
 
     if (!c)
         return err_set(err, -ENOMEM, "out of memory");
-    *c = (struct pg_controldata){.loop = loop, .config = config, .done = done, .userdata = userdata};
-    c->deadline_us = clock_now_us() + timeout_us;
     r = datadir_look_start(loop, config->postgresql.data_dir, timeout_us, on_look, c, &c->look, err);
     if (r < 0) {
         free(c);

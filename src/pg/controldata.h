@@ -13,6 +13,12 @@ typedef void (*pg_controldata_fn)(void *userdata, int outcome, const struct loca
 struct pg_controldata;
 int pg_controldata_start(sd_event *loop, const struct config *config, uint64_t timeout_us, pg_controldata_fn done,
                          void *userdata, struct pg_controldata **ret, struct err *err);
+/*
+ * The same for a server that has just been stopped here, and in a hurry: one child instead of three. That the directory
+ * is there and ours is not looked at, and where the last checkpoint's record ends is left unknown.
+ */
+int pg_controldata_after_stop(sd_event *loop, const struct config *config, uint64_t timeout_us, pg_controldata_fn done,
+                              void *userdata, struct pg_controldata **ret, struct err *err);
 struct pg_controldata *pg_controldata_free(struct pg_controldata *c); /* cancels; NULL is fine */
 
 /* What else the control file knows: the settings its WAL was written with, which a standby must not fall below. */

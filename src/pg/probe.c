@@ -15,6 +15,7 @@
 struct pg_probe {
     struct pg_link *link;
     pg_probe_fn done;
+    pg_probe_promoted_fn promoted;
     void *userdata;
     /* The newest timeline received under the running postmaster, for the time when no WAL receiver is there to ask. */
     uint32_t received_timeline;
@@ -90,12 +91,38 @@ int pg_probe_start(struct pg_probe *p, uint64_t timeout_us, pg_probe_fn done, vo
 {
     int r;
 
-    if (p->done)
+    if (p->done || p->promoted)
         return err_set(err, -EBUSY, "a probe is under way");
     r = link_run(p->link, probe_sql, timeout_us, on_answer, p, err);
     if (r < 0)
         return r;
     p->done = done;
+    p->userdata = userdata;
+    return 0;
+}
+
+static void on_promoted(void *userdata, const struct link_answer *a)
+{
+    struct pg_probe *p = userdata;
+    pg_probe_promoted_fn promoted = STEAL(p->promoted);
+    struct err err = {0};
+
+    if (a->error)
+        err = *a->err;
+    promoted(p->userdata, &err); /* may free p */
+}
+
+int pg_probe_promote(struct pg_probe *p, uint64_t timeout_us, pg_probe_promoted_fn done, void *userdata,
+                     struct err *err)
+{
+    int r;
+
+    if (p->done || p->promoted)
+        return err_set(err, -EBUSY, "a probe is under way");
+    r = link_run(p->link, "SELECT pg_catalog.pg_promote(false)", timeout_us, on_promoted, p, err);
+    if (r < 0)
+        return r;
+    p->promoted = done;
     p->userdata = userdata;
     return 0;
 }

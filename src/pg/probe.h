@@ -83,6 +83,14 @@ int pg_probe_start(struct pg_probe *p, uint64_t timeout_us, pg_probe_fn done, vo
 void pg_probe_disconnect(struct pg_probe *p);
 
 /*
+ * Promotes over the kept connection: opening one takes longer than all the rest. Returns at once, err->code 0 in the
+ * callback says that PostgreSQL was told. -EBUSY while a probe is under way.
+ */
+typedef void (*pg_probe_promoted_fn)(void *userdata, const struct err *err);
+int pg_probe_promote(struct pg_probe *p, uint64_t timeout_us, pg_probe_promoted_fn done, void *userdata,
+                     struct err *err);
+
+/*
  * Runs one SQL command on a connection of its own (CREATE ROLE, CHECKPOINT, pg_promote, slots …). The callback gets
  * rows as text (of the last statement that has any); err->code 0 on success. At most `timeout_us`. The search_path is
  * pg_catalog and synchronous_commit is local: nothing here waits for a standby. Several statements in one text are one

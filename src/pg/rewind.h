@@ -66,10 +66,17 @@ struct rewind_check *rewind_check_free(struct rewind_check *c);
  * again before the start.
  */
 typedef void (*rewind_done_fn)(void *userdata, int outcome, const struct err *err);
+/* The next thing is pg_rewind itself: nothing was changed before. NULL is fine. */
+typedef void (*rewind_begins_fn)(void *userdata);
 struct rewind_run;
 int rewind_run_start(sd_event *loop, const struct config *config, const struct pg_upstream *leader,
-                     const char *cgroup_procs, rewind_done_fn done, void *userdata, struct rewind_run **ret,
-                     struct err *err);
+                     const char *cgroup_procs, rewind_begins_fn begins, rewind_done_fn done, void *userdata,
+                     struct rewind_run **ret, struct err *err);
 /* Both 0 until pg_rewind knows. */
 void rewind_run_get_progress(const struct rewind_run *r, uint64_t *ret_done_bytes, uint64_t *ret_total_bytes);
+/*
+ * pg_rewind has come so far that it writes: what is there cannot be started any more before a rewind has succeeded.
+ * Most failures (WAL that is gone, a leader that does not let it in) come before. Also valid in the callback.
+ */
+bool rewind_run_has_written(const struct rewind_run *r);
 struct rewind_run *rewind_run_free(struct rewind_run *r); /* cancels */

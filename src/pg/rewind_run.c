@@ -36,6 +36,8 @@ struct rewind_run {
     struct textbuf text;       /* the local history file, later the restore_command */
     struct lost_report report; /* what is lost */
     uint64_t done_bytes, total_bytes;
+    bool has_written; /* pg_rewind, that is */
+    rewind_begins_fn begins;
     rewind_done_fn done;
     void *userdata;
 };
@@ -73,11 +75,15 @@ static void on_rewind(void *userdata, const struct child_result *result)
     finish(r, &err);
 }
 
-/* "  123/4567 kB (2%) copied" */
+/*
+ * "  123/4567 kB (2%) copied". The line about what there is to copy is the last one before the first write
+ * (pg_rewind.c, main()).
+ */
 static void on_rewind_line(void *userdata, const char *line)
 {
     struct rewind_run *r = userdata;
 
+    r->has_written = r->has_written || strstr(line, "need to copy") != NULL;
     (void)tool_parse_progress(line, &r->done_bytes, &r->total_bytes);
 }
 
@@ -111,6 +117,8 @@ static int run_rewind(struct rewind_run *r, struct err *err)
     textbuf_printf(&passfile, "PGPASSFILE=%s", r->config->postgresql.pgpass ? r->config->postgresql.pgpass : "");
     env[3] = passfile.data;
     spec.argv = tool_args_list(&args);
+    if (spec.argv && !passfile.failed && r->begins)
+        r->begins(r->userdata);
     code = spec.argv && !passfile.failed ? child_start(r->loop, &spec, on_rewind, r, &r->child, err)
                                          : err_set(err, -ENOMEM, "out of memory");
     textbuf_done(&passfile);
@@ -367,15 +375,15 @@ static int copy_arguments(struct rewind_run *r, const struct pg_upstream *leader
 }
 
 int rewind_run_start(sd_event *loop, const struct config *config, const struct pg_upstream *leader,
-                     const char *cgroup_procs, rewind_done_fn done, void *userdata, struct rewind_run **ret,
-                     struct err *err)
+                     const char *cgroup_procs, rewind_begins_fn begins, rewind_done_fn done, void *userdata,
+                     struct rewind_run **ret, struct err *err)
 {
     struct rewind_run *r = calloc(1, sizeof(*r));
     int code;
 
     if (!r)
         return err_set(err, -ENOMEM, "out of memory");
-    *r = (struct rewind_run){.loop = loop, .config = config, .done = done, .userdata = userdata};
+    *r = (struct rewind_run){.loop = loop, .config = config, .begins = begins, .done = done, .userdata = userdata};
     code = copy_arguments(r, leader, cgroup_procs, err);
     if (code >= 0)
         code = pg_files_passfile(config, leader, err);
@@ -393,6 +401,11 @@ void rewind_run_get_progress(const struct rewind_run *r, uint64_t *ret_done_byte
 {
     *ret_done_bytes = r->done_bytes;
     *ret_total_bytes = r->total_bytes;
+}
+
+bool rewind_run_has_written(const struct rewind_run *r)
+{
+    return r->has_written;
 }
 
 struct rewind_run *rewind_run_free(struct rewind_run *r)

@@ -68,6 +68,15 @@ void act(struct world *w, struct node *n, const struct ha_decision *d)
         op_demote(w, n, d);
         n->agent.op.release = true;
         break;
+    case HA_CHECKPOINT:
+        manual_checkpoint(w, n);
+        break;
+    case HA_CLEAR_FAILOVER:
+        manual_clear_failover(w, n);
+        break;
+    case HA_RESTART:
+        op_restart(w, n, d);
+        break;
     case HA_EXIT:
         agent_die(w, n, n->agent.stopping ? 0 : 78);
         break;
@@ -97,6 +106,8 @@ static void decide(struct world *w, struct node *n)
     if (!a->started)
         return; /* nothing is decided before the keeper has said what was left behind */
     bootstrap_note_finished(w, n);
+    if (a->lease.held)
+        a->request.reinitialize = false;
     gather_view(w, n, &view);
     if (!view.pg.running && !a->control.data_dir_known && a->op.kind == OP_NONE)
         gather_control(w, n);
@@ -211,6 +222,10 @@ static void server_exited(struct world *w, struct node *n)
         op_copy_slots_server_exited(w, n);
         return;
     }
+    if (a->op.kind == OP_RESTART) {
+        op_restart_server_exited(w, n);
+        return;
+    }
     note_crash(w, n);
     if (a->op.kind == OP_START_STANDBY || a->op.kind == OP_START_PRIMARY || a->op.kind == OP_BOOTSTRAP) {
         op_server_exited(w, n);
@@ -242,6 +257,8 @@ static void first_status(struct world *w, struct node *n, const struct keeper_sa
     if (n->pg.phase != PG_DOWN) {
         a->server_up = true;
         a->pg_started_at_us = local_us(w, n);
+        if (w->mutant != MUTANT_WAIT_FOR_ADOPTED)
+            a->pg.silent_since_us = a->pg_started_at_us;
         a->was_standby_started = s->state != KEEPER_ARMED;
         a->op.kind = s->state == KEEPER_ARMED ? OP_START_PRIMARY : OP_START_STANDBY;
         a->op.since_us = local_us(w, n);
@@ -316,11 +333,17 @@ static void call_ends(struct world *w, struct node *n, struct call *c, enum outc
         tether_answered(w, n, c);
         break;
     case CALL_RENEW:
+    case CALL_RECLAIM:
         tether_answered(w, n, c);
         break;
+    case CALL_FAILSAFE:
+        failsafe_written(w, n, c);
+        break;
     case CALL_RELEASE:
-        if (!c->revision)
+        if (!c->revision) {
             op_demote_released(w, n);
+            hooks_released(w, n);
+        }
         break;
     case CALL_REVOKE:
         break;
@@ -332,6 +355,12 @@ static void call_ends(struct world *w, struct node *n, struct call *c, enum outc
     case CALL_INITIALIZE:
         op_bootstrap_answered(w, n, c);
         break;
+    case CALL_CLEAR_FAILOVER:
+        manual_failover_cleared(w, n);
+        break;
+    case CALL_SAY:
+        op_demote_said(w, n);
+        break;
     }
 }
 
@@ -342,7 +371,8 @@ static void store_answered(struct world *w, struct node *n, const struct event *
 
     if (c->answered || c->stage != e->a)
         return;
-    if (outcome != OUTCOME_UNKNOWN && c->stage == 0 && (c->kind == CALL_ACQUIRE || c->kind == CALL_RENEW)) {
+    if (outcome != OUTCOME_UNKNOWN && c->stage == 0 &&
+        (c->kind == CALL_ACQUIRE || c->kind == CALL_RENEW || c->kind == CALL_RECLAIM)) {
         c->lease_is_in = e->b & 256;
         c->stage = 1;
         if (local_us(w, n) < c->deadline_us) {
@@ -351,6 +381,7 @@ static void store_answered(struct world *w, struct node *n, const struct event *
         }
         outcome = OUTCOME_UNKNOWN;
     }
+    c->key_is_gone = e->b & 512;
     if (c->kind == CALL_RENEW && outcome == OUTCOME_DONE && !c->lease_is_in)
         outcome = OUTCOME_UNKNOWN;
     if ((c->kind == CALL_RENEW || c->kind == CALL_ACQUIRE) && outcome == OUTCOME_DONE)
@@ -409,6 +440,16 @@ void agent_event(struct world *w, struct node *n, const struct event *e)
         if (!w->store.calls[e->slot].answered)
             call_ends(w, n, &w->store.calls[e->slot], OUTCOME_UNKNOWN);
         break;
+    case EV_AGENT_CHECKPOINTED:
+        if (e->a == a->checkpoint_gen)
+            manual_checkpointed(w, n);
+        break;
+    case EV_AGENT_FAILSAFE_DUE:
+    case EV_AGENT_FAILSAFE_ASKED:
+    case EV_AGENT_FAILSAFE_ANSWERED:
+    case EV_AGENT_FAILSAFE_SILENT:
+        failsafe_event(w, n, e);
+        break;
     case EV_AGENT_WATCH:
         store_changed(w, n, e->a);
         break;
@@ -429,7 +470,9 @@ void agent_boot(struct world *w, struct node *n)
     memset((char *)a + offsetof(struct agent, cluster_known), 0, sizeof(*a) - offsetof(struct agent, cluster_known));
     a->gen = ++n->agent_lives;
     a->alive = a->connected = true;
+    a->well_since_us = w->now_us;
     a->follows = NOBODY;
+    failsafe_boot(w, n);
     push_in(w, n, EV_AGENT_TICK, rng_between(&w->rng, RNG_PROCESS, 20 * MS, 150 * MS), a->gen, 0, 0);
     push_in(w, n, EV_AGENT_WATCH, rng_between(&w->rng, RNG_PROCESS, 30 * MS, 200 * MS), a->gen, 0, 0);
 }

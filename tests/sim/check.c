@@ -1,7 +1,11 @@
 /* The rules S1 to S9, looked at from outside: what is true in the model, not what anybody believes. */
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include "sim.h"
+
+/* As gather.c has it, and what two probes without an answer and a tick take. */
+enum { HUNG_AFTER_US = 15000000, HUNG_SLACK_US = 12000000 };
 
 void check_fail(struct world *w, const char *rule, const char *fmt, ...)
 {
@@ -31,11 +35,43 @@ void check_confirmed(struct world *w, struct node *n, const struct call *c)
     /* A late word about a session that is over, as its successor was acquired since, prolongs nothing any more. */
     if (c->session < n->truth_session)
         return;
-    if (c->session != n->truth_session)
+    if (c->session != n->truth_session) {
         n->truth_deadline_us = 0;
+        memset(n->truth_promise_us, 0, sizeof(n->truth_promise_us));
+    }
     n->truth_session = c->session;
     if (deadline_us > n->truth_deadline_us)
         n->truth_deadline_us = deadline_us;
+}
+
+/* --- promises (failsafe mode) ---------------------------------------------------------------------------------------
+ */
+
+/* One of them was given to a question sent at sent_at_us (by NOBODY: the list has no others). */
+void check_promised(struct world *w, struct node *n, int by, uint64_t sent_at_us)
+{
+    uint64_t deadline_us = sent_at_us + w->policy.ttl_us - w->policy.ttl_us / 1000, all_us = NEVER;
+    uint8_t list = w->store.data.failsafe;
+
+    if (by != NOBODY && deadline_us > n->truth_promise_us[by])
+        n->truth_promise_us[by] = deadline_us;
+    /* Whoever is in the list may lead, whatever the one who asks believes about it. */
+    if (!(list & 1U << n->id) || n->agent.lease.session != n->truth_session)
+        return;
+    for (int i = 0; i < NODES; i++)
+        if (i != n->id && list & 1U << i && n->truth_promise_us[i] < all_us)
+            all_us = n->truth_promise_us[i];
+    if (all_us == NEVER)
+        all_us = deadline_us; /* there is nobody else who may lead */
+    if (all_us > n->truth_deadline_us)
+        n->truth_deadline_us = all_us;
+}
+
+void check_promise_kept(struct world *w, struct node *n)
+{
+    if (w->now_us < n->truth_promised_real_us)
+        check_fail(w, "promise", "%s leads %llu ms before the end of its promise not to", node_name(n->id),
+                   (unsigned long long)((n->truth_promised_real_us - w->now_us) / MS));
 }
 
 /* --- S3: dead by the deadline ---------------------------------------------------------------------------------------
@@ -130,18 +166,48 @@ void check_deletion(struct world *w, int node, uint64_t session)
 {
     const struct node *n = &w->nodes[node];
 
+    w->handed_lsn = n->pg.lsn;
     if (pg_can_commit(n) && n->truth_session == session)
         check_fail(w, "S3", "the leader key is given up while a process of the primary on %s lives", node_name(node));
+}
+
+/*
+ * A primary that answers nobody must not keep the leader key, whichever agent has known it first. One that was only
+ * started has primary_start_timeout, and in pause people see to it.
+ */
+static void check_hung(struct world *w, const struct node *n, const struct ha_decision *d)
+{
+    const struct agent *a = &n->agent;
+    uint64_t since_us = n->pg.hung_since_us > a->well_since_us ? n->pg.hung_since_us : a->well_since_us;
+    uint64_t bound_us = (w->policy.ttl_us / 2 > HUNG_AFTER_US ? w->policy.ttl_us / 2 : HUNG_AFTER_US) + HUNG_SLACK_US;
+
+    if (n->pg.phase == PG_PRIMARY && n->pg.hung_gen == n->pg.gen && n->pg.hung_until_us > w->now_us &&
+        w->now_us - since_us > bound_us && a->lease.held && a->op.kind != OP_DEMOTE && d->action == HA_NOTHING &&
+        !a->paused)
+        check_fail(w, "hung", "the agent of %s keeps the leader key for a PostgreSQL that has been silent for %llu ms",
+                   node_name(n->id), (unsigned long long)((w->now_us - since_us) / MS));
 }
 
 void check_acts(struct world *w, struct node *n, const struct ha_decision *d)
 {
     const struct agent *a = &n->agent;
 
+    check_hung(w, n, d);
     if (d->action != HA_ACQUIRE && d->action != HA_PROMOTE && d->action != HA_BOOTSTRAP)
         return;
+    /* A failover is what the operator says it is; a switchover promises that nothing is lost. */
+    if (d->action == HA_ACQUIRE && a->cluster.failover.leader[0] && a->cluster.shutdown_lsn &&
+        n->pg.lsn < w->handed_lsn && strstr(d->reason, "handed over"))
+        check_fail(w, "S7", "%s takes over with %llu bytes less than the leader had when it was shut down",
+                   node_name(n->id), (unsigned long long)(w->handed_lsn - n->pg.lsn));
     if (a->cluster.read_sent_at_us < a->stood_still_until_us)
         check_fail(w, "thaw", "the agent of %s acts on what it read before it stood still", node_name(n->id));
+}
+
+void check_promotion(struct world *w, const struct node *n)
+{
+    if (w->hooks && n->truth_agreed_session != n->agent.lease.session)
+        check_fail(w, "pre_promote", "%s is promoted although nobody has agreed to it", node_name(n->id));
 }
 
 /* --- liveness -------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ enum fault {
     FAULT_NET,
     FAULT_STORE,
     FAULT_PG_HANGS,
+    FAULT_HANG_REPLACE,
     FAULT_TERM,
     FAULT_DATA_LOST,
     FAULT_DISK,
@@ -27,11 +28,11 @@ enum fault {
 
 /* How often each comes, of all. */
 static const unsigned weights[FAULTS] = {
-    [FAULT_POSTMASTER] = 12,   [FAULT_AGENT_KILL] = 10, [FAULT_AGENT_FREEZE] = 12, [FAULT_KEEPER_KILL] = 7,
-    [FAULT_KEEPER_FREEZE] = 6, [FAULT_BOTH_KILL] = 5,   [FAULT_BOTH_FREEZE] = 8,   [FAULT_HOST] = 8,
-    [FAULT_CUT_STORE] = 10,    [FAULT_CUT_NODES] = 6,   [FAULT_CUT_ALL] = 8,       [FAULT_NET] = 8,
-    [FAULT_STORE] = 6,         [FAULT_PG_HANGS] = 4,    [FAULT_TERM] = 6,          [FAULT_DATA_LOST] = 1,
-    [FAULT_DISK] = 7,
+    [FAULT_POSTMASTER] = 12,   [FAULT_AGENT_KILL] = 10,  [FAULT_AGENT_FREEZE] = 12, [FAULT_KEEPER_KILL] = 7,
+    [FAULT_KEEPER_FREEZE] = 6, [FAULT_BOTH_KILL] = 5,    [FAULT_BOTH_FREEZE] = 8,   [FAULT_HOST] = 8,
+    [FAULT_CUT_STORE] = 10,    [FAULT_CUT_NODES] = 6,    [FAULT_CUT_ALL] = 8,       [FAULT_NET] = 8,
+    [FAULT_STORE] = 9,         [FAULT_PG_HANGS] = 4,     [FAULT_TERM] = 6,          [FAULT_DATA_LOST] = 1,
+    [FAULT_DISK] = 7,          [FAULT_HANG_REPLACE] = 2,
 };
 
 static uint64_t some_time_us(struct world *w, uint64_t to_us)
@@ -171,14 +172,25 @@ static void break_store(struct world *w)
         return;
     TRACE(w, STORE, "the store goes down");
     w->store.down = true;
-    queue_push(&w->queue,
-               (struct event){.at_us = w->now_us + some_time_us(w, w->policy.ttl_us * 2), .kind = EV_STORE_BACK});
+    queue_push(&w->queue, (struct event){.at_us = w->now_us +
+                                                  some_time_us(w, w->policy.ttl_us * (w->policy.failsafe_mode ? 6 : 2)),
+                                         .kind = EV_STORE_BACK});
 }
 
 static void hang_pg(struct world *w, struct node *n)
 {
     TRACE(w, n->id, "PostgreSQL hangs");
+    n->pg.hung_since_us = w->now_us;
+    n->pg.hung_gen = n->pg.gen;
     n->pg.hung_until_us = w->now_us + some_time_us(w, 60 * SEC);
+}
+
+/* What a service manager finds that replaces a keeper whose host had stood still: PostgreSQL still does. */
+static void hang_and_replace(struct world *w, struct node *n)
+{
+    hang_pg(w, n);
+    n->pg.hung_until_us = w->now_us + 60 * SEC;
+    break_process(w, n, FAULT_AGENT_KILL);
 }
 
 /* Frozen, or only its probe gets errors. Without a watchdog nobody could help against a kill that takes too long. */
@@ -223,6 +235,9 @@ static void strike(struct world *w, struct node *n, enum fault f)
         break;
     case FAULT_PG_HANGS:
         hang_pg(w, n);
+        break;
+    case FAULT_HANG_REPLACE:
+        hang_and_replace(w, n);
         break;
     case FAULT_TERM:
         if (keeper_is_well(n))
@@ -284,6 +299,7 @@ static void heal_all(struct world *w)
         if (p->cannot_die)
             p->cannot_die = p->killed = false;
     }
+    manual_heal(w);
     queue_push(&w->queue, (struct event){.at_us = w->now_us + SEC, .kind = EV_LOOK});
 }
 
@@ -296,6 +312,9 @@ void faults_event(struct world *w, const struct event *e)
         n = choose_node(w);
         if (n->up)
             strike(w, n, choose_fault(w));
+        break;
+    case EV_OPERATOR:
+        manual_strike(w);
         break;
     case EV_LINK_HEALS:
         if (!w->healed)
@@ -328,5 +347,10 @@ void faults_plan(struct world *w)
         burst_us = at_us;
         queue_push(&w->queue, (struct event){.at_us = at_us, .kind = EV_FAULT});
     }
+    /* A cluster that is made just now is at its most delicate. */
+    for (int i = 0; i < 3 && !w->store.data.initialize_exists; i++)
+        queue_push(&w->queue,
+                   (struct event){.at_us = rng_between(&w->rng, RNG_FAULT, SEC / 2, 12 * SEC), .kind = EV_FAULT});
+    manual_plan(w);
     queue_push(&w->queue, (struct event){.at_us = w->heal_at_us, .kind = EV_HEAL_ALL});
 }

@@ -34,20 +34,34 @@ static void fill_member(struct member *m, int id, const struct stored_member *fr
     m->streaming = from->streaming;
 }
 
-static void fill_cluster(struct agent *a, const struct stored *s)
+static void fill_cluster(const struct world *w, struct agent *a, const struct stored *s)
 {
     struct cluster *c = &a->cluster;
     a->initialize[0] = '\0';
     if (!s->initialize_empty)
         (void)snprintf(a->initialize, sizeof(a->initialize), "%llu", (unsigned long long)s->sysid);
     c->revision = s->revision;
-    c->initialize = (struct text_key){s->initialize_exists, a->initialize, s->initialize_revision};
+    c->initialize = (struct text_key){s->initialize_exists, a->initialize, s->initialize_revision,
+                                      s->initialize_empty ? mark_session(s->initialize_owner, s->initialize_agent) : 0};
     c->leader.exists = s->leader != NOBODY;
     memcpy(c->leader.name, node_name(s->leader), 3);
     c->leader.session = s->leader_session;
     c->leader.revision = s->leader_revision;
     c->status_lsn = s->status_lsn;
     slots_fill_cluster(a, s);
+    c->shutdown_lsn = s->shutdown_lsn;
+    c->shutdown_session = s->shutdown_session;
+    c->failover = (struct failover_key){
+        .exists = s->failover.exists, .scheduled_at_s = s->failover.scheduled_s, .revision = s->failover.revision};
+    memcpy(c->failover.leader, node_name(s->failover.leader), 3);
+    memcpy(c->failover.candidate, node_name(s->failover.candidate), 3);
+    a->paused = s->paused;
+    c->failsafe.revision = s->failsafe_revision;
+    a->failsafe_list.n = 0;
+    for (int i = 0; i < NODES; i++)
+        if (s->failsafe & 1U << i)
+            (void)failsafe_list_add(&a->failsafe_list, node_name(i), "http://h");
+    c->failsafe_list = w->mutant == MUTANT_STRANGER_LEADS ? NULL : &a->failsafe_list;
     c->members = a->members;
     c->n_members = 0;
     for (int i = 0; i < NODES; i++)
@@ -59,6 +73,12 @@ static void note_leader(struct world *w, struct node *n, const struct leader_key
 {
     struct memory *m = &n->agent.memory;
 
+    if (n->agent.cluster.leader.exists)
+        m->last_leader_session = n->agent.cluster.leader.session;
+    if (w->mutant == MUTANT_TRUST_ANY_STATUS) {
+        n->agent.cluster.shutdown_lsn = n->agent.cluster.status_lsn;
+        n->agent.cluster.shutdown_session = m->last_leader_session;
+    }
     if (n->agent.cluster.leader.exists)
         m->leaderless_since_us = 0;
     else if (!m->leaderless_since_us)
@@ -86,15 +106,19 @@ void gather_read(struct world *w, struct node *n, struct call *c)
 {
     struct agent *a = &n->agent;
     struct leader_key before;
+    struct failover_key asked_before;
 
     a->store_busy = false;
     a->store_failed = c->outcome != OUTCOME_DONE;
     if (!a->store_failed) {
         before = a->cluster.leader;
-        fill_cluster(a, &c->view);
+        asked_before = a->cluster.failover;
+        fill_cluster(w, a, &c->view);
         a->cluster.read_sent_at_us = c->sent_at_us;
         note_leader(w, n, &before);
+        manual_note_failover(w, n, &asked_before);
         a->cluster_known = true;
+        failsafe_note_cluster(w, n);
         retake(w, n, c);
     }
     if (a->store_again) {
@@ -146,8 +170,12 @@ void gather_probed(struct world *w, struct node *n)
         note_streaming(a, now_us);
         if (!a->pg.in_recovery)
             a->memory.was_primary = true;
-    } else if (!a->pg.failing_since_us) {
-        a->pg.failing_since_us = now_us;
+    } else if (!hangs) {
+        a->pg.silent_since_us = 0;
+        if (!a->pg.rejecting_since_us)
+            a->pg.rejecting_since_us = now_us;
+    } else if (!a->pg.silent_since_us && a->pg.valid) {
+        a->pg.silent_since_us = now_us;
     }
     op_pg_changed(w, n);
     agent_wake(w, n);
@@ -163,6 +191,7 @@ void gather_forget_pg(struct node *n)
     a->control.control_known = false;
     a->control.data_dir_known = false;
     a->memory.not_streaming_since_us = 0;
+    manual_forget_checkpoint(n);
 }
 
 /* --- the data directory ---------------------------------------------------------------------------------------------
@@ -245,7 +274,8 @@ static void view_pg(const struct world *w, const struct agent *a, uint64_t now_u
     memcpy(pg->follows, node_name(a->follows), 3);
     pg->in_recovery = a->pg.valid ? a->pg.in_recovery : a->was_standby_started;
     pg->accepting = a->pg.valid && now_us - a->pg.answered_at_us < PROBE_STALE_US;
-    pg->hung = a->pg.failing_since_us && a->pg.answered_at_us && now_us - a->pg.failing_since_us > hung_after_us;
+    pg->hung = a->pg.silent_since_us && now_us - a->pg.silent_since_us > hung_after_us;
+    pg->rejecting_since_us = a->pg.rejecting_since_us;
     if (!a->pg.valid)
         return;
     pg->timeline = a->pg.timeline;
@@ -278,13 +308,18 @@ void gather_view(struct world *w, struct node *n, struct ha_view *ret)
         .lease = a->lease,
         .op = a->op.kind,
         .op_since_us = a->op.since_us,
+        .realtime_us = manual_realtime_us(w),
+        .request = a->request,
         .peers = a->peers,
         .n_peers = a->n_peers,
         .peers_asked_at_us = a->peers_asked_at_us,
+        .acquiring = a->acquiring,
+        .failsafe = {.holds = a->failsafe.holds},
         .memory = a->memory,
     };
     if (w->mutant == MUTANT_THAWED_ACTS && read_us && read_us < a->stood_still_until_us)
         ret->cluster_is_fresh = !a->store_failed;
+    ret->policy.pause = a->paused;
     view_keeper(w, a, &ret->keeper);
     view_pg(w, a, now_us, &ret->pg);
     storage_view_of(&a->disk, NULL, true, &ret->storage);
@@ -325,6 +360,8 @@ void publish(struct world *w, struct node *n)
 
     if (a->op.kind == OP_NONE && a->pg.valid && a->server_up)
         slots_maintain(w, n, leads);
+    if (leads)
+        failsafe_publish(w, n);
     if (a->member_busy || (face == a->member_face && now_us - a->member_written_at_us < w->policy.loop_wait_us))
         return;
     a->member_face = face;

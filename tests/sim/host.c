@@ -79,10 +79,14 @@ void host_boot(struct world *w, struct node *n)
     n->up = true;
     n->boot++;
     n->base_real_us = w->now_us;
-    n->base_local_us = rng_between(&w->rng, RNG_SETUP, 5 * SEC, n->boot == 1 ? 100000 * SEC : 30 * SEC);
+    /* CLOCK_BOOTTIME begins with the kernel, some time after the power came back and before anything of ours starts. */
+    n->base_local_us = n->boot == 1 ? rng_between(&w->rng, RNG_SETUP, 5 * SEC, 100000 * SEC)
+                                    : rng_between(&w->rng, RNG_SETUP, 500 * MS, w->now_us - n->crashed_at_us);
     n->device = (struct device){.gen = n->device.gen + 1};
     n->keeper.will = (struct will_model){0};
     n->truth_deadline_us = n->truth_session = 0;
+    memset(n->truth_promise_us, 0, sizeof(n->truth_promise_us));
+    memset(&n->run_dir, 0, sizeof(n->run_dir));
     TRACE(w, n->id, "the host boots");
     keeper_boot(w, n);
 }
@@ -101,6 +105,7 @@ void host_crash(struct world *w, struct node *n, const char *why)
     n->device.gen++;
     n->gate_until_us = n->address_until_us = n->net_stuck_until_us = 0;
     n->up = false;
+    n->crashed_at_us = w->now_us;
     push_in(w, n, EV_HOST_BOOT, rng_between(&w->rng, RNG_FAULT, SEC, w->policy.ttl_us * 2), n->boot, 0, 0);
 }
 

@@ -231,7 +231,7 @@ void op_run(struct world *w, struct node *n)
         follow(w, n);
     else if (kind == OP_ACQUIRE)
         tether_acquire(w, n);
-    else
+    else if (!hooks_pre_promote(w, n))
         op_arm(w, n);
 }
 
@@ -244,6 +244,7 @@ static void start_answered(struct world *w, struct node *n)
             op_timer(w, n, PROBE_AGAIN_US);
         return;
     }
+    a->memory.stopped_here = a->request.restart = false;
     a->memory.failed_starts = 0;
     a->memory.is_new_copy = false;
     a->memory.retry_start_at_us = 0;
@@ -296,6 +297,8 @@ void op_timer_due(struct world *w, struct node *n)
         op_rewind_timer(w, n);
     else if (op->kind == OP_COPY_SLOTS)
         op_copy_slots_timer(w, n);
+    else if (op->kind == OP_RESTART)
+        op_restart_timer(w, n);
     else if (op->kind == OP_ASK_PEERS)
         op_peer_answered(w, n, NULL);
     else
@@ -304,7 +307,10 @@ void op_timer_due(struct world *w, struct node *n)
 
 void op_done(struct world *w, struct node *n, const struct event *e)
 {
-    if (n->agent.op.kind == OP_PROMOTE) {
+    if (n->agent.op.kind == OP_PROMOTE && n->agent.op.asks) {
+        hooks_agreed(w, n, e->b == 0);
+    } else if (n->agent.op.kind == OP_PROMOTE) {
+        check_promotion(w, n);
         n->agent.op.stage = 1;
         pg_promote(w, n);
         gather_pg(w, n);

@@ -189,7 +189,8 @@ void op_abandon_bootstrap(struct world *w, struct node *n, const struct ha_decis
     struct agent *a = &n->agent;
     const struct text_key *key = a->cluster_known ? &a->cluster.initialize : NULL;
 
-    if (!key || !key->exists || cluster_sysid_is_valid(key->text)) {
+    if (!key || !key->exists || cluster_sysid_is_valid(key->text) ||
+        (key->session != mark_session(n->id, a->gen) && w->mutant != MUTANT_UNMARK_ANY)) {
         op_fill(w, n, d);
         return;
     }

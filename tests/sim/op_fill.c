@@ -46,10 +46,10 @@ static void set_aside(struct world *w, struct node *n)
 void op_rewind_proven(struct world *w, struct node *n)
 {
     n->agent.op.stage = STAGE_RUN;
-    n->pg.rewind_note = true;
+    /* What comes before pg_rewind needs the leader, too: without one it never begins. Some end before they write. */
     if (source(w, n)) {
-        n->pg.half_rewound = true;
-        n->agent.rewind_incomplete = true;
+        n->pg.rewind_note = n->agent.rewind_incomplete = true;
+        n->pg.half_rewound = rng_chance(&w->rng, RNG_PG, 80);
     }
     op_in(w, n, rng_between(&w->rng, RNG_PG, 200 * MS, 3 * SEC), rng_chance(&w->rng, RNG_PG, 30));
 }
@@ -132,6 +132,8 @@ static void cloned(struct world *w, struct node *n, const struct node *from)
         a->memory.divergence = DIVERGENCE_UNKNOWN;
         a->memory.is_new_copy = true;
         a->memory.rewind_failed = false;
+        a->memory.stopped_here = true;
+        a->request.reinitialize = false;
     } else {
         a->memory.retry_clone_at_us = local_us(w, n) + CLONE_AGAIN_US;
         agent_wake_at(w, n, a->memory.retry_clone_at_us);
@@ -169,12 +171,12 @@ static void rewound(struct world *w, struct node *n, const struct node *from, bo
         TRACE(w, n->id, "is rewound to %s", node_name(from->id));
         a->memory.divergence = DIVERGENCE_NONE;
         a->rewind_incomplete = n->pg.half_rewound = n->pg.rewind_note = false;
-    } else if (good && !n->pg.half_rewound) {
+    } else if (good && !n->pg.rewind_note) {
         a->memory.retry_check_at_us = local_us(w, n) + CHECK_AGAIN_US;
-        if (!a->rewind_incomplete)
-            n->pg.rewind_note = false;
     } else {
         a->memory.rewind_failed = true;
+        if (!n->pg.half_rewound)
+            n->pg.rewind_note = a->rewind_incomplete = false;
     }
     n->agent.control = (struct local_pg){0};
     op_end(w, n);

@@ -214,6 +214,20 @@ void pg_power_off(struct world *w, struct node *n)
     n->pg.gen++;
 }
 
+/* A shutdown waits until those that stream have all of it; some connections break before. */
+static void hand_on_the_rest(struct world *w, struct node *n)
+{
+    n->pg.lsn++; /* the shutdown checkpoint */
+    for (int i = 0; i < NODES; i++) {
+        struct node *to = &w->nodes[i];
+
+        if (to->pg.follows != n->id || !pg_streams(w, to) || rng_chance(&w->rng, RNG_MANUAL, 10))
+            continue;
+        to->pg.lsn = n->pg.lsn;
+        to->pg.way = n->pg.way;
+    }
+}
+
 static void started(struct world *w, struct node *n)
 {
     struct pg *p = &n->pg;
@@ -260,6 +274,8 @@ void pg_event(struct world *w, struct node *n, const struct event *e)
     else if (e->kind == EV_PG_PROMOTED && p->phase == PG_PROMOTING)
         promoted(w, n);
     else if (e->kind == EV_PG_STOPPED && p->phase != PG_DOWN) {
+        if (e->a && p->phase == PG_PRIMARY)
+            hand_on_the_rest(w, n);
         if (e->a)
             p->control = p->phase == PG_PRIMARY ? PG_CONTROL_SHUT_DOWN : PG_CONTROL_SHUT_DOWN_IN_RECOVERY;
         TRACE(w, n->id, "PostgreSQL has stopped");

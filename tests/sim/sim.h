@@ -43,6 +43,15 @@ enum mutant {
     MUTANT_FORGET_ABSENT,
     MUTANT_KEEP_ABSENT,
     MUTANT_COPY_BELOW_SERVER,
+    MUTANT_SAY_TOO_EARLY,
+    MUTANT_TRUST_ANY_STATUS,
+    MUTANT_WAIT_FOR_ADOPTED,
+    MUTANT_PROMOTE_UNASKED,
+    MUTANT_UNMARK_ANY,
+    MUTANT_PROMISE_FROM_ANSWER,
+    MUTANT_PROMISE_ONE_MISSING,
+    MUTANT_PROMISE_FORGOTTEN,
+    MUTANT_STRANGER_LEADS,
     MUTANTS,
 };
 extern const char *const mutant_names[MUTANTS];
@@ -51,7 +60,7 @@ extern const char *const mutant_names[MUTANTS];
  */
 
 /* One stream per concern: a change in one model does not shuffle all the others. */
-enum stream { RNG_SETUP, RNG_FAULT, RNG_NET, RNG_STORE, RNG_PG, RNG_PROCESS, RNG_STREAMS };
+enum stream { RNG_SETUP, RNG_FAULT, RNG_NET, RNG_STORE, RNG_PG, RNG_PROCESS, RNG_MANUAL, RNG_STREAMS };
 
 struct rng {
     uint64_t state[RNG_STREAMS];
@@ -81,7 +90,12 @@ enum event_kind {
     EV_AGENT_KEEPER_GONE,
     EV_AGENT_STORE_ANSWERS,
     EV_AGENT_STORE_TIMEOUT,
-    EV_AGENT_WATCH,
+    EV_AGENT_CHECKPOINTED,
+    EV_AGENT_FAILSAFE_DUE,
+    EV_AGENT_FAILSAFE_ASKED,
+    EV_AGENT_FAILSAFE_ANSWERED,
+    EV_AGENT_FAILSAFE_SILENT,
+    EV_AGENT_WATCH, /* the last of these */
     /* to a keeper: likewise */
     EV_KEEPER_TURN,
     EV_KEEPER_ASKED,
@@ -101,6 +115,7 @@ enum event_kind {
     EV_STORE_LEASE_CHECK,
     EV_STORE_BACK,
     EV_FAULT,
+    EV_OPERATOR,
     EV_LINK_HEALS,
     EV_NET_HEALS,
     EV_HEAL_ALL,
@@ -128,7 +143,19 @@ bool queue_pop(struct queue *q, struct event *ret);
 /* --- the store (store.c) --------------------------------------------------------------------------------------------
  */
 
-enum call_kind { CALL_READ, CALL_ACQUIRE, CALL_RENEW, CALL_RELEASE, CALL_REVOKE, CALL_TOUCH, CALL_INITIALIZE };
+enum call_kind {
+    CALL_READ,
+    CALL_ACQUIRE,
+    CALL_RENEW,
+    CALL_RECLAIM,
+    CALL_RELEASE,
+    CALL_REVOKE,
+    CALL_TOUCH,
+    CALL_INITIALIZE,
+    CALL_CLEAR_FAILOVER,
+    CALL_SAY, /* the end of the WAL of a leader that was shut down */
+    CALL_FAILSAFE,
+};
 enum outcome { OUTCOME_UNKNOWN, OUTCOME_DONE, OUTCOME_REFUSED };
 
 struct stored_member {
@@ -142,6 +169,13 @@ struct stored_member {
     uint32_t agent;      /* each agent of a node has a lease of its own for this key */
 };
 
+struct stored_failover {
+    bool exists;
+    int leader, candidate; /* NOBODY = none is named */
+    int64_t scheduled_s;
+    uint64_t revision;
+};
+
 struct stored {
     uint64_t revision;
     int leader; /* NOBODY, or the node whose name it holds */
@@ -153,7 +187,11 @@ struct stored {
     int initialize_owner;
     uint64_t sysid; /* else this */
     uint64_t initialize_revision;
-    uint64_t status_lsn;
+    uint64_t status_lsn, shutdown_lsn, shutdown_session;
+    struct stored_failover failover;
+    bool paused;
+    uint8_t failsafe; /* who is in the failsafe list, a bit each */
+    uint64_t failsafe_revision;
     uint8_t status_retain; /* a bit for each node: its slot is kept */
     bool status_logical;   /* the leader has the logical slot */
     struct stored_member members[NODES];
@@ -164,7 +202,7 @@ struct call {
     enum call_kind kind;
     uint8_t node, refs, stage;
     bool answered; /* the client has its outcome */
-    bool lease_is_in;
+    bool lease_is_in, key_is_gone;
     enum outcome outcome;
     uint32_t agent_gen;
     uint64_t session, revision, ttl_us, granted_us;
@@ -174,10 +212,17 @@ struct call {
     uint8_t status_retain;
     bool status_logical;
     uint64_t sysid_number;
-    bool sysid; /* INITIALIZE: write the system identifier instead of an empty mark; or delete */
+    uint8_t failsafe; /* FAILSAFE: the list to be written over the one of `revision` */
+    bool sysid;       /* INITIALIZE: write the system identifier instead of an empty mark; or delete */
     bool delete;
     struct stored view; /* READ */
 };
+
+/* The lease of the member key that an agent of a node has. */
+static inline uint64_t mark_session(int node, uint32_t agent)
+{
+    return (uint64_t)(node + 1) << 32 | agent;
+}
 
 struct store_lease {
     uint64_t id, expires_us, ttl_us;
@@ -215,7 +260,8 @@ struct pg {
     bool stopping;
     int follows;
     uint32_t gen;
-    uint64_t hung_until_us;
+    uint64_t hung_since_us, hung_until_us;
+    uint32_t hung_gen;             /* which postmaster it was that hung first */
     uint64_t disk_frozen_until_us; /* nothing of it starts, ends, dies or commits before */
     uint64_t disk_bad_until_us;    /* the probe gets errors */
 };
@@ -228,12 +274,16 @@ struct agent_op {
     char target[MEMBER_NAME_SIZE];
     unsigned stage;
     bool waits_armed, waits_dead, waits_key;
+    bool was_primary;             /* restart */
+    bool word_pending, is_proven; /* demotion */
+    uint64_t stop_until_us;
+    bool asks; /* pre_promote runs */
     uint32_t gen;
 };
 
 struct probe {
     bool valid, in_recovery, streaming;
-    uint64_t answered_at_us, failing_since_us, lsn;
+    uint64_t answered_at_us, silent_since_us, rejecting_since_us, lsn;
     uint32_t timeline;
 };
 
@@ -256,6 +306,7 @@ struct agent {
     bool alive, started, connected, stopping;
     uint64_t thaw_at_us, freeze_at_us; /* real time; thaw_at 0 = not frozen */
     uint64_t stood_still_until_us;     /* local clock: truth about its last long freeze, for check.c */
+    uint64_t well_since_us;            /* the same about its start and its last thaw; real time */
     uint32_t gen, tick_gen, renew_gen, probe_gen, op_timer_gen;
     uint64_t tick_at_us;
     uint64_t frozen_at_us;
@@ -272,7 +323,8 @@ struct agent {
     struct slot_seen seen[NODES];
     size_t n_seen;
     bool led, slots_to_copy;
-    uint64_t led_since_us; /* real time */
+    uint64_t led_since_us;     /* real time; again when it found members' keys lost */
+    uint64_t slots_settled_us; /* local clock */
     uint64_t copy_again_at_us;
     struct slot_name retain[NODES];
     struct slot_position status_slots[1];
@@ -295,9 +347,26 @@ struct agent {
 
     struct leader_lease lease;
     bool renewing, acquiring, keeper_refused;
+    struct failsafe_list failsafe_list; /* of the store, as the decision core sees it */
+    struct failsafe_model {
+        uint8_t list, pending; /* a bit for each node */
+        uint64_t session, pending_over, missing_since_us;
+        bool in_store, is_pending, write_busy, asking, holds;
+        uint32_t timer_gen;
+        struct failsafe_promise promises[NODES];
+        struct {
+            bool busy;
+            uint32_t question;
+            uint64_t sent_at_us, again_at_us;
+        } peers[NODES];
+    } failsafe;
     struct memory memory;
     struct agent_op op;
     uint64_t initialize_revision;
+    struct request request;
+    uint32_t checkpoint_gen;
+    bool failover_busy, paused;
+    uint64_t agreed_session; /* pre_promote has agreed under this lease */
 
     bool member_busy;
     uint32_t member_face;
@@ -337,7 +406,7 @@ struct node {
     bool up;
     uint32_t boot;
     int ppm;
-    uint64_t base_real_us, base_local_us;
+    uint64_t base_real_us, base_local_us, crashed_at_us;
     struct agent agent;
     uint32_t agent_lives;
     struct keeper keeper;
@@ -350,6 +419,16 @@ struct node {
     uint32_t sessions;
     uint64_t truth_deadline_us; /* S1, kept by check.c: the only deadline that is true; local clock */
     uint64_t truth_session;
+    uint64_t truth_agreed_session;    /* for which pre_promote has agreed */
+    uint64_t truth_promise_us[NODES]; /* what the others have promised to it under that session; local clock */
+    uint64_t truth_promised_real_us;  /* until then it has promised not to lead; real time */
+    /* Files: of this boot; the longest promise ever, of all */
+    struct {
+        uint64_t promised_until_us, session;
+        uint8_t list;
+        bool in_store;
+    } run_dir;
+    uint64_t longest_promise_us;
 };
 
 struct timeline {
@@ -373,9 +452,11 @@ struct world {
     struct policy policy;
     enum watchdog_mode watchdog_mode;
     uint64_t member_gone_us[NODES], member_back_us[NODES]; /* when its key went and came, real time, 0 = never */
+    bool hooks;                                            /* there is a pre_promote and a before_stop */
     bool gate;                                             /* clients come over the network, through the port gate */
     unsigned reset_factor; /* the device resets only after so many times its timeout; the setting knows */
     bool healed, done;
+    uint64_t handed_lsn; /* where the WAL of the leader ended that gave the key up last */
     uint64_t heal_at_us;
     const char *broken; /* the rule, NULL while all is well */
     char detail[256];
@@ -489,6 +570,10 @@ void op_demote_server_exited(struct world *w, struct node *n);
 void op_demote_timer(struct world *w, struct node *n);
 void op_demote_proven(struct world *w, struct node *n);
 void op_demote_released(struct world *w, struct node *n);
+bool hooks_pre_promote(struct world *w, struct node *n); /* false: nothing to wait for */
+void hooks_agreed(struct world *w, struct node *n, bool good);
+void hooks_released(struct world *w, struct node *n);
+uint64_t hooks_before_stop_us(struct world *w, struct node *n, uint64_t budget_us);
 void op_prove_dead(struct world *w, struct node *n);
 void op_arm(struct world *w, struct node *n);
 void bootstrap_note_finished(struct world *w, struct node *n);
@@ -507,18 +592,52 @@ void op_rewind_timer(struct world *w, struct node *n);
 void op_rewind_proven(struct world *w, struct node *n);
 void op_abandon_bootstrap(struct world *w, struct node *n, const struct ha_decision *d);
 
+/* failsafe.c */
+void failsafe_boot(struct world *w, struct node *n);
+void failsafe_adopt(struct node *n);
+void failsafe_note_cluster(struct world *w, struct node *n);
+void failsafe_publish(struct world *w, struct node *n);
+void failsafe_written(struct world *w, struct node *n, const struct call *c);
+void failsafe_store_is_silent(struct world *w, struct node *n);
+void failsafe_store_answers(struct node *n);
+void failsafe_event(struct world *w, struct node *n, const struct event *e);
+void tether_prolong(struct world *w, struct node *n, uint64_t deadline_us);
+
 /* faults.c */
 void faults_plan(struct world *w);
 void faults_event(struct world *w, const struct event *e);
+
+/* manual.c */
+int64_t manual_realtime_us(const struct world *w);
+void manual_plan(struct world *w);
+void manual_strike(struct world *w);
+void manual_heal(struct world *w);
+void manual_note_failover(struct world *w, struct node *n, const struct failover_key *before);
+void manual_checkpoint(struct world *w, struct node *n);
+void manual_checkpointed(struct world *w, struct node *n);
+void manual_forget_checkpoint(struct node *n);
+void manual_clear_failover(struct world *w, struct node *n);
+void manual_failover_cleared(struct world *w, struct node *n);
+void manual_say(struct world *w, struct node *n);
+void op_restart(struct world *w, struct node *n, const struct ha_decision *d);
+void op_restart_timer(struct world *w, struct node *n);
+void op_restart_server_exited(struct world *w, struct node *n);
+void op_demote_said(struct world *w, struct node *n);
+bool op_demote_keeps_addresses(const struct agent *a);
+void store_set_failover(struct world *w, const struct stored_failover *f);
+void store_set_pause(struct world *w, bool paused);
 
 /* check.c */
 void check_before(struct world *w); /* time has passed, nothing else has happened yet */
 void check_after(struct world *w);
 bool check_liveness(const struct world *w);
 void check_confirmed(struct world *w, struct node *n, const struct call *c);
+void check_promised(struct world *w, struct node *n, int by, uint64_t sent_at_us);
+void check_promise_kept(struct world *w, struct node *n);
 void check_pet(struct world *w, struct node *n);
 void check_deletion(struct world *w, int node, uint64_t session);
 void check_acts(struct world *w, struct node *n, const struct ha_decision *d);
+void check_promotion(struct world *w, const struct node *n);
 void check_fail(struct world *w, const char *rule, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* world.c */

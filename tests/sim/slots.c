@@ -152,14 +152,17 @@ void slots_maintain(struct world *w, struct node *n, bool leads)
 
     if (!a->cluster_known || a->store_failed || a->cluster.read_sent_at_us < a->frozen_at_us)
         return;
-    if (!leads && !a->pg.in_recovery)
+    if (leads ? !a->cluster.leader.exists || node_of_name(a->cluster.leader.name) != n->id : !a->pg.in_recovery)
         return;
+    if (!cluster_member(&a->cluster, node_name(n->id)))
+        a->slots_settled_us = v.now_us + 2 * w->policy.loop_wait_us + 2 * w->policy.retry_timeout_us;
+    v.members_unsettled = v.now_us < a->slots_settled_us;
     a->n_seen = ha_slots_remember(&v, leads && !a->led, a->seen, a->n_seen, NODES);
     if (w->mutant == MUTANT_FORGET_ABSENT && leads)
         a->n_seen = 0;
     for (size_t i = 0; w->mutant == MUTANT_KEEP_ABSENT && i < a->n_seen; i++)
         a->seen[i].at_us = v.now_us;
-    if (!a->led)
+    if (!a->led || v.members_unsettled)
         a->led_since_us = w->now_us;
     a->led = leads;
     v.n_seen = a->n_seen;

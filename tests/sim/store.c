@@ -11,6 +11,7 @@ void store_init(struct world *w)
 {
     w->store.ppm = (int)rng_between(&w->rng, RNG_SETUP, 0, 1000) - 500;
     w->store.data.leader = NOBODY;
+    w->store.data.failover.leader = w->store.data.failover.candidate = NOBODY;
     w->store.data.revision = 1;
 }
 
@@ -72,7 +73,7 @@ void store_send(struct world *w, struct call *c)
         push_request(w, c, message_delay_us(w) + rng_between(&w->rng, RNG_NET, 0, 2 * SEC));
 }
 
-static void answer(struct world *w, struct call *c, uint64_t stage, enum outcome outcome, bool lease_is_in)
+static void answer(struct world *w, struct call *c, uint64_t stage, enum outcome outcome, unsigned flags)
 {
     const struct node *n = &w->nodes[c->node];
 
@@ -85,7 +86,7 @@ static void answer(struct world *w, struct call *c, uint64_t stage, enum outcome
                                          .node = n->id,
                                          .gen = c->agent_gen,
                                          .a = stage,
-                                         .b = (uint64_t)outcome | (lease_is_in ? 256U : 0U),
+                                         .b = (uint64_t)outcome | flags,
                                          .slot = (uint16_t)(c - w->store.calls)});
 }
 
@@ -232,6 +233,7 @@ static void touch(struct world *w, const struct call *c)
         d->status_lsn = c->status_lsn;
         d->status_retain = c->status_retain;
         d->status_logical = c->status_logical;
+        d->shutdown_lsn = 0;
     }
     if (changed)
         notify(w, false);
@@ -270,11 +272,27 @@ static enum outcome initialize(struct world *w, struct call *c)
     } else {
         if (!d->initialize_exists || d->initialize_revision != c->revision)
             return OUTCOME_REFUSED;
+        if (c->delete &&d->initialize_empty && (d->initialize_owner != c->node || d->initialize_agent != c->agent_gen))
+            check_fail(w, "mark", "%s takes the mark of a bootstrap away that %s has made", node_name(c->node),
+                       node_name(d->initialize_owner));
         d->initialize_exists = !c->delete;
         d->initialize_empty = false;
         d->sysid = c->sysid_number;
     }
     c->revision = d->initialize_revision = ++d->revision;
+    notify(w, false);
+    return OUTCOME_DONE;
+}
+
+static enum outcome write_failsafe(struct world *w, const struct call *c)
+{
+    struct stored *d = &w->store.data;
+
+    if (d->failsafe_revision != c->revision)
+        return OUTCOME_REFUSED;
+    d->failsafe = c->failsafe;
+    d->failsafe_revision = ++d->revision;
+    TRACE(w, STORE, "the failsafe list is %x", d->failsafe);
     notify(w, false);
     return OUTCOME_DONE;
 }
@@ -287,11 +305,25 @@ static void read_all(struct world *w, struct call *c)
             c->view.members[i].exists = false;
 }
 
+void store_set_failover(struct world *w, const struct stored_failover *f)
+{
+    w->store.data.failover = *f;
+    w->store.data.failover.revision = ++w->store.data.revision;
+    notify(w, false);
+}
+
+void store_set_pause(struct world *w, bool paused)
+{
+    w->store.data.paused = paused;
+    w->store.data.revision++;
+    notify(w, false);
+}
+
 static void execute(struct world *w, struct call *c, uint64_t stage)
 {
     enum outcome outcome = OUTCOME_DONE;
     struct store_lease *l;
-    bool lease_is_in = false;
+    bool lease_is_in = false, key_is_gone = false;
 
     expire_initialize(w);
     switch (c->kind) {
@@ -311,6 +343,16 @@ static void execute(struct world *w, struct call *c, uint64_t stage)
             l->expires_us = store_now_us(w) + l->ttl_us;
         if (stage == 1)
             outcome = key_is(&w->store.data, c) ? OUTCOME_DONE : OUTCOME_REFUSED;
+        key_is_gone = w->store.data.leader == NOBODY;
+        break;
+    case CALL_RECLAIM:
+        if (stage == 0)
+            grant(w, c->session, c->ttl_us);
+        else
+            outcome = create_leader(w, c);
+        break;
+    case CALL_FAILSAFE:
+        outcome = write_failsafe(w, c);
         break;
     case CALL_RELEASE:
         outcome = release(w, c);
@@ -324,8 +366,19 @@ static void execute(struct world *w, struct call *c, uint64_t stage)
     case CALL_INITIALIZE:
         outcome = initialize(w, c);
         break;
+    case CALL_CLEAR_FAILOVER:
+        if (w->store.data.failover.revision != c->revision)
+            outcome = OUTCOME_REFUSED;
+        else
+            store_set_failover(w, &(struct stored_failover){.leader = NOBODY, .candidate = NOBODY});
+        break;
+    case CALL_SAY:
+        w->store.data.status_lsn = w->store.data.shutdown_lsn = c->status_lsn;
+        w->store.data.shutdown_session = c->session;
+        w->store.data.revision++;
+        break;
     }
-    answer(w, c, stage, outcome, lease_is_in);
+    answer(w, c, stage, outcome, (lease_is_in ? 256U : 0U) | (key_is_gone ? 512U : 0U));
 }
 
 static void back(struct world *w)
@@ -353,7 +406,7 @@ void store_event(struct world *w, const struct event *e)
         if (!w->store.down)
             execute(w, c, e->a);
         else if (rng_chance(&w->rng, RNG_STORE, 50))
-            answer(w, c, e->a, OUTCOME_UNKNOWN, false);
+            answer(w, c, e->a, OUTCOME_UNKNOWN, 0);
         store_unref(c);
     }
 }

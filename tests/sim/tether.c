@@ -43,6 +43,67 @@ static void lost(struct world *w, struct node *n, const char *why)
     n->agent.renew_gen++;
 }
 
+void tether_prolong(struct world *w, struct node *n, uint64_t deadline_us)
+{
+    struct agent *a = &n->agent;
+
+    if (!a->lease.held || deadline_us <= a->lease.deadline_us)
+        return;
+    a->lease.deadline_us = deadline_us;
+    if (a->last.state == KEEPER_ARMED && a->last.lease_id == a->lease.session)
+        (void)keeper_ask_model(w, n, KEEPER_RENEW, ASK_NOTHING, a->lease.session, a->lease.deadline_us);
+    agent_wake(w, n);
+}
+
+static bool may_reclaim(const struct world *w, const struct node *n)
+{
+    const struct agent *a = &n->agent;
+
+    return local_us(w, n) < a->lease.deadline_us && a->op.kind != OP_DEMOTE && !a->stopping &&
+           a->last.state == KEEPER_ARMED && a->last.lease_id == a->lease.session;
+}
+
+static uint64_t renew_budget_us(const struct world *w, const struct node *n)
+{
+    uint64_t budget_us = w->policy.retry_timeout_us, rest_us = n->agent.lease.deadline_us - local_us(w, n);
+
+    if (budget_us > w->policy.ttl_us / 3)
+        budget_us = w->policy.ttl_us / 3;
+    return budget_us > rest_us ? rest_us : budget_us;
+}
+
+static void reclaim(struct world *w, struct node *n)
+{
+    struct call *c = store_call(w, n, CALL_RECLAIM, renew_budget_us(w, n));
+
+    n->agent.renewing = true;
+    c->session = n->agent.lease.session;
+    c->ttl_us = w->policy.ttl_us;
+    store_send(w, c);
+}
+
+static void reclaimed(struct world *w, struct node *n, const struct call *c)
+{
+    struct agent *a = &n->agent;
+
+    if (!a->lease.held || c->session != a->lease.session)
+        return;
+    a->renewing = false;
+    switch (c->outcome) {
+    case OUTCOME_DONE:
+        renew_at(w, n, local_us(w, n));
+        gather_store(w, n);
+        return;
+    case OUTCOME_REFUSED:
+        lost(w, n, "somebody else took the key");
+        break;
+    case OUTCOME_UNKNOWN:
+        renew_at(w, n, local_us(w, n) + RENEW_RETRY_US);
+        break;
+    }
+    agent_wake(w, n);
+}
+
 static void renewed(struct world *w, struct node *n, const struct call *c)
 {
     struct agent *a = &n->agent;
@@ -56,17 +117,23 @@ static void renewed(struct world *w, struct node *n, const struct call *c)
     switch (outcome) {
     case OUTCOME_DONE:
         keep_confirmation(w, n, c);
+        failsafe_store_answers(n);
         if (a->last.state == KEEPER_ARMED && a->last.lease_id == a->lease.session)
             (void)keeper_ask_model(w, n, KEEPER_RENEW, ASK_NOTHING, a->lease.session, a->lease.deadline_us);
         renew_at(w, n, c->sent_at_us + ha_renew_interval_us(&w->policy));
         return;
     case OUTCOME_REFUSED:
+        if (c->key_is_gone && may_reclaim(w, n)) {
+            reclaim(w, n);
+            return;
+        }
         lost(w, n, "the store says so");
         agent_wake(w, n);
         return;
     case OUTCOME_UNKNOWN:
         break;
     }
+    failsafe_store_is_silent(w, n);
     renew_at(w, n, local_us(w, n) + RENEW_RETRY_US);
     agent_wake(w, n);
 }
@@ -74,7 +141,7 @@ static void renewed(struct world *w, struct node *n, const struct call *c)
 void tether_renew_due(struct world *w, struct node *n, uint64_t planned_us)
 {
     struct agent *a = &n->agent;
-    uint64_t now_us = local_us(w, n), budget_us = w->policy.retry_timeout_us;
+    uint64_t now_us = local_us(w, n);
     struct call *c;
 
     agent_note_lateness(w, n, planned_us);
@@ -85,18 +152,15 @@ void tether_renew_due(struct world *w, struct node *n, uint64_t planned_us)
         agent_wake(w, n);
         return;
     }
-    if (budget_us > w->policy.ttl_us / 3)
-        budget_us = w->policy.ttl_us / 3;
-    if (budget_us > a->lease.deadline_us - now_us)
-        budget_us = a->lease.deadline_us - now_us;
     a->renewing = true;
-    c = store_call(w, n, CALL_RENEW, budget_us);
+    c = store_call(w, n, CALL_RENEW, renew_budget_us(w, n));
     c->session = a->lease.session;
     store_send(w, c);
 }
 
 void tether_keep(struct world *w, struct node *n, const struct call *c)
 {
+    check_promise_kept(w, n);
     n->agent.lease = (struct leader_lease){0};
     n->agent.renewing = false;
     keep_confirmation(w, n, c);
@@ -130,6 +194,8 @@ void tether_answered(struct world *w, struct node *n, struct call *c)
 {
     if (c->kind == CALL_RENEW)
         renewed(w, n, c);
+    else if (c->kind == CALL_RECLAIM)
+        reclaimed(w, n, c);
     else
         acquired(w, n, c);
 }
@@ -164,6 +230,7 @@ void tether_adopt(struct world *w, struct node *n, const struct keeper_said *s)
     if (s->state != KEEPER_ARMED)
         return;
     n->agent.lease = (struct leader_lease){.held = true, .session = s->lease_id, .deadline_us = s->deadline_us};
+    failsafe_adopt(n);
     renew_at(w, n, local_us(w, n));
 }
 
@@ -172,8 +239,9 @@ void tether_adopt(struct world *w, struct node *n, const struct keeper_said *s)
 
 static enum keeper_serve what_is_here(const struct agent *a)
 {
-    if (!a->server_up || !a->pg.valid || a->op.kind == OP_DEMOTE || a->op.kind == OP_REWIND ||
-        a->op.kind == OP_COPY_SLOTS)
+    if (!a->server_up || !a->pg.valid || a->op.kind == OP_REWIND || a->op.kind == OP_COPY_SLOTS)
+        return KEEPER_SERVE_NONE;
+    if (a->op.kind == OP_DEMOTE && !op_demote_keeps_addresses(a))
         return KEEPER_SERVE_NONE;
     if (!a->pg.in_recovery)
         return a->last.state == KEEPER_ARMED && a->lease.held && a->op.kind != OP_BOOTSTRAP ? KEEPER_SERVE_PRIMARY

@@ -22,6 +22,15 @@ const char *const mutant_names[MUTANTS] = {
     [MUTANT_FORGET_ABSENT] = "forget-absent",
     [MUTANT_KEEP_ABSENT] = "keep-absent",
     [MUTANT_COPY_BELOW_SERVER] = "copy-below-server",
+    [MUTANT_SAY_TOO_EARLY] = "say-too-early",
+    [MUTANT_TRUST_ANY_STATUS] = "trust-any-status",
+    [MUTANT_WAIT_FOR_ADOPTED] = "wait-for-adopted",
+    [MUTANT_PROMOTE_UNASKED] = "promote-unasked",
+    [MUTANT_UNMARK_ANY] = "unmark-any",
+    [MUTANT_PROMISE_FROM_ANSWER] = "promise-from-answer",
+    [MUTANT_PROMISE_ONE_MISSING] = "promise-one-missing",
+    [MUTANT_PROMISE_FORGOTTEN] = "promise-forgotten",
+    [MUTANT_STRANGER_LEADS] = "stranger-leads",
 };
 
 /* --- trace ----------------------------------------------------------------------------------------------------------
@@ -67,8 +76,10 @@ static void choose_policy(struct world *w)
     p->remove_data_directory_on_rewind_failure = true;
     p->remove_data_directory_on_diverged_timelines = !p->use_pg_rewind || rng_chance(&w->rng, RNG_SETUP, 50);
     p->member_slots_ttl_us = rng_chance(&w->rng, RNG_SETUP, 10) ? 0 : rng_between(&w->rng, RNG_SETUP, 3, 40) * SEC;
+    p->failsafe_mode = rng_chance(&w->rng, RNG_SETUP, 50);
     w->watchdog_mode = (enum watchdog_mode)rng_between(&w->rng, RNG_SETUP, WATCHDOG_MODE_OFF, WATCHDOG_MODE_REQUIRED);
     w->gate = rng_chance(&w->rng, RNG_SETUP, 50);
+    w->hooks = rng_chance(&w->rng, RNG_SETUP, 30);
     w->reset_factor = rng_chance(&w->rng, RNG_SETUP, 25) ? 2 : 1;
 }
 
@@ -102,7 +113,7 @@ static void make_world(struct world *w, uint64_t seed, uint64_t seconds, enum mu
     w->now_us = w->steps = 0;
     w->n_trace = 0;
     w->loss_percent = 0;
-    w->slow_us = 0;
+    w->slow_us = w->handed_lsn = 0;
     w->healed = w->done = false;
     w->broken = NULL;
     w->tracing = tracing;
@@ -147,6 +158,7 @@ static void thaw_agent(struct world *w, struct node *n)
     if (w->now_us - a->freeze_at_us > 3 * SEC)
         a->stood_still_until_us = local_us(w, n);
     TRACE(w, n->id, "the agent thaws");
+    a->well_since_us = w->now_us;
     a->thaw_at_us = 0;
 }
 

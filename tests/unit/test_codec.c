@@ -594,13 +594,34 @@ static void test_codec_text_keys_stay_as_they_are_but_only_objects_count(void **
     assert_int_equal(c.config.revision, 7);
     load(&c, "failsafe", "{\"a\":\"http://a\"}");
     assert_string_equal(c.failsafe.text, "{\"a\":\"http://a\"}");
+    assert_string_equal(failsafe_list_find(c.failsafe_list, "a")->api_url, "http://a");
+    load(&c, "failsafe", "{\"b\":\"http://b\",\"c\":7}");
+    assert_int_equal(c.failsafe_list->n, 2);
+    assert_string_equal(failsafe_list_find(c.failsafe_list, "c")->api_url, "");
     load(&c, "failsafe", "x");
     assert_false(c.failsafe.exists);
+    assert_null(c.failsafe_list);
     load(&c, "replica_address", "node2");
     assert_true(c.replica_address.exists);
     assert_string_equal(c.replica_address.name, "node2");
     load(&c, "pgtether/unknown", "x");
     cluster_done(&c);
+}
+
+static void test_codec_failsafe_list_is_printed_as_it_was_read(void **state)
+{
+    struct failsafe_list *list = NULL;
+    char *text;
+
+    (void)state;
+    assert_int_equal(codec_parse_failsafe("{\"n2\":\"http://b\",\"n1\":\"http://a\"}", &list), 0);
+    text = codec_print_failsafe(list);
+    assert_string_equal(text, "{\"n1\":\"http://a\",\"n2\":\"http://b\"}");
+    assert_int_equal(codec_parse_failsafe("[]", &list), -EBADMSG);
+    assert_int_equal(codec_parse_failsafe("{", &list), -EBADMSG);
+    assert_int_equal(list->n, 2);
+    free(text);
+    free(list);
 }
 
 static void test_codec_members_are_sorted_replaced_and_limited(void **state)
@@ -653,6 +674,7 @@ int main(void)
         cmocka_unit_test(test_codec_status_reads_slots),
         cmocka_unit_test(test_codec_leader_that_cannot_be_named_is_still_a_leader),
         cmocka_unit_test(test_codec_text_keys_stay_as_they_are_but_only_objects_count),
+        cmocka_unit_test(test_codec_failsafe_list_is_printed_as_it_was_read),
         cmocka_unit_test(test_codec_members_are_sorted_replaced_and_limited),
     };
 

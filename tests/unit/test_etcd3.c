@@ -747,6 +747,105 @@ static void test_etcd3_endpoint_that_lags_behind_or_is_of_another_cluster_is_not
     close_all(&f);
 }
 
+static enum dcs_outcome read_store(struct fixture *f)
+{
+    f->answer.cluster = cluster_free(f->answer.cluster);
+    f->dcs->ops->get_cluster(f->dcs, true, deadline_for(DCS_UNKNOWN), on_answer, f);
+    return wait_answer(f)->outcome;
+}
+
+/* For a moment it might be an endpoint gone astray; when nobody is left who belongs to the old one, that is over. */
+static void test_etcd3_cluster_that_was_built_anew_is_taken_over_after_a_while(void **state)
+{
+    static const struct canned_rule rules[] = {
+        VERSION,
+        {.path = "/kv/range", .body = EMPTY_RANGE("7"), .times = 1},
+        {.path = "/kv/range", .body = "{\"header\":{\"cluster_id\":\"5\",\"revision\":\"3\",\"raft_term\":\"2\"}}"},
+    };
+    struct fixture f = {0};
+    uint64_t life, end_us = clock_now_us() + 20 * USEC_PER_SEC, began_us;
+
+    (void)state;
+    add_server(&f, 0, rules, ARRAY_LEN(rules));
+    open_store(&f, NULL, false);
+    assert_int_equal(read_store(&f), DCS_DONE);
+    life = f.answer.cluster->store_life;
+    etcd3_from(f.dcs)->member.session = 77;
+    began_us = clock_now_us();
+    assert_int_equal(read_store(&f), DCS_UNKNOWN);
+    assert_int_equal(f.answer.err.code, -EREMCHG);
+    while (read_store(&f) != DCS_DONE)
+        assert_true(clock_now_us() < end_us);
+    assert_true(clock_now_us() - began_us >= USEC_PER_SEC);
+    assert_true(f.answer.cluster->store_life != life);
+    assert_int_equal(etcd3_from(f.dcs)->member.session, 0); /* its lease was the old one's */
+    close_all(&f);
+}
+
+static void test_etcd3_minority_of_another_cluster_is_never_taken_over(void **state)
+{
+    static const struct canned_rule strange[] = {
+        VERSION,
+        {.path = "/kv/range", .body = "{\"header\":{\"cluster_id\":\"5\",\"revision\":\"3\",\"raft_term\":\"2\"}}"}};
+    static const struct canned_rule silent[] = {VERSION, {.path = "/kv/range", .how = CANNED_HANG_UP}};
+    uint64_t end_us = clock_now_us() + 2 * USEC_PER_SEC;
+    struct fixture f = {0};
+
+    (void)state;
+    add_server(&f, 0, strange, ARRAY_LEN(strange));
+    add_server(&f, 1, silent, ARRAY_LEN(silent));
+    open_store(&f, NULL, false);
+    etcd3_from(f.dcs)->cluster_id = UINT64_C(14841639068965178418);
+    while (clock_now_us() < end_us)
+        assert_int_equal(read_store(&f), DCS_UNKNOWN);
+    assert_int_equal(etcd3_from(f.dcs)->life, 1);
+    close_all(&f);
+}
+
+static void test_etcd3_store_whose_revision_goes_back_was_restored(void **state)
+{
+    static const struct canned_rule rules[] = {
+        VERSION,
+        {.path = "/kv/range", .body = EMPTY_RANGE("7"), .times = 1},
+        {.path = "/kv/range",
+         .body = "{\"header\":{\"cluster_id\":\"14841639068965178418\",\"revision\":\"8\",\"raft_term\":\"7\"}}"},
+    };
+    struct fixture f = {0};
+    uint64_t life;
+
+    (void)state;
+    add_server(&f, 0, rules, ARRAY_LEN(rules));
+    open_store(&f, NULL, false);
+    assert_int_equal(read_store(&f), DCS_DONE);
+    life = f.answer.cluster->store_life;
+    assert_int_equal(read_store(&f), DCS_UNKNOWN);
+    assert_int_equal(f.answer.err.code, -ESTALE);
+    assert_int_equal(read_store(&f), DCS_DONE);
+    assert_true(f.answer.cluster->store_life != life);
+    close_all(&f);
+}
+
+/* A keepalive that the old cluster answered, a check that the new one did. */
+static void test_etcd3_renewal_across_a_replacement_is_no_confirmation(void **state)
+{
+    static const struct canned_rule rules[] = {
+        VERSION,
+        {.path = "/lease/keepalive", .body = KEEPALIVE("2", ",\"TTL\":\"30\"")},
+        {.path = "/kv/range", .body = RANGE("2", LEADER_KV("bm9kZTE=", "77"))},
+    };
+    struct fixture f = {0};
+
+    (void)state;
+    add_server(&f, 0, rules, ARRAY_LEN(rules));
+    open_store(&f, NULL, false);
+    f.dcs->ops->renew_leader(f.dcs, "node1", 77, soon_us(), on_answer, &f);
+    wait_count(&f, 0, "/lease/keepalive", 1);
+    etcd3_replaced(etcd3_from(f.dcs));
+    assert_int_equal(wait_answer(&f)->outcome, DCS_UNKNOWN);
+    assert_int_equal(f.answer.err.code, -ESTALE);
+    close_all(&f);
+}
+
 static void test_etcd3_members_are_discovered_and_used_when_the_configured_host_is_gone(void **state)
 {
     static const struct canned_rule good[] = {VERSION, {.path = "/kv/range", .body = EMPTY_RANGE("2")}};
@@ -961,6 +1060,10 @@ int main(void)
         cmocka_unit_test(test_etcd3_token_that_is_refused_is_replaced_and_the_call_repeated),
         cmocka_unit_test(test_etcd3_wrong_password_is_told_at_once),
         cmocka_unit_test(test_etcd3_endpoint_that_lags_behind_or_is_of_another_cluster_is_not_believed),
+        cmocka_unit_test(test_etcd3_cluster_that_was_built_anew_is_taken_over_after_a_while),
+        cmocka_unit_test(test_etcd3_minority_of_another_cluster_is_never_taken_over),
+        cmocka_unit_test(test_etcd3_store_whose_revision_goes_back_was_restored),
+        cmocka_unit_test(test_etcd3_renewal_across_a_replacement_is_no_confirmation),
         cmocka_unit_test(test_etcd3_members_are_discovered_and_used_when_the_configured_host_is_gone),
         cmocka_unit_test(test_etcd3_freed_with_calls_under_way_calls_nobody_back),
         cmocka_unit_test(test_etcd3_may_be_freed_from_inside_an_answer),

@@ -24,6 +24,7 @@
 #include "base/text.h"
 #include "config/config.h"
 #include "dcs/dcs.h"
+#include "dcs/etcd3_internal.h"
 
 enum { SERVERS_MAX = 3, FIRST_PORT = 21100, LAST_PORT = 21199 };
 
@@ -254,6 +255,12 @@ static enum dcs_outcome renew(struct client *c, uint64_t session)
     return answered(c);
 }
 
+static enum dcs_outcome reclaim(struct client *c, uint64_t session)
+{
+    c->dcs->ops->reclaim_leader(c->dcs, c->name, session, 10 * USEC_PER_SEC, in_seconds(5), on_answer, c);
+    return answered(c);
+}
+
 static enum dcs_outcome release(struct client *c, uint64_t session)
 {
     c->dcs->ops->release_leader(c->dcs, c->name, session, in_seconds(5), on_answer, c);
@@ -419,6 +426,43 @@ static void test_etcd3_live_leader_key_deleted_by_somebody_is_refused(void **sta
     close_client(&a);
 }
 
+static void test_etcd3_live_leader_key_that_is_gone_is_reclaimed_under_the_same_lease(void **state)
+{
+    struct client a, b;
+    uint64_t session, until_us;
+
+    SKIP_WITHOUT_ETCD();
+    open_client(&a, "node1", NULL);
+    open_client(&b, "node2", NULL);
+    assert_int_equal(acquire(&a, 10), DCS_DONE);
+    session = a.answer.session;
+
+    /* The key was deleted, its lease goes on. */
+    assert_int_equal(delete_key(&a, "leader", DCS_ANY, 0), DCS_DONE);
+    assert_int_equal(renew(&a, session), DCS_REFUSED);
+    assert_int_equal(a.answer.err.code, -ENOENT);
+    assert_int_equal(reclaim(&a, session), DCS_DONE);
+    assert_int_equal(renew(&a, session), DCS_DONE);
+    assert_int_equal(reclaim(&a, session), DCS_DONE); /* as if the first answer had been lost */
+
+    /* The lease is gone, too. */
+    etcd3_revoke(etcd3_from(b.dcs), session, 0);
+    until_us = in_seconds(10);
+    while (renew(&b, session) != DCS_REFUSED || b.answer.err.code != -ENOENT)
+        assert_true(clock_now_us() < until_us);
+    assert_int_equal(reclaim(&a, session), DCS_DONE);
+    assert_int_equal(renew(&a, session), DCS_DONE);
+    assert_true(read_cluster(&b)->leader.session == session);
+
+    /* Somebody else was faster. */
+    assert_int_equal(release(&a, session), DCS_DONE);
+    assert_int_equal(acquire(&b, 10), DCS_DONE);
+    assert_int_equal(reclaim(&a, session), DCS_REFUSED);
+    assert_int_equal(release(&b, b.answer.session), DCS_DONE);
+    close_client(&a);
+    close_client(&b);
+}
+
 static void test_etcd3_live_conditional_writes_compare_with_the_revision(void **state)
 {
     struct client a;
@@ -459,6 +503,7 @@ static void test_etcd3_live_mark_vanishes_with_the_member_unless_it_is_written_a
     assert_int_equal(touch(&b, "{}", 2), DCS_DONE);
     assert_int_equal(put(&a, "initialize", "", DCS_ABSENT_WHILE_MEMBER, 0), DCS_DONE);
     revision = a.answer.revision;
+    assert_true(read_cluster(&b)->initialize.session == cluster_member(read_cluster(&b), "node1")->session);
     assert_int_equal(put(&b, "initialize", "", DCS_ABSENT_WHILE_MEMBER, 0), DCS_REFUSED);
     /* As if the first answer had been lost. */
     assert_int_equal(put(&a, "initialize", "", DCS_ABSENT_WHILE_MEMBER, 0), DCS_DONE);
@@ -475,6 +520,7 @@ static void test_etcd3_live_mark_vanishes_with_the_member_unless_it_is_written_a
         if (clock_now_us() > until_us)
             fail_msg("the member key stays");
     assert_string_equal(read_cluster(&a)->initialize.text, "7300000000000000001");
+    assert_true(read_cluster(&a)->initialize.session == 0);
     assert_int_equal(delete_key(&a, "initialize", DCS_ANY, 0), DCS_DONE);
     close_client(&a);
     close_client(&b);
@@ -727,6 +773,8 @@ int main(void)
         cmocka_unit_test_teardown(test_etcd3_live_leader_key_is_acquired_renewed_and_released, mend_servers),
         cmocka_unit_test_teardown(test_etcd3_live_leader_key_ends_with_its_lease_and_not_before, mend_servers),
         cmocka_unit_test_teardown(test_etcd3_live_leader_key_deleted_by_somebody_is_refused, mend_servers),
+        cmocka_unit_test_teardown(test_etcd3_live_leader_key_that_is_gone_is_reclaimed_under_the_same_lease,
+                                  mend_servers),
         cmocka_unit_test_teardown(test_etcd3_live_conditional_writes_compare_with_the_revision, mend_servers),
         cmocka_unit_test_teardown(test_etcd3_live_mark_vanishes_with_the_member_unless_it_is_written_again,
                                   mend_servers),

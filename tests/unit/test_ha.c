@@ -991,7 +991,7 @@ static void test_intervals_follow_the_ttl(void **state)
 static void test_every_operation_has_a_name(void **state)
 {
     (void)state;
-    for (int i = OP_NONE; i <= OP_ASK_PEERS; i++)
+    for (int i = OP_NONE; i <= OP_RESTART; i++)
         assert_true(ha_op_text((enum op_kind)i)[0]);
 }
 

@@ -203,6 +203,12 @@ static void test_slots_of_members(void **state)
     settled(leader);
     s.v.member_slots_ttl_us = 0;
     check("without time to keep: those who stream from the leader", "");
+    led_by("n9");
+    check("also while its own key is missing", "");
+    s.members[1].tags.nostream = true;
+    check("but not one that does not stream", "drop n2");
+    s.v.members_unsettled = true;
+    check("nobody goes while members may be missing", "");
     settled(standby);
     s.v.member_slots_ttl_us = 0;
     check("without time to keep: nobody streams from a standby", "drop n2, drop n3");
@@ -341,6 +347,11 @@ static void test_memory_of_absent_members(void **state)
     n = ha_slots_remember(&s.v, false, s.seen, n, 8);
     assert_int_equal(n, 1);
     assert_string_equal(s.seen[0].name, "n7");
+
+    s.v.now_us += 99 * S;
+    s.v.members_unsettled = true;
+    assert_int_equal(ha_slots_remember(&s.v, false, s.seen, n, 8), 1);
+    assert_true(s.seen[0].at_us == s.v.now_us);
 
     s.v.member_slots_ttl_us = 0;
     assert_int_equal(ha_slots_remember(&s.v, false, s.seen, n, 8), 0);

@@ -15,6 +15,7 @@ static char data0[] = "{\"timeline\":2}", data1[] = "{\"timeline\":2,\"tags\":{\
 static char sync_list[] = "node1", history[] = "[[1,67381864,\"no recovery target specified\"]]";
 static char config_text[] = "{\"ttl\":30,\"postgresql\":{\"parameters\":null}}",
             failsafe[] = "{\"node0\":\"http://x\"}";
+static const struct failsafe_list failsafe_list = {.items = {{"node0", "http://x"}}, .n = 1};
 
 static struct member members[] = {
     {.name = "node0",
@@ -62,6 +63,7 @@ static struct node_walsender walsenders[] = {
 };
 
 static const struct node_status primary = {
+    .failsafe_list = &failsafe_list,
     .scope = "demo",
     .name = "node0",
     .version = "4.1.4",
@@ -525,7 +527,7 @@ static const struct {
     {"GET", "/history", false, 200, "application/json", "[[1, 67381864, \"no recovery target specified\"]]"},
     {"GET", "/config", false, 200, "application/json", "{\"ttl\": 30, \"postgresql\": {\"parameters\": null}}"},
     {"GET", "/metrics", false, 200, "text/plain; version=0.0.4; charset=utf-8", "# HELP patroni_version"},
-    {"GET", "/failsafe", false, 502, "text/html", "the failsafe mode"},
+    {"GET", "/failsafe", false, 200, "application/json", "{\"node0\": \"http://x\"}"},
     {"HEAD", "/", false, 200, NULL, NULL},
     {"HEAD", "/", true, 200, NULL, NULL},
     {"OPTIONS", "/primary", false, 200, NULL, NULL},

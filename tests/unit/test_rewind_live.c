@@ -101,7 +101,7 @@ static struct outcome rewind_to(sd_event *loop, const struct config *c, const st
     struct rewind_run *run = NULL;
     struct outcome o = {0};
 
-    o.code = rewind_run_start(loop, c, &upstream, NULL, on_done, &o, &run, &o.err);
+    o.code = rewind_run_start(loop, c, &upstream, NULL, NULL, on_done, &o, &run, &o.err);
     if (o.code == 0)
         live_wait(loop, &o.is_done, TIMEOUT_S);
     (void)rewind_run_free(run);

@@ -30,8 +30,8 @@ struct question {
 };
 
 static struct {
-    struct question renew, acquire;
-    unsigned n_renews, n_acquires;
+    struct question renew, acquire, reclaim;
+    unsigned n_renews, n_acquires, n_reclaims;
     uint64_t released; /* the session last given back */
 } store;
 
@@ -66,6 +66,26 @@ static void fake_renew(struct dcs *d, const char *name, uint64_t session, uint64
     store.n_renews++;
 }
 
+static void fake_reclaim(struct dcs *d, const char *name, uint64_t session, uint64_t ttl_us, uint64_t deadline_us,
+                         dcs_done_fn done, void *userdata)
+{
+    (void)d;
+    (void)name;
+    (void)ttl_us;
+    (void)deadline_us;
+    store.reclaim = (struct question){done, userdata, session};
+    store.n_reclaims++;
+}
+
+static void fake_get_cluster(struct dcs *d, bool linearizable, uint64_t deadline_us, dcs_done_fn done, void *userdata)
+{
+    (void)d;
+    (void)linearizable;
+    (void)deadline_us;
+    (void)done;
+    (void)userdata;
+}
+
 static void fake_release(struct dcs *d, const char *name, uint64_t session, uint64_t deadline_us, dcs_done_fn done,
                          void *userdata)
 {
@@ -78,7 +98,13 @@ static void fake_release(struct dcs *d, const char *name, uint64_t session, uint
 }
 
 static const struct dcs_ops ops = {
-    .name = "fake", .acquire_leader = fake_acquire, .renew_leader = fake_renew, .release_leader = fake_release};
+    .name = "fake",
+    .get_cluster = fake_get_cluster,
+    .acquire_leader = fake_acquire,
+    .renew_leader = fake_renew,
+    .reclaim_leader = fake_reclaim,
+    .release_leader = fake_release,
+};
 
 static void answer(const struct question *q, enum dcs_outcome outcome, uint64_t session, uint64_t sent_at_us)
 {
@@ -226,6 +252,101 @@ static void test_acquired_key_when_another_operation_wants_it_then_one_question_
     answer(&store.acquire, DCS_DONE, NEW, clock_now_us());
     assert_int_equal(f.acquired, NEW);
     assert_int_equal(store.released, 0);
+}
+
+static void keeper_says(enum keeper_result result, enum keeper_state state, uint64_t lease_id, uint64_t fence_at_us);
+static void begin_arming(void);
+
+/* A primary whose renewal finds no leader key. */
+static void lead_without_key(void)
+{
+    struct dcs_answer gone = {.outcome = DCS_REFUSED, .session = NEW, .err = {.code = -ENOENT}};
+
+    begin_arming();
+    keeper_says(KEEPER_OK, KEEPER_ARMED, NEW, clock_now_us() + 20 * S);
+    op_end(&f.a);
+    tether_renew_soon(&f.a);
+    run_loop_until(&store.n_renews, 1);
+    store.renew.done(store.renew.userdata, &gone);
+}
+
+static void test_key_that_is_gone_when_the_lease_is_provable_then_it_is_written_again_and_renewed(void **state)
+{
+    uint64_t deadline_us;
+
+    (void)state;
+    lead_without_key();
+    assert_int_equal(store.n_reclaims, 1);
+    assert_int_equal(store.reclaim.session, NEW);
+    assert_true(f.a.lease.held);
+    deadline_us = f.a.lease.deadline_us;
+    answer(&store.reclaim, DCS_DONE, NEW, clock_now_us() + S);
+    assert_int_equal(f.a.lease.deadline_us, deadline_us); /* only a renewal says how long it holds */
+    run_loop_until(&store.n_renews, 2);
+    answer(&store.renew, DCS_DONE, NEW, clock_now_us() + S);
+    assert_true(f.a.lease.deadline_us > deadline_us);
+}
+
+static void test_key_that_is_gone_when_somebody_was_faster_then_it_is_lost(void **state)
+{
+    (void)state;
+    lead_without_key();
+    answer(&store.reclaim, DCS_REFUSED, NEW, clock_now_us());
+    assert_false(f.a.lease.held);
+}
+
+static void test_key_that_is_gone_when_the_outcome_is_unknown_then_it_is_looked_at_again(void **state)
+{
+    (void)state;
+    lead_without_key();
+    answer(&store.reclaim, DCS_UNKNOWN, NEW, clock_now_us());
+    assert_true(f.a.lease.held);
+    run_loop_until(&store.n_renews, 2);
+}
+
+static void test_key_that_is_gone_when_nothing_is_armed_then_it_is_lost(void **state)
+{
+    struct dcs_answer gone = {.outcome = DCS_REFUSED, .session = NEW, .err = {.code = -ENOENT}};
+
+    (void)state;
+    lead(NEW);
+    tether_renew_soon(&f.a);
+    run_loop_until(&store.n_renews, 1);
+    store.renew.done(store.renew.userdata, &gone);
+    assert_int_equal(store.n_reclaims, 0);
+    assert_false(f.a.lease.held);
+}
+
+static void test_key_that_is_gone_when_the_lease_was_given_up_meanwhile_then_the_answer_changes_nothing(void **state)
+{
+    (void)state;
+    lead_without_key();
+    tether_release(&f.a, NULL);
+    answer(&store.reclaim, DCS_DONE, NEW, clock_now_us());
+    assert_false(f.a.lease.held);
+}
+
+static void test_lease_when_prolonged_by_promises_then_it_only_grows_and_the_keeper_is_told(void **state)
+{
+    uint64_t deadline_us;
+    struct keeper_request request;
+    int pidfd;
+
+    (void)state;
+    begin_arming();
+    keeper_says(KEEPER_OK, KEEPER_ARMED, NEW, clock_now_us() + 20 * S);
+    op_end(&f.a);
+    deadline_us = f.a.lease.deadline_us;
+    tether_prolong(&f.a, deadline_us);
+    assert_int_equal(keeper_recv(f.keeper_fd, &request, &pidfd, NULL), -EAGAIN);
+    tether_prolong(&f.a, deadline_us + S);
+    assert_int_equal(f.a.lease.deadline_us, deadline_us + S);
+    assert_int_equal(keeper_recv(f.keeper_fd, &request, &pidfd, NULL), 0);
+    assert_int_equal(request.op, KEEPER_RENEW);
+    assert_int_equal(request.deadline_us, deadline_us + S);
+    f.a.lease.held = false;
+    tether_prolong(&f.a, deadline_us + 2 * S);
+    assert_int_equal(f.a.lease.deadline_us, deadline_us + S);
 }
 
 /* --- arming --------------------------------------------------------------------------------------------------------
@@ -423,6 +544,18 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_acquired_key_when_its_operation_has_ended_then_it_is_given_back, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_acquired_key_when_another_operation_wants_it_then_one_question_is_enough,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_key_that_is_gone_when_the_lease_is_provable_then_it_is_written_again_and_renewed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_key_that_is_gone_when_somebody_was_faster_then_it_is_lost, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_key_that_is_gone_when_the_outcome_is_unknown_then_it_is_looked_at_again,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_key_that_is_gone_when_nothing_is_armed_then_it_is_lost, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_key_that_is_gone_when_the_lease_was_given_up_meanwhile_then_the_answer_changes_nothing, set_up,
+            tear_down),
+        cmocka_unit_test_setup_teardown(test_lease_when_prolonged_by_promises_then_it_only_grows_and_the_keeper_is_told,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_arming_when_the_keeper_arms_then_it_is_permitted, set_up, tear_down),
         cmocka_unit_test_setup_teardown(

@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import subprocess
+import time
 
 from . import net
 
@@ -19,7 +20,8 @@ def command(node, nodes, data_dir):
             "--pre-vote",
             "--listen-client-urls", f"{mine}:{CLIENT_PORT}", "--advertise-client-urls", f"{mine}:{CLIENT_PORT}",
             "--listen-peer-urls", f"{mine}:{PEER_PORT}", "--initial-advertise-peer-urls", f"{mine}:{PEER_PORT}",
-            "--initial-cluster", members, "--initial-cluster-state", "new", "--initial-cluster-token", "lab"]
+            "--initial-cluster", members, "--initial-cluster-state", "new",
+            "--initial-cluster-token", node.cluster.etcd_token]
 
 
 def start(node, nodes, directory):
@@ -30,11 +32,28 @@ def start(node, nodes, directory):
                          env={**os.environ, "ETCD_UNSUPPORTED_ARCH": os.uname().machine})
 
 
+# (user, password) while a test has switched authentication on.
+credentials = None
+_token = (None, 0.0, "")  # of these credentials, got then; etcd takes long to check a password
+
+
+def _headers(connection):
+    global _token
+    if not credentials:
+        return {}
+    if _token[0] != credentials or time.monotonic() - _token[1] > 1:
+        connection.request("POST", "/v3/auth/authenticate",
+                           json.dumps({"name": credentials[0], "password": credentials[1]}))
+        answer = json.loads(connection.getresponse().read())
+        _token = (credentials, time.monotonic(), answer.get("token", ""))
+    return {"Authorization": _token[2]}
+
+
 def _call(client_ns, address, path, body, timeout):
     with net.inside(client_ns):
         connection = http.client.HTTPConnection(address, CLIENT_PORT, timeout=timeout)
         try:
-            connection.request("POST", path, json.dumps(body))
+            connection.request("POST", path, json.dumps(body), _headers(connection))
             answer = connection.getresponse()
             text = answer.read()
         finally:
@@ -66,6 +85,17 @@ def put(client_ns, addresses, key, value, timeout=2.0):
     for address in addresses:
         try:
             _call(client_ns, address, "/v3/kv/put", {"key": _b64(key), "value": _b64(value)}, timeout)
+            return True
+        except (OSError, http.client.HTTPException, ValueError):
+            continue
+    return False
+
+
+def delete(client_ns, addresses, key, timeout=2.0):
+    """Removes one key, as an administrator's slip would. True when a member accepted it."""
+    for address in addresses:
+        try:
+            _call(client_ns, address, "/v3/kv/deleterange", {"key": _b64(key)}, timeout)
             return True
         except (OSError, http.client.HTTPException, ValueError):
             continue

@@ -203,7 +203,7 @@ scope = "{self.cluster.scope}";
 namespace = "/service/";
 name = "{self.name}";
 restapi: {{ listen = "{self.address}:{REST_PORT}"; connect_address = "{self.address}:{REST_PORT}"; }};
-etcd3: {{ hosts = [ {hosts} ]; }};
+etcd3: {{ hosts = [ {hosts} ]; {self.etcd_login()} }};
 state_dir = "{self.paths.state}";
 watchdog: {{ mode = "{watchdog}"; }};
 bootstrap: {{
@@ -223,9 +223,14 @@ postgresql: {{
     }};
     parameters: {{ unix_socket_directories = "{self.paths.sockets}"; }};
     pg_hba = [ {", ".join(json.dumps(line) for line in self.hba())} ];
+{self.cluster.postgresql_config.replace("@", self.dir)}
 }};
 {self.vip_text()}{self.cluster.extra_config}{self.own_config}
 '''
+
+    def etcd_login(self):
+        user = self.cluster.etcd_user
+        return f'username = "{user[0]}"; password = "{user[1]}";' if user else ""
 
     def vip_text(self):
         entries = ", ".join(f'{{ address = "{self.cluster.vip(role)}/24"; interface = "eth0"; for = "{role}"; }}'
