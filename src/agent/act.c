@@ -111,6 +111,9 @@ void act(struct agent *a, const struct ha_decision *d)
     case HA_FOLLOW:
         op_follow(a, d);
         break;
+    case HA_COPY_SLOTS:
+        op_copy_slots(a, d);
+        break;
     case HA_ACQUIRE:
         a->memory.sync_seen_revision = a->cluster->sync.revision;
         op_begin(a, OP_ACQUIRE, d);

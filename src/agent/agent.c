@@ -117,7 +117,7 @@ static int on_tick(sd_event_source *source, uint64_t planned_us, void *userdata)
     if (a->store_failed || now_us - read_us >= a->dynamic->policy.loop_wait_us - USEC_PER_MSEC ||
         read_us < a->frozen_at_us)
         gather_store(a);
-    if (a->op.kind == OP_NONE)
+    if (a->op.kind == OP_NONE || a->op.kind == OP_ASK_PEERS)
         gather_pg(a);
     connect_check(a);
     ask_keeper(a);
@@ -164,6 +164,10 @@ void op_server_exited(struct agent *a, int wait_status)
     }
     if (a->op.kind == OP_REWIND) {
         op_rewind_server_exited(a);
+        return;
+    }
+    if (a->op.kind == OP_COPY_SLOTS) {
+        op_copy_slots_server_exited(a);
         return;
     }
     if (a->op.kind == OP_RESTART) {
@@ -434,7 +438,8 @@ struct agent *agent_free(struct agent *a)
     a->renew_timer = loop_source_free(a->renew_timer);
     a->sigterm = loop_source_free(a->sigterm);
     a->sighup = loop_source_free(a->sighup);
-    a->slots_command = pg_command_free(a->slots_command);
+    slots_done(a);
+    free(a->status_published);
     a->checkpoint_command = pg_command_free(a->checkpoint_command);
     config_change_done(a);
     config_history_done(a);

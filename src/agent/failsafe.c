@@ -341,13 +341,13 @@ static void on_answer(void *userdata, const struct http_answer *answer)
 static json_t *own_slots(const struct agent *a)
 {
     json_t *slots = json_object();
-    char own[64];
+    char own[SLOT_NAME_SIZE];
 
     for (size_t i = 0; slots && i < a->pg.facts.n_slots; i++)
         if (a->pg.facts.slots[i].physical && a->pg.facts.slots[i].restart_lsn)
             (void)json_object_set_new(slots, a->pg.facts.slots[i].name,
                                       json_integer((json_int_t)a->pg.facts.slots[i].restart_lsn));
-    pg_slot_name(a->config->name, own, sizeof(own));
+    slot_name_of_member(a->config->name, own, sizeof(own));
     if (slots && a->pg.facts.current_lsn)
         (void)json_object_set_new(slots, own, json_integer((json_int_t)a->pg.facts.current_lsn));
     return slots;

@@ -366,6 +366,7 @@ void gather_view(struct agent *a, struct ha_view *ret)
         .config_refused = a->config_refused,
         .fence_guard = a->fence_guard,
         .rewind_possible = a->rewind_possible,
+        .slots_to_copy = slots_to_copy(a),
         .cluster = a->store_failed ? NULL : a->cluster,
         .cluster_is_fresh = !a->store_failed && read_at_us && now_us - read_at_us < FRESH_US && !a->store_busy,
         .lease = a->lease,

@@ -29,7 +29,8 @@ static void on_written(void *userdata, struct dcs_answer *answer)
 {
     struct agent *a = userdata;
 
-    a->status_published_lsn = 0;
+    free(a->status_published);
+    a->status_published = NULL;
     if (answer->outcome != DCS_DONE)
         log_warning("could not write the end of the WAL to the store: %s", answer->err.msg);
     if (a->op.word_pending)

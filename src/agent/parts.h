@@ -238,10 +238,13 @@ struct agent {
     bool member_busy, member_again, status_busy;
     char member_face[192]; /* what the member key said last, less its positions */
     uint64_t member_written_at_us, member_ttl_us;
-    uint64_t status_published_lsn, status_revision;
+    uint64_t status_revision;
+    char *status_published; /* as last written, NULL = not by us */
+    uint64_t status_written_at_us;
     uint64_t history_done_timeline, history_written_at_us;
-    bool history_busy, config_busy, initialize_busy, slots_busy, checkpoint_busy;
-    struct pg_command *slots_command, *checkpoint_command;
+    bool history_busy, config_busy, initialize_busy, checkpoint_busy;
+    struct agent_slots *slots; /* NULL before the first look at them */
+    struct pg_command *checkpoint_command;
     struct pg_command *stop_checkpoint;           /* the one before a stop that was asked for */
     bool failover_busy;                           /* the failover key is being emptied */
     uint64_t failover_clearing, failover_cleared; /* its revision that is; and that was, though a view may show it */
@@ -547,6 +550,29 @@ void publish_last(struct agent *a);
 void agent_api_url(const struct agent *a, char *buf, size_t size);
 void publish_state(struct agent *a, enum pg_state *ret_state, enum pg_role *ret_role);
 #define PATRONI_VERSION "4.1.4" /* the level whose formats we speak; peers parse it as numbers */
+/* slots.c: replication slots; slots.h has what is remembered about them */
+struct slots_view;
+struct slot_want;
+struct agent_slots;
+void slots_maintain(struct agent *a, bool leads); /* after each cycle, while the server answers and nothing else runs */
+void slots_fill_view(const struct agent *a, bool leads, struct slots_view *ret);
+size_t slots_wanted(const struct slots_view *v,
+                    struct slot_want **ret); /* *ret is freed by the caller, NULL: no memory */
+void slots_complain(struct agent_slots *s, const char *name, const char *text); /* said once, as long as it stays so */
+bool slots_need_feedback(const struct agent *a);
+void slots_done(struct agent *a);
+/* slot_copies.c: logical slots on standbys */
+bool slots_to_copy(const struct agent *a);
+void slot_copies_review(struct agent *a, bool leads);
+void slot_copies_forget(struct agent_slots *s);
+void slot_copies_note_new(struct agent_slots *s, const char *name); /* that slot is no copy, but was made here */
+void op_copy_slots(struct agent *a, const struct ha_decision *d);
+void op_copy_slots_server_exited(struct agent *a);
+/* slots_publish.c */
+char *slots_print_status(struct agent *a); /* the status key; the caller frees, NULL: no memory */
+const char *slots_note(const struct agent *a);
+void slots_status(const struct agent *a, struct node_status *ret); /* after the facts of SQL */
+
 /* status.c */
 void status_progress(struct agent *a, char *buf, size_t size);
 /* Unix time of a fence report that is still news, 0 = there is none. */

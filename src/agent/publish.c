@@ -9,9 +9,6 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "dcs/codec.h"
-#include "pg/slots.h"
-
-enum { SLOTS_TIMEOUT_US = 5000000 };
 
 static uint64_t store_deadline_us(const struct agent *a)
 {
@@ -36,6 +33,8 @@ static enum pg_state operation_state(const struct agent *a)
     case OP_START_STANDBY:
     case OP_START_PRIMARY:
         return PG_STATE_STARTING;
+    case OP_COPY_SLOTS:
+        return PG_STATE_RESTARTING;
     case OP_DEMOTE:
         return pg_server_pid(a->server) ? PG_STATE_STOPPING : PG_STATE_STOPPED;
     case OP_RESTART:
@@ -88,7 +87,7 @@ void agent_api_url(const struct agent *a, char *buf, size_t size)
 /* The worse one, where there are two. */
 static const char *agent_note(const struct agent *a)
 {
-    const char *const notes[] = {impostor_note(a), kernel_leases_note(a), parameters_summary(a)};
+    const char *const notes[] = {impostor_note(a), kernel_leases_note(a), slots_note(a), parameters_summary(a)};
 
     for (size_t i = 0; i < ARRAY_LEN(notes); i++)
         if (notes[i][0])
@@ -225,40 +224,29 @@ static void on_status(void *userdata, struct dcs_answer *answer)
     struct agent *a = userdata;
 
     a->status_busy = false;
-    if (answer->outcome != DCS_DONE)
-        a->status_published_lsn = 0;
-    else
+    if (answer->outcome == DCS_DONE) {
         a->status_revision = answer->revision;
+        return;
+    }
+    free(a->status_published);
+    a->status_published = NULL;
 }
 
 static void publish_status(struct agent *a)
 {
-    const struct pg_facts *f = &a->pg.facts;
-    const char *names[64];
-    uint64_t lsns[64];
-    char own_slot[64];
-    size_t n = 0;
-    char *json;
+    bool is_gone = !a->cluster->status_text.exists && a->cluster->read_sent_at_us > a->status_written_at_us;
+    CLEANUP(freep) char *json = NULL;
 
-    if (a->status_busy || !f->current_lsn ||
-        (a->status_published_lsn == f->current_lsn && a->cluster->status_text.exists))
+    if (a->status_busy || !a->pg.facts.current_lsn)
         return;
-    for (size_t i = 0; i < f->n_slots && n < ARRAY_LEN(names) - 1; i++) {
-        if (!f->slots[i].physical || !f->slots[i].restart_lsn)
-            continue;
-        names[n] = f->slots[i].name;
-        lsns[n++] = f->slots[i].restart_lsn;
-    }
-    pg_slot_name(a->config->name, own_slot, sizeof(own_slot));
-    names[n] = own_slot;
-    lsns[n++] = f->current_lsn;
-    json = codec_print_status(f->current_lsn, names, lsns, n, NULL, 0);
-    if (!json)
+    json = slots_print_status(a);
+    if (!json || (text_equal(json, a->status_published) && !is_gone))
         return;
+    free(a->status_published);
+    a->status_published = STEAL(json);
     a->status_busy = true;
-    a->status_published_lsn = f->current_lsn;
-    a->dcs->ops->put(a->dcs, "status", json, DCS_ANY, 0, store_deadline_us(a), on_status, a);
-    free(json);
+    a->status_written_at_us = clock_now_us();
+    a->dcs->ops->put(a->dcs, "status", a->status_published, DCS_ANY, 0, store_deadline_us(a), on_status, a);
 }
 
 /* --- history -------------------------------------------------------------------------------------------------------
@@ -375,34 +363,6 @@ static void repair_keys(struct agent *a)
     }
 }
 
-/* --- replication slots ----------------------------------------------------------------------------------------------
- */
-
-static void on_slots(void *userdata, const struct pg_rows *rows, const struct err *err, const char *sqlstate)
-{
-    struct agent *a = userdata;
-
-    (void)rows;
-    (void)sqlstate;
-    if (err && err->code)
-        log_warning("could not maintain replication slots: %s", err->msg);
-    a->slots_command = pg_command_free(a->slots_command);
-}
-
-static void maintain_slots(struct agent *a)
-{
-    struct err err = {0};
-    char *sql;
-
-    if (a->slots_command || !a->dynamic->policy.use_slots || !a->cluster)
-        return;
-    sql = pg_slots_sql(&a->pg.facts, a->cluster, a->config->name);
-    if (sql && sql[0] &&
-        pg_command_start(a->loop, agent_pg_login(a), sql, SLOTS_TIMEOUT_US, on_slots, a, &a->slots_command, &err) < 0)
-        log_warning("could not maintain replication slots: %s", err.msg);
-    free(sql);
-}
-
 void publish(struct agent *a)
 {
     if (a->leaving)
@@ -410,7 +370,7 @@ void publish(struct agent *a)
     publish_member(a);
     if (a->op.kind != OP_NONE || !a->pg.valid || !pg_server_pid(a->server))
         return;
-    maintain_slots(a);
+    slots_maintain(a, leads(a));
     if (!leads(a) || !a->cluster || a->store_failed)
         return;
     publish_status(a);

@@ -18,7 +18,7 @@ static enum keeper_serve what_is_here(const struct agent *a)
 {
     const struct keeper_answer *last = keeper_link_last(a->link);
 
-    if (!pg_server_pid(a->server) || !a->pg.valid || a->op.kind == OP_REWIND)
+    if (!pg_server_pid(a->server) || !a->pg.valid || a->op.kind == OP_REWIND || a->op.kind == OP_COPY_SLOTS)
         return KEEPER_SERVE_NONE;
     if (a->op.kind == OP_DEMOTE && !op_demote_keeps_addresses(a))
         return KEEPER_SERVE_NONE;
@@ -84,7 +84,8 @@ void serve_update(struct agent *a)
     if (!keeper_link_connected(a->link) || now_us < a->serve.again_at_us || (a->serve.busy && whom))
         return;
     /* An agent that has just begun knows nothing yet: what the keeper was told before holds until it ends by itself. */
-    if (whom == KEEPER_SERVE_NONE && !a->serve.told && a->op.kind != OP_DEMOTE && a->op.kind != OP_REWIND)
+    if (whom == KEEPER_SERVE_NONE && !a->serve.told && a->op.kind != OP_DEMOTE && a->op.kind != OP_REWIND &&
+        a->op.kind != OP_COPY_SLOTS)
         return;
     if (is_standby(whom)) {
         until_us = standby_until_us(a, whom);

@@ -43,6 +43,7 @@ struct pg_files_spec files_spec(const struct agent *a, bool standby, const struc
         .after_crash = is_crash_restart(a, standby),
         .refused = &a->parameters.refused,
         .synchronous_standby_names = sync_names_for_files(a),
+        .hot_standby_feedback = slots_need_feedback(a),
     };
 }
 

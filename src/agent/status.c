@@ -174,4 +174,5 @@ void agent_status(void *agent, struct node_status *ret)
     ret->impostor_note = impostor_note(a);
     memcpy(ret->impostors, a->impostors.n, sizeof(ret->impostors));
     kernel_leases_status(a, ret);
+    slots_status(a, ret);
 }

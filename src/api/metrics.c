@@ -338,6 +338,68 @@ static void put_impostors(struct metrics *m, const struct node_status *n)
         textbuf_printf(&m->out, "%s{%s,kind=\"%s\"} %u\n", name, m->labels, kinds[i], n->impostors[i]);
 }
 
+static void slot_labels(struct metrics *m, const char *name, const struct slot *s)
+{
+    struct textbuf labels = {0};
+
+    textbuf_puts(&labels, m->labels);
+    put_label(&labels, "slot_name", s->name);
+    put_label(&labels, "slot_type", s->physical ? "physical" : "logical");
+    if (labels.data)
+        textbuf_printf(&m->out, "%s{%s} ", name, labels.data);
+    m->out.failed |= labels.failed;
+    textbuf_done(&labels);
+}
+
+static int64_t slot_retained(const struct node_status *n, const struct slot *s)
+{
+    return s->restart_lsn
+               ? (int64_t)(n->slots_position_lsn > s->restart_lsn ? n->slots_position_lsn - s->restart_lsn : 0)
+               : 0;
+}
+
+static int64_t slot_active(const struct node_status *n, const struct slot *s)
+{
+    (void)n;
+    return s->active;
+}
+
+static int64_t slot_lost(const struct node_status *n, const struct slot *s)
+{
+    (void)n;
+    return slot_is_lost(s);
+}
+
+static int64_t slot_safe(const struct node_status *n, const struct slot *s)
+{
+    (void)n;
+    return s->safe_wal_bytes;
+}
+
+static void put_slots(struct metrics *m, const struct node_status *n, uint64_t now_us)
+{
+    static const struct {
+        const char *name, *help;
+        int64_t (*value)(const struct node_status *n, const struct slot *s);
+    } kinds[] = {
+        {"pgtether_slot_retained_bytes", "WAL in bytes that a replication slot holds back.", slot_retained},
+        {"pgtether_slot_active", "1 if somebody is connected to the replication slot.", slot_active},
+        {"pgtether_slot_lost", "1 if WAL that the replication slot needs was removed.", slot_lost},
+        {"pgtether_slot_safe_bytes", "WAL in bytes that can be written before the slot is lost, -1 without a limit.",
+         slot_safe},
+    };
+
+    if (!health_sql_ok(n, now_us) || !n->n_slots)
+        return;
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        textbuf_printf(&m->out, "# HELP %s %s\n# TYPE %s gauge\n", kinds[i].name, kinds[i].help, kinds[i].name);
+        for (size_t k = 0; k < n->n_slots; k++) {
+            slot_labels(m, kinds[i].name, &n->slots[k]);
+            textbuf_printf(&m->out, "%" PRId64 "\n", kinds[i].value(n, &n->slots[k]));
+        }
+    }
+}
+
 char *render_metrics(const struct node_status *n, uint64_t now_us)
 {
     struct textbuf labels = {0};
@@ -354,6 +416,7 @@ char *render_metrics(const struct node_status *n, uint64_t now_us)
     put_own(&m, n, now_us);
     put_impostors(&m, n);
     put_storage(&m, n, now_us);
+    put_slots(&m, n, now_us);
     free(m.labels);
     return textbuf_take(&m.out);
 }

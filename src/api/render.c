@@ -183,6 +183,44 @@ static void set_kernel_leases(json_t *object, const struct node_status *n)
     set(object, "kernel_leases", o);
 }
 
+static json_t *slot(const struct slot *s, uint64_t position_lsn)
+{
+    uint64_t retained = s->restart_lsn && position_lsn > s->restart_lsn ? position_lsn - s->restart_lsn : 0;
+    json_t *o = json_object();
+
+    set(o, "name", text_or_null(s->name));
+    set(o, "type", json_string(s->physical ? "physical" : "logical"));
+    if (!s->physical) {
+        set(o, "database", text_or_null(s->database));
+        set(o, "plugin", text_or_null(s->plugin));
+        set(o, "confirmed_flush_location", json_integer((json_int_t)s->confirmed_lsn));
+    }
+    set(o, "active", json_boolean(s->active));
+    set(o, "restart_location", json_integer((json_int_t)s->restart_lsn));
+    set(o, "retained_bytes", json_integer((json_int_t)retained));
+    set(o, "wal_status", text_or_null(s->wal_status));
+    if (s->safe_wal_bytes >= 0)
+        set(o, "safe_wal_size", json_integer((json_int_t)s->safe_wal_bytes));
+    return o;
+}
+
+/* Ours: the reference shows no slots. */
+static void set_slots(json_t *o, const struct node_status *n, uint64_t now_us)
+{
+    json_t *list;
+
+    if (!health_sql_ok(n, now_us) || !n->n_slots)
+        return;
+    list = json_array();
+    for (size_t i = 0; i < n->n_slots; i++)
+        (void)json_array_append_new(list, slot(&n->slots[i], n->slots_position_lsn));
+    set(o, "slots", list);
+    if (n->max_slot_wal_keep_bytes >= 0)
+        set(o, "max_slot_wal_keep_size", json_integer((json_int_t)n->max_slot_wal_keep_bytes));
+    if (n->slots_note && n->slots_note[0])
+        set(o, "slots_problem", text_or_null(n->slots_note));
+}
+
 static void set_node_facts(json_t *o, const struct node_status *n, uint64_t now_us)
 {
     char sysid[24];
@@ -217,6 +255,7 @@ static void set_node_facts(json_t *o, const struct node_status *n, uint64_t now_
     set_storage(o, n, now_us);
     set_fencing(o, n, now_us);
     set_kernel_leases(o, n);
+    set_slots(o, n, now_us);
 }
 
 static char *dump(json_t *value)

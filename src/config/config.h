@@ -214,7 +214,11 @@ struct dynamic {
     struct policy policy;                /* local postgresql.use_pg_rewind & co. already merged in */
     struct settings parameters;          /* postgresql.parameters */
     struct string_list pg_hba, pg_ident; /* postgresql.pg_hba, empty = not given */
-    char *json;                          /* the text it came from */
+    struct slot_spec *slots;             /* permanent ones */
+    size_t n_slots;
+    struct slot_matcher *ignore_slots; /* also those named by entries of slots that cannot be used: never dropped */
+    size_t n_ignore_slots;
+    char *json; /* the text it came from */
 };
 int dynamic_parse(const char *json, const struct config *local, struct dynamic **ret, struct config_problems *problems,
                   struct err *err);

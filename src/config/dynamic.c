@@ -379,6 +379,8 @@ static void read_all(struct reading *r)
     read_parameters(r);
     read_lines(r, "postgresql.pg_hba", &r->d->pg_hba);
     read_lines(r, "postgresql.pg_ident", &r->d->pg_ident);
+    if (dynamic_read_slots(r->root, r->bad_value, r->problems, r->d) < 0)
+        r->out_of_memory = true;
     merge_local(&r->d->policy, r->local);
 }
 
@@ -446,6 +448,8 @@ struct dynamic *dynamic_free(struct dynamic *d)
     settings_done(&d->parameters);
     strings_done(&d->pg_hba);
     strings_done(&d->pg_ident);
+    free(d->slots);
+    free(d->ignore_slots);
     free(d->json);
     free(d);
     return NULL;

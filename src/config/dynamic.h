@@ -34,6 +34,13 @@ struct dynamic_entry {
 
 const struct dynamic_entry *dynamic_entries(size_t *ret_n);
 const struct dynamic_entry *dynamic_find(const char *path); /* also by alias; NULL if unknown */
+/*
+ * slots (permanent_slots, permanent_replication_slots) and ignore_slots into d (facts sheet 5.5, 5.6). An entry that
+ * cannot be used is a problem, and a slot of its name is left alone. Returns 0 or -ENOMEM.
+ */
+int dynamic_read_slots(const json_t *root, enum problem_severity bad_value, struct config_problems *problems,
+                       struct dynamic *d);
+
 /* Near known name in the same group; NULL if there is none. */
 const char *dynamic_suggest(const char *path);
 

@@ -263,9 +263,10 @@ static int load_status(struct cluster *c, struct entry *e)
     (void)codec_json_u64(json_object_get(json, CODEC_SHUTDOWN_SESSION), &c->shutdown_session);
     (void)codec_json_u64(json_object_get(json, CODEC_SHUTDOWN_LSN), &c->shutdown_lsn);
     (void)codec_json_u64(json_is_object(json) ? json_object_get(json, "optime") : json, &c->status_lsn);
+    r = codec_load_status_slots(c, json);
     json_decref(json);
     set_text(&c->status_text, e);
-    return 0;
+    return r;
 }
 
 /* Written by and for old members; counts only while there is no status key, whichever of the two is read first. */

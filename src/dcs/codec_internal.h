@@ -17,6 +17,10 @@ bool codec_json_u64(const json_t *value, uint64_t *ret);
 /* As a 32-bit timeline that can still be incremented. */
 bool codec_json_timeline(const json_t *value, uint32_t *ret);
 
+/* slots and retain_slots of the status key into the cluster; what is no name of a slot is left out. 0 or -ENOMEM. */
+struct cluster;
+int codec_load_status_slots(struct cluster *c, const json_t *status);
+
 /*
  * Copies a string; leaves "" and returns false when it is missing, no string or does not fit: half a name or URL would
  * be another name or URL.

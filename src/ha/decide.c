@@ -47,21 +47,6 @@ const struct member *ha_running_leader(const struct ha_view *v)
     return leader->state == PG_STATE_RUNNING && leader->role == PG_ROLE_PRIMARY ? leader : NULL;
 }
 
-const struct member *ha_upstream(const struct ha_view *v)
-{
-    const struct member *m;
-
-    if (!v->cluster || v->tags.nostream)
-        return NULL;
-    if (v->tags.replicatefrom[0] && strcmp(v->tags.replicatefrom, v->name) != 0) {
-        m = cluster_member(v->cluster, v->tags.replicatefrom);
-        if (m && m->conn_url[0])
-            return m;
-    }
-    m = cluster_leader_member(v->cluster);
-    return m && m->conn_url[0] && strcmp(m->name, v->name) != 0 ? m : NULL;
-}
-
 /* These may end with PostgreSQL out of recovery, or have it so already: they live and die with the lease (S2, S3). */
 static bool op_needs_lease(enum op_kind op)
 {

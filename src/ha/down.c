@@ -78,6 +78,16 @@ static struct ha_decision decide_diverged(const struct ha_view *v, const struct 
                          "allowed: starting as it is");
 }
 
+/* From whom the tags say, at once: started from the leader it would have to change over a moment later. */
+static struct ha_decision start_following(const struct ha_view *v, const char *starting)
+{
+    const struct member *upstream = ha_upstream(v);
+
+    if (!upstream)
+        return ha_say_target(HA_START_STANDBY, "", "%s as a standby that streams from nobody", starting);
+    return ha_say_target(HA_START_STANDBY, upstream->name, "%s as a standby of \"%s\"", starting, upstream->name);
+}
+
 /* A server that stood still while another led may have WAL that the new leader never saw. */
 static struct ha_decision decide_rejoin(const struct ha_view *v, const struct member *leader)
 {
@@ -87,15 +97,14 @@ static struct ha_decision decide_rejoin(const struct ha_view *v, const struct me
         return decide_diverged(v, leader);
     /* How far its WAL goes shows when it has run; the comparison of a standby that does not stream comes then. */
     if (v->memory.is_new_copy)
-        return ha_say_target(HA_START_STANDBY, leader->name, "starting the new copy as a standby of \"%s\"",
-                             leader->name);
+        return start_following(v, "starting the new copy");
     if (can_repair && !divergence_is(v, DIVERGENCE_NONE, leader)) {
         if (v->now_us < v->memory.retry_check_at_us)
             return ha_say(HA_NOTHING, "waiting until the leader \"%s\" can say whether this node diverged",
                           leader->name);
         return ha_say_target(HA_CHECK_REWIND, leader->name, "comparing timelines with the leader \"%s\"", leader->name);
     }
-    return ha_say_target(HA_START_STANDBY, leader->name, "starting as a standby of \"%s\"", leader->name);
+    return start_following(v, "starting");
 }
 
 /* Its last act is to write the identifier to the store: if that is there, only our note about it is out of date. */

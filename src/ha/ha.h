@@ -71,6 +71,8 @@ uint64_t ha_lease_deadline_us(uint64_t sent_at_us, uint64_t ttl_us);
 
 /* The member a standby should follow; NULL = nobody (no leader, it is us, tag nostream). */
 const struct member *ha_upstream(const struct ha_view *v);
+/* The same for the node of that name with these tags: on whom its physical slot is in use. */
+const struct member *ha_upstream_of(const struct cluster *c, const char *name, const struct tags *tags);
 
 /* Whether a restart of this node for a changed parameter is due, or others come first. */
 enum pending_verdict ha_pending(const struct pending_view *v);

@@ -49,6 +49,7 @@ const char *ha_op_text(enum op_kind op)
         [OP_FOLLOW] = "changing the upstream",
         [OP_CHECK_REWIND] = "comparing timelines with the leader",
         [OP_REWIND] = "running pg_rewind",
+        [OP_COPY_SLOTS] = "copying logical slots from the leader",
         [OP_SET_ASIDE] = "setting the data directory aside",
         [OP_ACQUIRE] = "asking for the leader key",
         [OP_RELEASE] = "releasing the leader key",

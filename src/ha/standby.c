@@ -57,6 +57,9 @@ static struct ha_decision decide_follow(const struct ha_view *v)
     if (should_check_divergence(v, leader))
         return ha_say_target(HA_CHECK_REWIND, leader->name, "not streaming: comparing timelines with \"%s\"",
                              leader->name);
+    /* In pause nobody would start the server again. */
+    if (v->slots_to_copy && v->pg.streaming && !v->policy.pause && !v->storage.failed)
+        return ha_say_target(HA_COPY_SLOTS, leader->name, "copying logical slots from \"%s\"", leader->name);
     if (v->storage.failed)
         return ha_say(HA_NOTHING, "no action. I am (%s), a secondary, and following a leader (%s), but %s", v->name,
                       leader_name, ha_disk_text(v, text, sizeof(text)));

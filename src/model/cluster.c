@@ -18,6 +18,8 @@ void cluster_done(struct cluster *c)
     free(c->status_text.text);
     free(c->sync.standbys);
     free(c->history);
+    free(c->status_slots);
+    free(c->retain_slots);
     for (size_t i = 0; i < c->n_members; i++)
         free(c->members[i].data);
     free(c->members);
@@ -44,6 +46,14 @@ const struct member *cluster_member(const struct cluster *c, const char *name)
 const struct member *cluster_leader_member(const struct cluster *c)
 {
     return c->leader.exists ? cluster_member(c, c->leader.name) : NULL;
+}
+
+uint64_t cluster_slot_lsn(const struct cluster *c, const char *slot)
+{
+    for (size_t i = 0; i < c->n_status_slots; i++)
+        if (strcmp(c->status_slots[i].name, slot) == 0)
+            return c->status_slots[i].lsn;
+    return 0;
 }
 
 uint32_t cluster_timeline(const struct cluster *c)

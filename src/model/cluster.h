@@ -10,9 +10,10 @@
 #include "base/core.h"
 #include "model/failsafe.h"
 #include "model/pgstate.h"
+#include "model/slots.h"
 #include "model/tags.h"
 
-enum { URL_SIZE = 256, HOST_SIZE = 128, FENCE_NOTE_SIZE = 320, NODE_ID_SIZE = 72 };
+enum { URL_SIZE = 256, HOST_SIZE = 128, FENCE_NOTE_SIZE = 320, NODE_ID_SIZE = 72, NOTE_SIZE = 192 };
 
 struct member {
     char name[MEMBER_NAME_SIZE];
@@ -35,7 +36,7 @@ struct member {
     bool checkpoint_pending; /* checkpoint_after_promote:false was published */
     int64_t fence_at_s;      /* pgtether's own: when its host was last reset under a lease; 0 = not lately */
     char fence_note[FENCE_NOTE_SIZE];
-    char note[192];          /* pgtether's own: what an operator should see to, "" = nothing */
+    char note[NOTE_SIZE];    /* pgtether's own: what an operator should see to, "" = nothing */
     char node[NODE_ID_SIZE]; /* pgtether's own: which node, and which life of it, has written this; "" = not said */
     uint64_t session;        /* the lease the key hangs on; 0 = none */
     char *data;              /* the JSON text as stored, owned; NULL in simulation */
@@ -103,9 +104,13 @@ struct cluster {
     struct leader_key replica_address; /* pgtether's own: which standby has the addresses for replicas */
     struct sync_key sync;
     struct failover_key failover;
-    uint64_t status_lsn;          /* status.optime: the leader's last known position */
-    uint64_t shutdown_lsn;        /* the last record of a leader that was shut down begins there; 0 = unknown */
-    uint64_t shutdown_session;    /* the lease under which it had led */
+    uint64_t status_lsn;                /* status.optime: the leader's last known position */
+    uint64_t shutdown_lsn;              /* the last record of a leader that was shut down begins there; 0 = unknown */
+    uint64_t shutdown_session;          /* the lease under which it had led */
+    struct slot_position *status_slots; /* status.slots, owned: how far slots are that others should keep */
+    size_t n_status_slots;
+    struct slot_name *retain_slots; /* status.retain_slots, owned: slots of members that may have vanished */
+    size_t n_retain_slots;
     struct history_line *history; /* owned */
     size_t n_history;
     struct member *members; /* owned, sorted by name */
@@ -122,6 +127,8 @@ DEFINE_CLEANUP(struct cluster, cluster_free)
 const struct member *cluster_member(const struct cluster *c, const char *name);
 /* The leader's member key; NULL if the cluster has no leader key or its member key is missing. */
 const struct member *cluster_leader_member(const struct cluster *c);
+/* What the leader published as the position of a slot; 0 if nothing. */
+uint64_t cluster_slot_lsn(const struct cluster *c, const char *slot);
 /* Last entry of the history + 1; 1 if the history is exactly []; 0 (unknown) when absent. */
 uint32_t cluster_timeline(const struct cluster *c);
 /* The store knows the cluster's system identifier. */

@@ -91,6 +91,12 @@ struct node_status {
 
     const char *impostor_note;     /* what somebody else did lately; NULL, "" = nothing */
     unsigned impostors[IMPOSTORS]; /* how often since this agent was started */
+    const struct slot *slots;      /* with sql_ok */
+    size_t n_slots;
+    uint64_t slots_position_lsn;     /* where WAL is here, to say how much a slot holds back */
+    int64_t max_slot_wal_keep_bytes; /* -1 = no limit */
+    const char *slots_note;          /* what is wrong with them; NULL, "" = nothing */
+
     const char *fence_report_json; /* of the last reset under a lease, NULL = none */
     unsigned fence_reports;        /* how many are kept */
     int64_t last_fence_s;          /* Unix time, 0 = never */

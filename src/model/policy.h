@@ -16,6 +16,7 @@ struct policy {
     bool failsafe_mode;
     bool pause;
     bool use_slots;
+    uint64_t member_slots_ttl_us; /* 0: slots of absent members are dropped at once */
     bool use_pg_rewind;
     bool remove_data_directory_on_rewind_failure;
     bool remove_data_directory_on_diverged_timelines;
@@ -32,4 +33,5 @@ struct policy {
                      .maximum_lag_on_failover_bytes = 1048576,                                                         \
                      .primary_start_timeout_us = 300000000,                                                            \
                      .use_slots = true,                                                                                \
+                     .member_slots_ttl_us = 1800000000,                                                                \
                      .sync_node_count = 1})

@@ -52,8 +52,9 @@ enum op_kind {
     OP_FOLLOW,        /* write files, reload or restart */
     OP_CHECK_REWIND,
     OP_REWIND,
-    OP_SET_ASIDE, /* rename the data directory */
-    OP_ACQUIRE,   /* the store is being asked for the leader key */
+    OP_COPY_SLOTS, /* ask the leader, stop, put its logical slots in place */
+    OP_SET_ASIDE,  /* rename the data directory */
+    OP_ACQUIRE,    /* the store is being asked for the leader key */
     OP_RELEASE,
     OP_ASK_PEERS,
     OP_RESTART, /* stop for a restart that was asked for; what follows is one of the starts */
@@ -125,6 +126,7 @@ struct ha_view {
     bool config_refused;  /* the store's configuration cannot be used, and none was ever accepted: do not compete */
     bool fence_guard;     /* this host was reset again and again: do not compete until an operator says so */
     bool rewind_possible; /* data checksums or wal_log_hints, programs there */
+    bool slots_to_copy;   /* the leader has logical slots that this standby should have, too */
 
     const struct cluster *cluster; /* NULL: the store could not be read */
     bool cluster_is_fresh;         /* read, linearizable, after the event that started this cycle */
@@ -160,6 +162,7 @@ enum ha_action {
     HA_REWIND,            /* from `target`; stops a running standby first */
     HA_SET_ASIDE,         /* rename the data directory, so that it can be cloned anew */
     HA_FOLLOW,            /* point the running standby to `target` */
+    HA_COPY_SLOTS,        /* logical slots from `target`: stops the standby, which is then started again */
     HA_ACQUIRE,           /* take the leader key, if it is free */
     HA_PROMOTE,           /* arm, then promote */
     HA_DEMOTE,            /* stop (or just prove dead), disarm; then release the key if `release` */

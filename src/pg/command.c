@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include "base/clock.h"
 #include "base/text.h"
+#include "pg/leader.h"
 #include "pg/link.h"
 #include "pg/probe.h"
+#include "pg/tool.h"
 
 struct pg_command {
     struct pg_link *link;
@@ -52,30 +54,76 @@ static void on_answer(void *userdata, const struct link_answer *a)
     c->done(c->userdata, &rows, &err, a->sqlstate); /* may free c */
 }
 
-int pg_command_start(sd_event *loop, const struct pg_probe_settings *settings, const char *sql, uint64_t timeout_us,
-                     pg_command_fn done, void *userdata, struct pg_command **ret, struct err *err)
+/* Takes the link over, also when it fails. */
+static int start(struct pg_link *link, const char *sql, uint64_t timeout_us, pg_command_fn done, void *userdata,
+                 struct pg_command **ret, struct err *err)
 {
     struct pg_command *c = calloc(1, sizeof(*c));
-    char options[160];
     int r;
 
-    if (!c)
+    if (!c) {
+        (void)link_free(link);
         return err_set(err, -ENOMEM, "out of memory");
-    /* Local commit only: a role or slot must not wait for a synchronous standby that does not exist yet. */
-    (void)text_print(options, sizeof(options),
-                     "-c statement_timeout=%" PRIu64 " -c synchronous_commit=local -c search_path=pg_catalog",
-                     timeout_us / USEC_PER_MSEC + 1);
+    }
+    c->link = link;
     c->done = done;
     c->userdata = userdata;
-    r = link_new(loop, settings, "pgtether", options, &c->link, err);
-    if (r == 0)
-        r = link_run(c->link, sql, timeout_us, on_answer, c, err);
+    r = link_run(c->link, sql, timeout_us, on_answer, c, err);
     if (r < 0) {
         (void)pg_command_free(c);
         return r;
     }
     *ret = c;
     return 0;
+}
+
+static void options_text(uint64_t timeout_us, char *buf, size_t size)
+{
+    /* Local commit only: a role or slot must not wait for a synchronous standby that does not exist yet. */
+    (void)text_print(buf, size,
+                     "-c statement_timeout=%" PRIu64 " -c synchronous_commit=local -c search_path=pg_catalog",
+                     timeout_us / USEC_PER_MSEC + 1);
+}
+
+int pg_command_start(sd_event *loop, const struct pg_probe_settings *settings, const char *sql, uint64_t timeout_us,
+                     pg_command_fn done, void *userdata, struct pg_command **ret, struct err *err)
+{
+    struct pg_link *link;
+    char options[160];
+    int r;
+
+    options_text(timeout_us, options, sizeof(options));
+    r = link_new(loop, settings, "pgtether", options, &link, err);
+    return r < 0 ? r : start(link, sql, timeout_us, done, userdata, ret, err);
+}
+
+int pg_leader_command_start(sd_event *loop, const struct config *config, const struct pg_upstream *leader,
+                            const char *sql, uint64_t timeout_us, pg_command_fn done, void *userdata,
+                            struct pg_command **ret, struct err *err)
+{
+    const struct credentials *who = tool_rewind_credentials(config);
+    const char *database = config->postgresql.database;
+    const struct pg_probe_settings settings = {
+        .host = leader->host,
+        .port = leader->port,
+        .user = who->username,
+        .password = who->password,
+        .database = database && *database ? database : "postgres",
+    };
+    struct pg_link *link;
+    char options[160];
+    int r;
+
+    options_text(timeout_us, options, sizeof(options));
+    r = link_new(loop, &settings, config->name, options, &link, err);
+    if (r < 0)
+        return r;
+    r = pg_leader_set_credentials(link, who, err);
+    if (r < 0) {
+        (void)link_free(link);
+        return r;
+    }
+    return start(link, sql, timeout_us, done, userdata, ret, err);
 }
 
 struct pg_command *pg_command_free(struct pg_command *c)

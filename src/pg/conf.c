@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 #include "base/text.h"
+#include "model/slots.h"
 
 bool conf_is_generated(const char *text)
 {
@@ -44,7 +45,7 @@ int conf_text(const struct pg_files_spec *spec, const struct params *server, con
     const struct config *config = spec->config;
     const char *base_name = config->postgresql.config_base_name;
     struct textbuf b = {0};
-    char slot[64];
+    char slot[SLOT_NAME_SIZE];
 
     textbuf_puts(&b, CONF_HEADER "include '");
     if (config->postgresql.custom_conf) {
@@ -63,7 +64,7 @@ int conf_text(const struct pg_files_spec *spec, const struct params *server, con
     if (conninfo) {
         put_param(&b, "primary_conninfo", conninfo);
         if (spec->dynamic->policy.use_slots) {
-            pg_slot_name(config->name, slot, sizeof(slot));
+            slot_name_of_member(config->name, slot, sizeof(slot));
             put_param(&b, "primary_slot_name", slot);
         }
     }

@@ -30,6 +30,7 @@ struct pg_files_spec {
     const struct guc_catalog *catalog;     /* guc.h; NULL = the parameters are not judged */
     const struct settings *refused;        /* values that the server did not take when it was told to; NULL = none */
     struct textbuf *notes;                 /* one line for each parameter that is left out or changed; may be NULL */
+    bool hot_standby_feedback;             /* must be on, whatever the configuration says */
 };
 
 /*
@@ -52,9 +53,6 @@ int pg_files_conninfo(const struct config *config, const struct pg_upstream *ups
 /* The passfile with the replication (and rewind/superuser) credentials for an upstream, mode 0600; path from the
  * config. */
 int pg_files_passfile(const struct config *config, const struct pg_upstream *upstream, struct err *err);
-
-/* Name of a member's physical replication slot (facts sheet 5.1); buf of at least 64 bytes. */
-void pg_slot_name(const char *member_name, char *buf, size_t size);
 
 /*
  * Reads pg_wal/%08X.history of the data directory into history lines (timeline, switch LSN, reason; the newest also

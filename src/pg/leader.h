@@ -12,6 +12,7 @@
 #include "config/config.h"
 #include "model/cluster.h"
 #include "pg/files.h"
+#include "pg/probe.h"
 
 struct pg_leader_facts {
     bool in_recovery; /* then nothing below is filled */
@@ -29,6 +30,14 @@ struct pg_leader;
 int pg_leader_ask(sd_event *loop, const struct config *config, const struct pg_upstream *upstream, uint64_t timeout_us,
                   pg_leader_fn done, void *userdata, struct pg_leader **ret, struct err *err);
 struct pg_leader *pg_leader_free(struct pg_leader *l); /* cancels; NULL is fine */
+
+/*
+ * One SQL command on the leader with the rewind (or superuser) credentials; otherwise as pg_command_start(), with which
+ * the callback and pg_command_free() are shared.
+ */
+int pg_leader_command_start(sd_event *loop, const struct config *config, const struct pg_upstream *leader,
+                            const char *sql, uint64_t timeout_us, pg_command_fn done, void *userdata,
+                            struct pg_command **ret, struct err *err);
 
 /* TLS settings and the like of credentials for a link. */
 struct pg_link;

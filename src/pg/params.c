@@ -330,6 +330,8 @@ static void set_our_own(const struct pg_files_spec *spec, struct params *server)
      */
     if (spec->synchronous_standby_names || spec->dynamic->policy.sync_mode != SYNC_MODE_OFF)
         params_set(server, "synchronous_standby_names", spec->synchronous_standby_names);
+    if (spec->hot_standby_feedback)
+        params_set(server, "hot_standby_feedback", "on");
     set_file(config, server, "hba_file", "pg_hba.conf");
     set_file(config, server, "ident_file", "pg_ident.conf");
 }

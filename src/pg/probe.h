@@ -9,6 +9,7 @@
 #include <systemd/sd-event.h>
 #include "base/core.h"
 #include "model/sync.h"
+#include "model/slots.h"
 
 struct pg_probe;
 
@@ -23,13 +24,6 @@ struct pg_walsender { /* a row of pg_stat_replication */
     int sync_priority;
     int pid;
     uint64_t sent_lsn, write_lsn, flush_lsn, replay_lsn;
-};
-
-struct pg_slot {
-    char name[64];
-    bool physical, active;
-    uint64_t restart_lsn;
-    char wal_status[16];
 };
 
 struct pg_pending_setting { /* changed in the file, needs a restart */
@@ -59,9 +53,12 @@ struct pg_facts {
     char synchronous_commit[16];                          /* of new sessions */
     bool checkpointer_idle; /* it waits, so it has read every change of the configuration that it was told of before */
     uint32_t control_timeline; /* pg_control_checkpoint(): timeline of the latest checkpoint */
+    bool wal_level_logical;
+    int64_t max_slot_wal_keep_bytes; /* -1 = no limit */
+    uint64_t max_wal_size_bytes;
     struct pg_walsender *walsenders;
     size_t n_walsenders;
-    struct pg_slot *slots;
+    struct slot *slots;
     size_t n_slots;
     struct pg_pending_setting *pending;
     size_t n_pending;

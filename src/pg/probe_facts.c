@@ -35,12 +35,16 @@ const char probe_sql[] =
     " CASE WHEN pending_restart THEN current_setting(name, true) END AS old_value"
     " FROM pg_settings WHERE pending_restart"
     " OR name IN ('primary_conninfo', 'primary_slot_name', 'restore_command', 'synchronous_standby_names',"
-    " 'synchronous_commit');"
+    " 'synchronous_commit', 'wal_level', 'max_slot_wal_keep_size', 'max_wal_size');"
 
     "SELECT application_name, usename, client_addr, state, sync_state, sync_priority,"
     " sent_lsn, write_lsn, flush_lsn, replay_lsn, pid FROM pg_stat_replication;"
 
-    "SELECT slot_name, slot_type, active, restart_lsn, wal_status FROM pg_replication_slots";
+    /* Columns of newer releases by way of JSON: where there is none they are null. */
+    "SELECT slot_name, slot_type, database, plugin, active, temporary, restart_lsn, confirmed_flush_lsn, xmin,"
+    " catalog_xmin, wal_status, safe_wal_size, to_jsonb(s) ->> 'failover' AS failover, to_jsonb(s) ->> 'synced' AS "
+    "synced,"
+    " to_jsonb(s) ->> 'conflicting' AS conflicting FROM pg_replication_slots s";
 
 /* Columns by name: their order in the query is nobody's business here. NULL for SQL null and for unknown columns. */
 static const char *value_of(const PGresult *res, int row, const char *column)
@@ -144,6 +148,14 @@ static void read_row(const PGresult *res, struct pg_facts *f)
     f->postmaster_start_epoch_us = epoch ? strtoll(epoch, NULL, 10) : 0;
 }
 
+/* pg_settings shows the sizes of WAL in megabytes; -1 is no limit. */
+static int64_t megabytes(const char *setting)
+{
+    int64_t number = setting ? strtoll(setting, NULL, 10) : -1;
+
+    return number < 0 ? -1 : number * 1024 * 1024;
+}
+
 static int read_settings(const PGresult *res, struct pg_facts *f, bool *has_restore_command)
 {
     int n = PQntuples(res);
@@ -165,6 +177,12 @@ static int read_settings(const PGresult *res, struct pg_facts *f, bool *has_rest
             copy_of(res, i, "setting", f->synchronous_commit, sizeof(f->synchronous_commit));
         else if (text_equal(name, "restore_command"))
             *has_restore_command = setting && *setting;
+        else if (text_equal(name, "wal_level"))
+            f->wal_level_logical = text_equal(setting, "logical");
+        else if (text_equal(name, "max_slot_wal_keep_size"))
+            f->max_slot_wal_keep_bytes = megabytes(setting);
+        else if (text_equal(name, "max_wal_size"))
+            f->max_wal_size_bytes = (uint64_t)megabytes(setting);
         if (!bool_of(res, i, "pending_restart"))
             continue;
         copy_of(res, i, "name", f->pending[f->n_pending].name, sizeof(f->pending->name));
@@ -199,6 +217,27 @@ static int read_walsenders(const PGresult *res, struct pg_facts *f)
     return 0;
 }
 
+static void read_slot(const PGresult *res, int i, struct slot *s)
+{
+    const char *safe = value_of(res, i, "safe_wal_size");
+
+    copy_of(res, i, "slot_name", s->name, sizeof(s->name));
+    s->physical = text_equal(value_of(res, i, "slot_type"), "physical");
+    copy_of(res, i, "database", s->database, sizeof(s->database));
+    copy_of(res, i, "plugin", s->plugin, sizeof(s->plugin));
+    s->active = bool_of(res, i, "active");
+    s->temporary = bool_of(res, i, "temporary");
+    s->restart_lsn = lsn_of(res, i, "restart_lsn");
+    s->confirmed_lsn = lsn_of(res, i, "confirmed_flush_lsn");
+    s->catalog_xmin = u32_of(res, i, "catalog_xmin");
+    s->holds_xmin = s->physical && (value_of(res, i, "xmin") || s->catalog_xmin);
+    copy_of(res, i, "wal_status", s->wal_status, sizeof(s->wal_status));
+    s->safe_wal_bytes = safe ? strtoll(safe, NULL, 10) : -1;
+    s->failover = bool_of(res, i, "failover");
+    s->synced = bool_of(res, i, "synced");
+    s->conflicting = bool_of(res, i, "conflicting");
+}
+
 static int read_slots(const PGresult *res, struct pg_facts *f)
 {
     int n = PQntuples(res);
@@ -207,20 +246,14 @@ static int read_slots(const PGresult *res, struct pg_facts *f)
     if (!f->slots)
         return -ENOMEM;
     for (int i = 0; i < n; i++) {
-        struct pg_slot *s = &f->slots[f->n_slots++];
-
-        copy_of(res, i, "slot_name", s->name, sizeof(s->name));
-        s->physical = text_equal(value_of(res, i, "slot_type"), "physical");
-        s->active = bool_of(res, i, "active");
-        s->restart_lsn = lsn_of(res, i, "restart_lsn");
-        copy_of(res, i, "wal_status", s->wal_status, sizeof(s->wal_status));
+        read_slot(res, i, &f->slots[f->n_slots++]);
     }
     return 0;
 }
 
 int facts_read(PGresult *const *results, size_t n, struct pg_facts *ret, struct err *err)
 {
-    struct pg_facts f = {0};
+    struct pg_facts f = {.max_slot_wal_keep_bytes = -1};
     bool has_restore_command = false;
 
     if (n != PROBE_RESULTS || PQntuples(results[0]) != 1)

@@ -1,48 +1,77 @@
 #include "pg/slots.h"
-#include <string.h>
-#include "base/text.h"
-#include "pg/files.h"
 
-static const struct pg_slot *find_slot(const struct pg_facts *facts, const char *name)
+#define IF_THERE " FROM pg_catalog.pg_replication_slots WHERE NOT active AND slot_name = '%s'; "
+
+/* Any byte may be in it; E'' makes this independent of standard_conforming_strings. */
+static void put_literal(struct textbuf *b, const char *s)
 {
-    for (size_t i = 0; i < facts->n_slots; i++)
-        if (strcmp(facts->slots[i].name, name) == 0)
-            return &facts->slots[i];
-    return NULL;
-}
-
-/* How far the slot of a member may move here: no further than the member, nor than what this node has replayed. */
-static uint64_t advance_target(const struct pg_facts *facts, const struct member *m)
-{
-    uint64_t lsn = m->replay_lsn ? m->replay_lsn : m->xlog_lsn;
-
-    return lsn < facts->replay_lsn ? lsn : facts->replay_lsn;
-}
-
-char *pg_slots_sql(const struct pg_facts *facts, const struct cluster *cluster, const char *own_name)
-{
-    struct textbuf sql = {0};
-    char name[64], lsn[TEXT_LSN_SIZE];
-
-    for (size_t i = 0; i < cluster->n_members; i++) {
-        const struct member *m = &cluster->members[i];
-        const struct pg_slot *slot;
-
-        if (strcmp(m->name, own_name) == 0 || m->tags.nostream)
-            continue;
-        pg_slot_name(m->name, name, sizeof(name));
-        slot = find_slot(facts, name);
-        if (!slot) {
-            /* What we know of the slots may be a moment old. */
-            textbuf_printf(&sql,
-                           "SELECT pg_catalog.pg_create_physical_replication_slot('%s', true) WHERE NOT EXISTS "
-                           "(SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = '%s');",
-                           name, name);
-            continue;
-        }
-        if (facts->in_recovery && slot->physical && !slot->active && slot->restart_lsn < advance_target(facts, m))
-            textbuf_printf(&sql, "SELECT pg_catalog.pg_replication_slot_advance('%s', '%s');", name,
-                           text_print_lsn(advance_target(facts, m), lsn, sizeof(lsn)));
+    textbuf_puts(b, "E'");
+    for (; *s; s++) {
+        if (*s == '\'' || *s == '\\')
+            textbuf_append(b, s, 1);
+        textbuf_append(b, s, 1);
     }
-    return textbuf_take(&sql);
+    textbuf_puts(b, "'");
+}
+
+static void put_if_absent(struct textbuf *sql, const char *name)
+{
+    textbuf_printf(sql, " WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = '%s'); ",
+                   name);
+}
+
+void pg_slot_create_physical(struct textbuf *sql, const char *name)
+{
+    textbuf_printf(sql, "SELECT pg_catalog.pg_create_physical_replication_slot('%s', true)", name);
+    put_if_absent(sql, name);
+}
+
+void pg_slot_create_logical(struct textbuf *sql, const char *name, const char *plugin)
+{
+    textbuf_printf(sql, "SELECT pg_catalog.pg_create_logical_replication_slot('%s', ", name);
+    put_literal(sql, plugin);
+    textbuf_puts(sql, ")");
+    put_if_absent(sql, name);
+}
+
+void pg_slot_drop(struct textbuf *sql, const char *name)
+{
+    textbuf_printf(sql, "SELECT pg_catalog.pg_drop_replication_slot(slot_name)" IF_THERE, name);
+}
+
+void pg_slots_advance(struct textbuf *sql, const struct slot_position *to, size_t n)
+{
+    char lsn[TEXT_LSN_SIZE];
+
+    textbuf_puts(sql, "SELECT pg_catalog.pg_replication_slot_advance(s.slot_name, v.lsn) FROM (VALUES ");
+    for (size_t i = 0; i < n; i++)
+        textbuf_printf(sql, "%s('%s', '%s'::pg_catalog.pg_lsn)", i ? ", " : "", to[i].name,
+                       text_print_lsn(to[i].lsn, lsn, sizeof(lsn)));
+    textbuf_puts(sql, ") v (name, lsn) JOIN pg_catalog.pg_replication_slots s ON s.slot_name = v.name "
+                      "WHERE NOT s.active AND coalesce(s.confirmed_flush_lsn, s.restart_lsn) < v.lsn; ");
+}
+
+static void put_names(struct textbuf *sql, const struct slot_name *names, size_t n)
+{
+    textbuf_puts(sql, "slot_name IN (");
+    for (size_t i = 0; i < n; i++)
+        textbuf_printf(sql, "%s'%s'", i ? ", " : "", names[i].text);
+    textbuf_puts(sql, ")");
+}
+
+void pg_slot_copy_question(struct textbuf *sql, const struct slot_name *names, size_t n)
+{
+    textbuf_puts(sql,
+                 "SELECT slot_name, database, plugin, pg_catalog.current_setting('server_version_num')::int / 10000, "
+                 "pg_catalog.encode(pg_catalog.pg_read_binary_file('pg_replslot/' || slot_name || '/state'), 'hex') "
+                 "FROM pg_catalog.pg_replication_slots WHERE NOT pg_catalog.pg_is_in_recovery() "
+                 "AND slot_type = 'logical' AND wal_status IS DISTINCT FROM 'lost' AND NOT temporary AND ");
+    put_names(sql, names, n);
+}
+
+void pg_slot_xmin_question(struct textbuf *sql, const struct slot_name *names, size_t n)
+{
+    textbuf_puts(sql, "SELECT slot_name, catalog_xmin FROM pg_catalog.pg_replication_slots "
+                      "WHERE NOT pg_catalog.pg_is_in_recovery() AND ");
+    put_names(sql, names, n);
 }

@@ -43,6 +43,9 @@ void act(struct world *w, struct node *n, const struct ha_decision *d)
     case HA_SET_ASIDE:
         op_fill(w, n, d);
         break;
+    case HA_COPY_SLOTS:
+        op_copy_slots(w, n, d);
+        break;
     case HA_START_STANDBY:
     case HA_START_PRIMARY:
     case HA_FOLLOW:
@@ -195,7 +198,7 @@ static void tick(struct world *w, struct node *n, uint64_t planned_us)
     gather_disk(w, n, now_us >= planned_us + LATE_US);
     if (a->store_failed || now_us - read_us >= w->policy.loop_wait_us - MS || read_us < a->frozen_at_us)
         gather_store(w, n);
-    if (a->op.kind == OP_NONE)
+    if (a->op.kind == OP_NONE || a->op.kind == OP_ASK_PEERS)
         gather_pg(w, n);
     if (!a->server_up && now_us - a->control_at_us > CONTROL_AGAIN_US && a->op.kind == OP_NONE)
         gather_control(w, n);
@@ -227,6 +230,10 @@ static void server_exited(struct world *w, struct node *n)
     }
     if (a->op.kind == OP_REWIND) {
         op_rewind_server_exited(w, n);
+        return;
+    }
+    if (a->op.kind == OP_COPY_SLOTS) {
+        op_copy_slots_server_exited(w, n);
         return;
     }
     if (a->op.kind == OP_RESTART) {

@@ -249,5 +249,5 @@ bool check_liveness(const struct world *w)
     for (int i = 0; i < NODES; i++)
         if (i != leader && !pg_streams(w, &w->nodes[i]))
             return false;
-    return true;
+    return slots_are_whole(w);
 }

@@ -155,6 +155,7 @@ static void lose_data(struct world *w, struct node *n)
         return;
     TRACE(w, n->id, "the data directory is lost");
     n->pg.dir_there = n->pg.marker = false;
+    slots_forget(n);
 }
 
 static void break_net(struct world *w)

@@ -64,6 +64,7 @@ static void fill_cluster(const struct world *w, struct agent *a, const struct st
     c->status_lsn = s->status_lsn;
     c->timeline = (struct timeline_key){s->timeline_revision != 0, s->timeline, s->timeline_revision};
     fill_sync(a, s);
+    slots_fill_cluster(a, s);
     c->shutdown_lsn = s->shutdown_lsn;
     c->shutdown_session = s->shutdown_session;
     c->failover = (struct failover_key){
@@ -349,6 +350,7 @@ void gather_view(struct world *w, struct node *n, struct ha_view *ret)
         .copy_incomplete = a->copy_incomplete,
         .rewind_incomplete = a->rewind_incomplete,
         .rewind_possible = true,
+        .slots_to_copy = a->slots_to_copy && now_us >= a->copy_again_at_us,
         .cluster = a->store_failed || !a->cluster_known ? NULL : &a->cluster,
         .cluster_is_fresh = !a->store_failed && read_us && now_us - read_us < FRESH_US && !a->store_busy,
         .lease = a->lease,
@@ -383,6 +385,8 @@ static enum pg_state published_state(const struct agent *a)
         return PG_STATE_CREATING_REPLICA;
     if (a->op.kind == OP_START_STANDBY || a->op.kind == OP_START_PRIMARY)
         return PG_STATE_STARTING;
+    if (a->op.kind == OP_COPY_SLOTS)
+        return PG_STATE_RESTARTING;
     if (a->op.kind == OP_DEMOTE)
         return a->server_up ? PG_STATE_STOPPING : PG_STATE_STOPPED;
     if (a->server_up)
@@ -420,6 +424,8 @@ void publish(struct world *w, struct node *n)
     uint32_t face = 1 + m.state + m.role * 32U + m.streaming * 512U + m.timeline * 1024U;
     struct call *c;
 
+    if (a->op.kind == OP_NONE && a->pg.valid && a->server_up)
+        slots_maintain(w, n, leads);
     if (leads) {
         failsafe_publish(w, n);
         repair(w, n);
@@ -433,5 +439,7 @@ void publish(struct world *w, struct node *n)
     c->member = m;
     c->ttl_us = w->policy.ttl_us;
     c->status_lsn = leads ? a->pg.lsn : 0;
+    c->status_retain = slots_retained(a);
+    c->status_logical = n->pg.logical;
     store_send(w, c);
 }

@@ -162,6 +162,8 @@ static void death_answered(struct world *w, struct node *n, const struct keeper_
         start(w, n, true);
     else if (a->op.kind == OP_REWIND)
         op_rewind_proven(w, n);
+    else if (a->op.kind == OP_COPY_SLOTS)
+        op_copy_slots_proven(w, n);
     else
         op_demote_proven(w, n);
 }
@@ -308,6 +310,8 @@ void op_timer_due(struct world *w, struct node *n)
         op_demote_timer(w, n);
     else if (op->kind == OP_REWIND)
         op_rewind_timer(w, n);
+    else if (op->kind == OP_COPY_SLOTS)
+        op_copy_slots_timer(w, n);
     else if (op->kind == OP_RESTART)
         op_restart_timer(w, n);
     else if (op->kind == OP_ASK_PEERS)
@@ -327,6 +331,8 @@ void op_done(struct world *w, struct node *n, const struct event *e)
         gather_pg(w, n);
     } else if (n->agent.op.kind == OP_BOOTSTRAP) {
         op_bootstrap_done(w, n);
+    } else if (n->agent.op.kind == OP_COPY_SLOTS) {
+        op_copy_slots_asked(w, n);
     } else {
         op_fill_done(w, n, e->b == 0);
     }

@@ -33,6 +33,7 @@ static void set_aside(struct world *w, struct node *n)
     n->pg.dir_there = n->pg.marker = n->pg.half_copy = n->pg.half_rewound = false;
     n->pg.copy_note = n->pg.rewind_note = false;
     n->pg.known_timeline = 0;
+    slots_forget(n);
     TRACE(w, n->id, "the data directory is set aside");
     a->bootstrap_incomplete = a->copy_incomplete = a->rewind_incomplete = false;
     a->memory.divergence = DIVERGENCE_UNKNOWN;
@@ -107,8 +108,10 @@ void op_fill(struct world *w, struct node *n, const struct ha_decision *d)
     }
 }
 
+/* Neither a base backup nor pg_rewind brings slots along. */
 static void become_copy(struct node *n, const struct node *from)
 {
+    slots_forget(n);
     n->pg.way = from->pg.way;
     config_copied(n, from);
     n->pg.lsn = from->pg.lsn;

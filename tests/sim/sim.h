@@ -14,6 +14,7 @@
 #include "fence/lease.h"
 #include "fence/watchdog.h"
 #include "ha/ha.h"
+#include "ha/slots.h"
 
 enum { NODES = 3, QUEUE_MAX = 2048, CALLS_MAX = 512, TIMELINES_MAX = 256, LEASES_MAX = 64, TRACE_LINES = 60 };
 enum { NOBODY = -1, STORE = NODES /* as an end of a link */ };
@@ -45,6 +46,9 @@ enum mutant {
     MUTANT_SYNC_ANYBODY,
     MUTANT_SYNC_OLD_VOTES,
     MUTANT_SYNC_UNSEALED,
+    MUTANT_FORGET_ABSENT,
+    MUTANT_KEEP_ABSENT,
+    MUTANT_COPY_BELOW_SERVER,
     MUTANT_SAY_TOO_EARLY,
     MUTANT_TRUST_ANY_STATUS,
     MUTANT_START_AS_CONFIGURED,
@@ -221,6 +225,8 @@ struct stored {
     bool paused;
     uint8_t failsafe; /* who is in the failsafe list, a bit each */
     uint64_t failsafe_revision;
+    uint8_t status_retain; /* a bit for each node: its slot is kept */
+    bool status_logical;   /* the leader has the logical slot */
     struct stored_member members[NODES];
 };
 
@@ -237,6 +243,8 @@ struct call {
     struct stored_member member;
     uint64_t status_lsn;
     uint32_t timeline; /* TIMELINE */
+    uint8_t status_retain;
+    bool status_logical;
     uint64_t sysid_number;
     uint8_t failsafe; /* FAILSAFE: the list to be written over the one of `revision` */
     bool sysid;       /* INITIALIZE: write the system identifier instead of an empty mark; or delete */
@@ -279,6 +287,8 @@ struct pg {
     unsigned aside;          /* directories set aside */
     uint16_t way;            /* identity of the timeline its WAL is on: an index into world.timelines */
     uint32_t known_timeline; /* the highest history file in its WAL beyond its own history */
+    uint8_t slots;           /* a bit for each node: there is a physical slot for it */
+    bool logical;            /* the permanent logical slot is there */
     uint64_t lsn, lsn_at_us;
     enum pg_phase phase; /* of the running postmaster */
     bool orphan;         /* a backend of a dead postmaster of a primary goes on committing */
@@ -363,6 +373,15 @@ struct agent {
         bool told, busy;
     } serve;
     struct keeper_said last;
+
+    struct slot_seen seen[NODES];
+    size_t n_seen;
+    bool led, slots_to_copy;
+    uint64_t led_since_us;     /* real time; again when it found members' keys lost */
+    uint64_t slots_settled_us; /* local clock */
+    uint64_t copy_again_at_us;
+    struct slot_name retain[NODES];
+    struct slot_position status_slots[1];
 
     struct cluster cluster;
     char initialize[24];
@@ -506,8 +525,9 @@ struct world {
     uint64_t slow_us; /* added to the delay of messages */
     struct policy policy;
     enum watchdog_mode watchdog_mode;
-    bool hooks;            /* there is a pre_promote and a before_stop */
-    bool gate;             /* clients come over the network, through the port gate */
+    uint64_t member_gone_us[NODES], member_back_us[NODES]; /* when its key went and came, real time, 0 = never */
+    bool hooks;                                            /* there is a pre_promote and a before_stop */
+    bool gate;                                             /* clients come over the network, through the port gate */
     unsigned reset_factor; /* the device resets only after so many times its timeout; the setting knows */
     bool healed, done;
     uint64_t handed_lsn; /* where the WAL of the leader ended that gave the key up last */
@@ -591,6 +611,16 @@ void agent_note_lateness(struct world *w, struct node *n, uint64_t planned_us);
 void agent_stop(struct world *w, struct node *n);
 void serve_update(struct world *w, struct node *n);
 void serve_answered(struct node *n, const struct keeper_said *s);
+void slots_maintain(struct world *w, struct node *n, bool leads);
+uint8_t slots_retained(const struct agent *a);
+void slots_fill_cluster(struct agent *a, const struct stored *s);
+void slots_forget(struct node *n); /* the data directory is another one */
+bool slots_are_whole(const struct world *w);
+void op_copy_slots(struct world *w, struct node *n, const struct ha_decision *d);
+void op_copy_slots_asked(struct world *w, struct node *n);
+void op_copy_slots_server_exited(struct world *w, struct node *n);
+void op_copy_slots_timer(struct world *w, struct node *n);
+void op_copy_slots_proven(struct world *w, struct node *n);
 void gather_store(struct world *w, struct node *n);
 void gather_pg(struct world *w, struct node *n);
 void gather_control(struct world *w, struct node *n);

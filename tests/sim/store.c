@@ -236,6 +236,10 @@ static void touch(struct world *w, const struct call *c)
     bool changed = !m->exists || m->state != c->member.state || m->role != c->member.role ||
                    m->timeline != c->member.timeline || m->streaming != c->member.streaming;
 
+    if (!m->exists || m->expires_us <= store_now_us(w)) {
+        w->member_gone_us[c->node] = m->exists ? w->now_us - (store_now_us(w) - m->expires_us) : 0;
+        w->member_back_us[c->node] = w->now_us;
+    }
     *m = c->member;
     m->exists = true;
     m->expires_us = store_now_us(w) + c->ttl_us;
@@ -244,6 +248,8 @@ static void touch(struct world *w, const struct call *c)
         d->initialize_expires_us = m->expires_us;
     if (c->status_lsn) {
         d->status_lsn = c->status_lsn;
+        d->status_retain = c->status_retain;
+        d->status_logical = c->status_logical;
         d->shutdown_lsn = 0;
     }
     if (changed)

@@ -239,7 +239,7 @@ void tether_adopt(struct world *w, struct node *n, const struct keeper_said *s)
 
 static enum keeper_serve what_is_here(const struct agent *a)
 {
-    if (!a->server_up || !a->pg.valid || a->op.kind == OP_REWIND)
+    if (!a->server_up || !a->pg.valid || a->op.kind == OP_REWIND || a->op.kind == OP_COPY_SLOTS)
         return KEEPER_SERVE_NONE;
     if (a->op.kind == OP_DEMOTE && !op_demote_keeps_addresses(a))
         return KEEPER_SERVE_NONE;
@@ -259,7 +259,8 @@ void serve_update(struct world *w, struct node *n)
 
     if (!a->connected || (a->serve.busy && whom))
         return;
-    if (whom == KEEPER_SERVE_NONE && !a->serve.told && a->op.kind != OP_DEMOTE && a->op.kind != OP_REWIND)
+    if (whom == KEEPER_SERVE_NONE && !a->serve.told && a->op.kind != OP_DEMOTE && a->op.kind != OP_REWIND &&
+        a->op.kind != OP_COPY_SLOTS)
         return;
     if (whom == KEEPER_SERVE_STANDBY)
         until_us = a->pg.answered_at_us + half_ttl_us;

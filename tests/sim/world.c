@@ -25,6 +25,9 @@ const char *const mutant_names[MUTANTS] = {
     [MUTANT_SYNC_ANYBODY] = "sync-anybody",
     [MUTANT_SYNC_OLD_VOTES] = "sync-old-votes",
     [MUTANT_SYNC_UNSEALED] = "sync-unsealed",
+    [MUTANT_FORGET_ABSENT] = "forget-absent",
+    [MUTANT_KEEP_ABSENT] = "keep-absent",
+    [MUTANT_COPY_BELOW_SERVER] = "copy-below-server",
     [MUTANT_SAY_TOO_EARLY] = "say-too-early",
     [MUTANT_TRUST_ANY_STATUS] = "trust-any-status",
     [MUTANT_START_AS_CONFIGURED] = "start-as-configured",
@@ -83,6 +86,7 @@ static void choose_policy(struct world *w)
     p->use_pg_rewind = rng_chance(&w->rng, RNG_SETUP, 50);
     p->remove_data_directory_on_rewind_failure = true;
     p->remove_data_directory_on_diverged_timelines = !p->use_pg_rewind || rng_chance(&w->rng, RNG_SETUP, 50);
+    p->member_slots_ttl_us = rng_chance(&w->rng, RNG_SETUP, 10) ? 0 : rng_between(&w->rng, RNG_SETUP, 3, 40) * SEC;
     p->failsafe_mode = rng_chance(&w->rng, RNG_SETUP, 50);
     w->watchdog_mode = (enum watchdog_mode)rng_between(&w->rng, RNG_SETUP, WATCHDOG_MODE_OFF, WATCHDOG_MODE_REQUIRED);
     w->gate = rng_chance(&w->rng, RNG_SETUP, 50);
@@ -118,6 +122,8 @@ static void make_world(struct world *w, uint64_t seed, uint64_t seconds, enum mu
     memset(&w->store, 0, sizeof(w->store));
     memset(w->nodes, 0, sizeof(w->nodes));
     memset(w->cut, 0, sizeof(w->cut));
+    memset(w->member_gone_us, 0, sizeof(w->member_gone_us));
+    memset(w->member_back_us, 0, sizeof(w->member_back_us));
     w->seed = seed;
     w->mutant = mutant;
     w->now_us = w->steps = 0;

@@ -480,6 +480,39 @@ static void test_codec_history_is_unknown_when_a_line_is_broken(void **state)
     }
 }
 
+static void test_codec_status_reads_slots(void **state)
+{
+    static const struct {
+        const char *status;
+        size_t n_slots, n_retain;
+    } rows[] = {
+        {"{\"optime\":5,\"slots\":{\"node1\":7,\"perm\":\"8\"},\"retain_slots\":[\"node0\",\"node1\"]}", 2, 2},
+        {"{\"optime\":5,\"slots\":\"{\\\"node1\\\":7}\",\"retain_slots\":\"[\\\"node0\\\"]\"}", 1, 1},
+        {"{\"optime\":5}", 0, 0},
+        {"5", 0, 0},
+        {"{\"slots\":{\"node1\":-7,\"No\":1,\"'; DROP\":2,\"ok\":3},\"retain_slots\":[1,\"A\",\"b\",\"\"]}", 1, 1},
+        {"{\"slots\":[1],\"retain_slots\":{\"a\":1}}", 0, 0},
+        {"{\"slots\":\"{\",\"retain_slots\":\"x\"}", 0, 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct cluster c = {0};
+
+        /* What was there before is replaced. */
+        assert_int_equal(codec_load_key(&c, "status", rows[0].status, strlen(rows[0].status), 1, 0, NULL), 0);
+        assert_int_equal(codec_load_key(&c, "status", rows[i].status, strlen(rows[i].status), 2, 0, NULL), 0);
+        if (c.n_status_slots != rows[i].n_slots || c.n_retain_slots != rows[i].n_retain)
+            fail_msg("%s: %zu slots, %zu retained", rows[i].status, c.n_status_slots, c.n_retain_slots);
+        if (i < 2) {
+            assert_true(cluster_slot_lsn(&c, "node1") == 7);
+            assert_string_equal(c.retain_slots[0].text, "node0");
+        }
+        assert_true(cluster_slot_lsn(&c, "unknown") == 0);
+        cluster_done(&c);
+    }
+}
+
 static void test_codec_status_reads_numbers_and_falls_back_to_optime(void **state)
 {
     static const struct {
@@ -671,6 +704,7 @@ int main(void)
         cmocka_unit_test(test_codec_history_is_unknown_when_a_line_is_broken),
         cmocka_unit_test(test_codec_status_reads_numbers_and_falls_back_to_optime),
         cmocka_unit_test(test_codec_last_word_of_a_leader_keeps_the_slots_and_is_read_back),
+        cmocka_unit_test(test_codec_status_reads_slots),
         cmocka_unit_test(test_codec_leader_that_cannot_be_named_is_still_a_leader),
         cmocka_unit_test(test_codec_text_keys_stay_as_they_are_but_only_objects_count),
         cmocka_unit_test(test_codec_failsafe_list_is_printed_as_it_was_read),

@@ -301,6 +301,13 @@ static const struct {
      "test.conf:8: bootstrap.dcs.postgresql.parameters.max_connections: expected a number of at least 25, got \"24\""},
     {"pg_stat_statements.track = all", "work_mem = 3MB",
      "test.conf:9: bootstrap.dcs.postgresql.custom_parameters: parameter \"work_mem\" is set twice"},
+    {"dcs: {", "dcs: { slots: { a: { type = \"logical\"; }; };",
+     "test.conf:6: bootstrap.dcs.slots.a: a logical slot needs a database and a plugin"},
+    {"dcs: {", "dcs: { slots: { Archive: { }; };",
+     "test.conf:6: bootstrap.dcs.slots: \"Archive\" is no name of a slot\n"
+     "HINT:  Names of slots have lower-case letters, digits and \"_\", at most 63 of them."},
+    {"dcs: {", "dcs: { ignore_slots = ( { name = \"a\"; }, 5 );",
+     "test.conf:6: bootstrap.dcs.ignore_slots[1]: expected a group with name, type, database or plugin"},
     {"dcs: {", "dcs: { standby_cluster: { host = \"h\"; };",
      "test.conf:6: bootstrap.dcs.standby_cluster: is not supported by this version"},
     {"dcs: {",

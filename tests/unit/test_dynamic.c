@@ -201,7 +201,37 @@ static const struct {
     {"{\"synchronous_mode\":\"sometimes\"}", "warning: synchronous_mode: expected true, false or \"quorum\"\n"},
     {"{\"synchronous_mode\":\"off\"}", ""},
     {"{\"lop_wait\":3,\"whatever\":{}}", ""},
-    {"{\"slots\":{}}", "warning: slots: is not supported by this version and is ignored\n"},
+    {"{\"slots\":{}}", ""},
+    {"{\"slots\":[],\"permanent_slots\":{\"a\":null}}", "warning: slots: expected a group of at most 1000 slots\n"},
+    {"{\"slots\":{\"Mixed-Case\":null}}",
+     "warning: slots: \"Mixed-Case\" is no name of a slot\n"
+     "HINT:  Names of slots have lower-case letters, digits and \"_\", at most 63 of them.\n"},
+    {"{\"slots\":{\"a\":\"physical\"}}", "warning: slots.a: expected the settings of a slot\n"
+                                         "HINT:  A physical slot is \"name: null\" or \"name: {type: physical}\".\n"},
+    {"{\"slots\":{\"a\":{\"type\":\"fast\"}}}",
+     "warning: slots.a: expected type \"physical\" or \"logical\", got \"fast\"\n"},
+    {"{\"slots\":{\"a\":{\"type\":1}}}", "warning: slots.a: expected \"type\" to be a text of at most 15 bytes\n"},
+    {"{\"slots\":{\"a\":{\"type\":\"logical\",\"database\":\"d\"}}}",
+     "warning: slots.a: a logical slot needs a database and a plugin\n"},
+    {"{\"slots\":{\"a\":{\"plugin\":\"p\"}}}",
+     "warning: slots.a: database and plugin mean nothing for a physical slot\n"
+     "HINT:  Set type to \"logical\", or give both database and plugin.\n"},
+    {"{\"slots\":{\"a\":{\"cluster_type\":\"any\"}}}",
+     "warning: slots.a: expected cluster_type \"primary\" or \"standby\", got \"any\"\n"},
+    {"{\"slots\":{\"a\":{\"database\":\"d\",\"plugin\":\"p\",\"cluster_type\":\"primary\"}}}",
+     "warning: slots.a: cluster_type is for physical slots only and is ignored\n"},
+    {"{\"slots\":{\"a\":{\"typ\":\"logical\"}}}",
+     "warning: slots.a: unknown setting \"typ\"\n"
+     "HINT:  Known are type, database, plugin, and for slots cluster_type.\n"},
+    {"{\"slots\":{\"a\":null},\"permanent_slots\":{\"b\":null}}",
+     "warning: slots: is ignored, since \"permanent_slots\" is set, too\n"},
+    {"{\"ignore_slots\":{}}", "warning: ignore_slots: expected a list of at most 1000 groups\n"},
+    {"{\"ignore_slots\":[5]}", "warning: ignore_slots[0]: expected a group with name, type, database or plugin\n"},
+    {"{\"ignore_slots\":[{\"name\":\"a\"},{}]}",
+     "warning: ignore_slots[1]: matches every slot: none that is not needed is ever dropped\n"},
+    {"{\"ignore_slots\":[{\"name\":[]}]}",
+     "warning: ignore_slots[0]: expected \"name\" to be a text of at most 63 bytes\n"},
+    {"{\"member_slots_ttl\":-1}", "warning: member_slots_ttl: -1 is below the minimum; using 0\n"},
     {"{\"postgresql\":5}", "warning: postgresql: expected a group, got 5; using the default\n"},
     {"{\"postgresql\":{\"listen\":\"x\"}}",
      "warning: postgresql.listen: is read from the local file only and is ignored here\n"
@@ -235,6 +265,49 @@ static void test_dynamic_parse_of_bad_values_warns_and_uses_the_defaults(void **
         assert_string_equal(d->json, warnings[i].json);
         config_problems_done(&problems);
     }
+}
+
+static void test_dynamic_parse_reads_slots_under_each_of_their_names(void **state)
+{
+    static const char *const names[] = {"slots", "permanent_slots", "permanent_replication_slots"};
+    char json[400];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        CLEANUP(dynamic_freep) struct dynamic *d = NULL;
+
+        (void)text_print(json, sizeof(json),
+                         "{\"%s\":{\"a\":null,\"b\":{\"cluster_type\":\"standby\"},\"c\":{\"database\":\"d\","
+                         "\"plugin\":\"p\"},\"d\":{\"cluster_type\":\"primary\"}},\"member_slots_ttl\":\"30min\"}",
+                         names[i]);
+        assert_int_equal(dynamic_parse(json, NULL, &d, NULL, NULL), 0);
+        assert_int_equal(d->n_slots, 4);
+        assert_string_equal(d->slots[0].name, "a");
+        assert_true(!d->slots[0].logical && d->slots[0].cluster == SLOT_ANY_CLUSTER);
+        assert_true(d->slots[1].cluster == SLOT_STANDBY_CLUSTER && d->slots[3].cluster == SLOT_PRIMARY_CLUSTER);
+        assert_true(d->slots[2].logical);
+        assert_string_equal(d->slots[2].database, "d");
+        assert_string_equal(d->slots[2].plugin, "p");
+        assert_int_equal(d->n_ignore_slots, 0);
+        assert_true(d->policy.member_slots_ttl_us == 1800 * USEC_PER_SEC);
+    }
+}
+
+/* A slot that the operator wanted, but said wrongly, must not be taken for one that nobody wants. */
+static void test_dynamic_parse_of_an_unusable_slot_leaves_the_slot_alone(void **state)
+{
+    CLEANUP(dynamic_freep) struct dynamic *d = NULL;
+
+    (void)state;
+    assert_int_equal(dynamic_parse("{\"slots\":{\"a\":{\"type\":\"logcal\"},\"b\":null},"
+                                   "\"ignore_slots\":[{\"type\":\"logical\",\"plugin\":\"wal2json\"}]}",
+                                   NULL, &d, NULL, NULL),
+                     0);
+    assert_int_equal(d->n_slots, 1);
+    assert_int_equal(d->n_ignore_slots, 2);
+    assert_string_equal(d->ignore_slots[0].name, "a");
+    assert_string_equal(d->ignore_slots[1].plugin, "wal2json");
+    assert_string_equal(d->ignore_slots[1].type, "logical");
 }
 
 /* The protected parameters at their limits: accepted as given, or left out so that the default applies. */
@@ -343,6 +416,8 @@ int main(void)
         cmocka_unit_test(test_dynamic_parse_reads_the_synchronous_settings),
         cmocka_unit_test(test_dynamic_parse_takes_older_names_only_without_the_newer),
         cmocka_unit_test(test_dynamic_parse_of_bad_values_warns_and_uses_the_defaults),
+        cmocka_unit_test(test_dynamic_parse_reads_slots_under_each_of_their_names),
+        cmocka_unit_test(test_dynamic_parse_of_an_unusable_slot_leaves_the_slot_alone),
         cmocka_unit_test(test_dynamic_parse_accepts_parameters_by_the_table),
         cmocka_unit_test(test_dynamic_parse_gives_the_lines_of_pg_hba),
         cmocka_unit_test(test_dynamic_parse_lets_local_settings_win_where_they_are_given),

@@ -440,6 +440,11 @@ static void test_stopped_node_comes_back_as_a_standby(void **state)
     down();
     s.v.memory.is_new_copy = true;
     CHECK("a copy that never ran", HA_START_STANDBY, "n2");
+    (void)snprintf(s.v.tags.replicatefrom, MEMBER_NAME_SIZE, "n3");
+    CHECK("a copy of a standby of a standby", HA_START_STANDBY, "n3");
+    s.v.tags.nostream = true;
+    CHECK("a copy that is to follow the archive only", HA_START_STANDBY, "");
+    s.v.tags = TAGS_DEFAULT;
     s.v.rewind_incomplete = true;
     CHECK("a copy that never ran, and a rewind of it", HA_REWIND, "n2");
     down();
@@ -737,6 +742,25 @@ static void test_standby_that_does_not_stream_is_compared_with_the_leader(void *
     CHECK("diverged from another", HA_NOTHING);
 }
 
+static void test_standby_that_lacks_logical_slots_copies_them(void **state)
+{
+    (void)state;
+    standby();
+    s.v.slots_to_copy = true;
+    CHECK("it lacks one", HA_COPY_SLOTS, "n2");
+    s.v.pg.streaming = false;
+    CHECK("it does not stream", HA_NOTHING);
+    s.v.pg.streaming = true;
+    s.v.policy.pause = true;
+    CHECK("pause: nobody would start the server again", HA_NOTHING);
+    s.v.policy.pause = false;
+    s.v.storage.failed = true;
+    CHECK("its disk has failed", HA_NOTHING);
+    s.v.storage.failed = false;
+    s.members[1].state = PG_STATE_STARTING;
+    CHECK("the leader is not ready", HA_NOTHING);
+}
+
 static void test_elected_node_promotes_only_on_a_fresh_view_of_its_own_key(void **state)
 {
     (void)state;
@@ -1003,6 +1027,7 @@ int main(void)
         cmocka_unit_test(test_data_directory_that_cannot_be_used_is_left_alone),
         cmocka_unit_test(test_standby_follows_its_leader),
         cmocka_unit_test(test_standby_that_does_not_stream_is_compared_with_the_leader),
+        cmocka_unit_test(test_standby_that_lacks_logical_slots_copies_them),
         cmocka_unit_test(test_elected_node_promotes_only_on_a_fresh_view_of_its_own_key),
         cmocka_unit_test(test_race_is_entered_only_by_those_who_may),
         cmocka_unit_test(test_race_is_left_to_a_better_peer),

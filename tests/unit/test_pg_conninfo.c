@@ -25,13 +25,13 @@ static const struct {
      "12345678901234567890123456789012345678901234567890123456789012u"},
 };
 
-static void test_pg_slot_name_follows_the_table(void **state)
+static void test_slot_name_of_member_follows_the_table(void **state)
 {
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(slot_rows); i++) {
         char buf[64];
 
-        pg_slot_name(slot_rows[i].name, buf, sizeof(buf));
+        slot_name_of_member(slot_rows[i].name, buf, sizeof(buf));
         assert_string_equal(buf, slot_rows[i].want);
     }
 }
@@ -113,7 +113,7 @@ static void test_passfile_has_a_line_per_host_and_user_and_is_private(void **sta
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pg_slot_name_follows_the_table),
+        cmocka_unit_test(test_slot_name_of_member_follows_the_table),
         cmocka_unit_test(test_conninfo_has_the_keywords_in_the_order_the_reference_writes),
         cmocka_unit_test(test_passfile_has_a_line_per_host_and_user_and_is_private),
     };

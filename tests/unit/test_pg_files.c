@@ -232,6 +232,23 @@ static void test_command_line_has_the_reference_order_and_a_standby_is_raised_to
     assert_null(args[ARRAY_LEN(want)]);
 }
 
+static void test_feedback_that_slots_need_is_on_whatever_is_configured(void **state)
+{
+    struct fixture *f = *state;
+    struct setting off = {(char *)"hot_standby_feedback", (char *)"off"};
+    CLEANUP(freep) char *before = NULL, *after = NULL;
+
+    f->dynamic.parameters = (struct settings){.items = &off, .n = 1};
+    (void)write_files(f);
+    before = get_file(f, "postgresql.conf");
+    assert_has(before, "\nhot_standby_feedback = 'off'\n");
+    f->spec.hot_standby_feedback = true;
+    assert_true(write_files(f));
+    after = get_file(f, "postgresql.conf");
+    assert_has(after, "\nhot_standby_feedback = 'on'\n");
+    f->dynamic.parameters = (struct settings){0};
+}
+
 static void test_a_standby_follows_its_upstream_and_stops_when_there_is_none(void **state)
 {
     struct fixture *f = *state;
@@ -458,6 +475,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_local_parameters_win_except_the_protected_ones, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_command_line_has_the_reference_order_and_a_standby_is_raised_to_its_control_file, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_feedback_that_slots_need_is_on_whatever_is_configured, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_standby_follows_its_upstream_and_stops_when_there_is_none, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_synchronous_names_are_ours_alone_in_synchronous_mode, setup, teardown),

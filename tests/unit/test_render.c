@@ -174,6 +174,61 @@ static void test_status_when_the_lease_has_ended_says_nothing_of_the_primary(voi
                 "\"4.1.4\", \"scope\": \"demo\", \"name\": \"node0\"}}");
 }
 
+static void test_slots_are_shown_with_the_wal_they_hold_back(void **state)
+{
+    static const struct slot slots[] = {
+        {.name = "node1",
+         .physical = true,
+         .active = true,
+         .restart_lsn = 1000,
+         .wal_status = "reserved",
+         .safe_wal_bytes = -1},
+        {.name = "cdc",
+         .database = "app",
+         .plugin = "pgoutput",
+         .confirmed_lsn = 900,
+         .wal_status = "lost",
+         .safe_wal_bytes = 0},
+    };
+    struct node_status n = primary;
+    char *text, *metrics;
+
+    (void)state;
+    n.slots = slots;
+    n.n_slots = ARRAY_LEN(slots);
+    n.slots_position_lsn = 1500;
+    n.max_slot_wal_keep_bytes = -1;
+    text = render_status(&n, NOW);
+    assert_non_null(strstr(
+        text, "\"slots\": [{\"name\": \"node1\", \"type\": \"physical\", \"active\": true, \"restart_location\": 1000, "
+              "\"retained_bytes\": 500, \"wal_status\": \"reserved\"}, {\"name\": \"cdc\", \"type\": \"logical\", "
+              "\"database\": \"app\", \"plugin\": \"pgoutput\", \"confirmed_flush_location\": 900, \"active\": false, "
+              "\"restart_location\": 0, \"retained_bytes\": 0, \"wal_status\": \"lost\", \"safe_wal_size\": 0}]}"));
+    free(text);
+    n.max_slot_wal_keep_bytes = 4096;
+    n.slots_note = "slot \"cdc\" has lost its WAL";
+    text = render_status(&n, NOW);
+    assert_non_null(
+        strstr(text, "], \"max_slot_wal_keep_size\": 4096, \"slots_problem\": \"slot \\\"cdc\\\" has lost"));
+    free(text);
+    metrics = render_metrics(&n, NOW);
+    assert_non_null(strstr(metrics,
+                           "# TYPE pgtether_slot_retained_bytes gauge\npgtether_slot_retained_bytes{scope=\"demo\","
+                           "name=\"node0\",slot_name=\"node1\",slot_type=\"physical\"} 500\n"));
+    assert_non_null(strstr(metrics, "slot_name=\"cdc\",slot_type=\"logical\"} 0\n"));
+    assert_non_null(strstr(metrics, "\npgtether_slot_active{scope=\"demo\",name=\"node0\",slot_name=\"node1\","
+                                    "slot_type=\"physical\"} 1\n"));
+    assert_non_null(strstr(metrics, "\npgtether_slot_lost{scope=\"demo\",name=\"node0\",slot_name=\"cdc\","
+                                    "slot_type=\"logical\"} 1\n"));
+    assert_non_null(strstr(metrics, "\npgtether_slot_safe_bytes{scope=\"demo\",name=\"node0\",slot_name=\"node1\","
+                                    "slot_type=\"physical\"} -1\n"));
+    free(metrics);
+    n.sql_ok = false;
+    text = render_status(&n, NOW);
+    assert_null(strstr(text, "slots"));
+    free(text);
+}
+
 static void test_status_tells_of_watchdog_and_fence_report_behind_the_fields_of_the_reference(void **state)
 {
     struct node_status n = primary;
@@ -565,6 +620,7 @@ int main(void)
         cmocka_unit_test(test_status_of_a_replica_is_the_reference_sample),
         cmocka_unit_test(test_status_when_the_lease_has_ended_says_nothing_of_the_primary),
         cmocka_unit_test(test_status_tells_of_gate_and_addresses),
+        cmocka_unit_test(test_slots_are_shown_with_the_wal_they_hold_back),
         cmocka_unit_test(test_status_tells_of_watchdog_and_fence_report_behind_the_fields_of_the_reference),
         cmocka_unit_test(test_status_has_the_optional_fields_in_the_reference_order),
         cmocka_unit_test(test_cluster_is_the_reference_sample),

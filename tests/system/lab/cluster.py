@@ -53,6 +53,7 @@ class Cluster:
         self.agent = state["agent"]
         self.timing = Timing(**state["timing"])
         self.dcs_settings = state.get("dcs_settings", {})
+        self.parameters = state.get("parameters", {})
         self.extra_config = state.get("extra_config", "")
         self.postgresql_config = state.get("postgresql_config", "")
         self.vips = state.get("vips", [])
@@ -80,18 +81,19 @@ class Cluster:
 
     @classmethod
     def create(cls, agent="pgtether", size=3, timing=None, label="", programs=None, dcs_settings=None,
-               extra_config="", vips=(), etcd_options=(), etcd_user=None, owned=True, postgresql_config=""):
+               extra_config="", vips=(), etcd_options=(), etcd_user=None, owned=True, postgresql_config="", parameters=None):
         """Builds network, store and agents; returns at once, the agents bootstrap meanwhile. See wait_whole().
 
         postgresql_config: more settings of that group; "@" in it stands for the directory of the node.
         vips: which virtual addresses there are, "primary" and "replica"; see vip().
+        parameters: PostgreSQL's, on top of the lab's.
         """
         sweep()
         lab_id = _claim_id()
         state = {"id": lab_id, "scope": f"lab-{os.urandom(2).hex()}", "dir": f"{data_root()}/pgtether-lab-{lab_id}", "agent": agent, "size": size,
                  "label": label, "timing": dataclasses.asdict(timing or Timing()),
                  "programs": Programs(programs).where, "dcs_settings": dcs_settings or {},
-                 "extra_config": extra_config, "postgresql_config": postgresql_config, "vips": list(vips), "etcd_options": list(etcd_options),
+                 "extra_config": extra_config, "postgresql_config": postgresql_config, "parameters": parameters or {}, "vips": list(vips), "etcd_options": list(etcd_options),
                  "etcd_user": etcd_user,
                  "owner": sysproc.identity(os.getpid())}
         cluster = cls(state)

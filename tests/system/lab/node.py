@@ -81,6 +81,7 @@ class Node(Host):
     def __init__(self, cluster, number):
         super().__init__(cluster, number)
         self.data_dir = f"{self.dir}/data"
+        self.own_config = ""  # settings of this node alone, for the next write_config()
         self.paths = Paths(self.data_dir, f"{self.dir}/run", f"{self.dir}/postgresql.log", f"{self.dir}/pgpass", self.dir,
                            f"{self.dir}/state")
 
@@ -172,7 +173,7 @@ class Node(Host):
         t = self.cluster.timing
         return {"ttl": t.ttl, "loop_wait": t.loop_wait, "retry_timeout": t.retry_timeout,
                 "maximum_lag_on_failover": 1048576, **self.cluster.dcs_settings,
-                "postgresql": {"use_pg_rewind": True, "parameters": PARAMETERS}}
+                "postgresql": {"use_pg_rewind": True, "parameters": {**PARAMETERS, **self.cluster.parameters}}}
 
 
 class PgtetherNode(Node):
@@ -224,7 +225,7 @@ postgresql: {{
     pg_hba = [ {", ".join(json.dumps(line) for line in self.hba())} ];
 {self.cluster.postgresql_config.replace("@", self.dir)}
 }};
-{self.vip_text()}{self.cluster.extra_config}
+{self.vip_text()}{self.cluster.extra_config}{self.own_config}
 '''
 
     def etcd_login(self):

@@ -1,8 +1,6 @@
-#include <stdint.h>
+#include "model/slots.h"
+#include <string.h>
 #include "base/text.h"
-#include "pg/files.h"
-
-enum { SLOT_NAME_MAX = 63 }; /* NAMEDATALEN - 1 */
 
 /* Decodes one character of UTF-8; bytes that are none count as Latin-1, so that every name has a slot name. */
 static uint32_t next_code_point(const unsigned char **s)
@@ -22,13 +20,13 @@ static uint32_t next_code_point(const unsigned char **s)
     return code;
 }
 
-void pg_slot_name(const char *member_name, char *buf, size_t size)
+void slot_name_of_member(const char *member_name, char *buf, size_t size)
 {
     const unsigned char *s = (const unsigned char *)member_name;
-    char all[SLOT_NAME_MAX + 1 + sizeof("u1114111")];
-    size_t len = 0;
+    char all[SLOT_NAME_SIZE + sizeof("u1114111")];
+    size_t len = 0, max = SLOT_NAME_SIZE - 1;
 
-    while (*s && len < SLOT_NAME_MAX) {
+    while (*s && len < max) {
         uint32_t c = next_code_point(&s);
 
         if (c >= 'A' && c <= 'Z')
@@ -42,6 +40,18 @@ void pg_slot_name(const char *member_name, char *buf, size_t size)
             len += strlen(all + len);
         }
     }
-    all[len < SLOT_NAME_MAX ? len : SLOT_NAME_MAX] = '\0';
+    all[len < max ? len : max] = '\0';
     (void)text_copy(buf, size, all);
+}
+
+bool slot_name_is_valid(const char *name)
+{
+    size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_");
+
+    return len > 0 && len < SLOT_NAME_SIZE && name[len] == '\0';
+}
+
+bool slot_is_lost(const struct slot *s)
+{
+    return s->conflicting || strcmp(s->wal_status, "lost") == 0;
 }
