@@ -295,14 +295,17 @@ static void take_steps(struct agent *a, const struct slot_step *steps, size_t n)
 
 /*
  * A view without our own key, which we write all the time: keys have run out in an outage, or the store was replaced.
- * The other members will write theirs as soon as they can.
+ * The other members will write theirs as soon as they can. And who has not looked for a while knows less than there was
+ * to be seen.
  */
 static void note_lost_keys(struct agent *a)
 {
     const struct policy *p = &a->dynamic->policy;
+    uint64_t now_us = clock_now_us(), settle_us = 2 * p->loop_wait_us + 2 * p->retry_timeout_us;
 
-    if (!cluster_member(a->cluster, a->config->name))
-        a->slots->settled_at_us = clock_now_us() + 2 * p->loop_wait_us + 2 * p->retry_timeout_us;
+    if (!cluster_member(a->cluster, a->config->name) || now_us - a->slots->looked_at_us > settle_us)
+        a->slots->settled_at_us = now_us + settle_us;
+    a->slots->looked_at_us = now_us;
 }
 
 static bool view_is_of_our_term(const struct agent *a)

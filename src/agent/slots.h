@@ -44,6 +44,7 @@ struct agent_slots {
     struct pg_command *command, *advance, *check; /* under way */
     struct slot_step step;                        /* what command does */
     char advancing[SLOT_NAME_SIZE];
+    uint64_t looked_at_us;  /* when the members in the store were last looked at */
     uint64_t settled_at_us; /* before that the members in the store may not be all there are */
     uint64_t stepped_at_us; /* when command ended: what was seen before says nothing */
     uint64_t advanced_at_us, checked_at_us, copied_at_us;

@@ -377,8 +377,8 @@ struct agent {
     struct slot_seen seen[NODES];
     size_t n_seen;
     bool led, slots_to_copy;
-    uint64_t led_since_us;     /* real time; again when it found members' keys lost */
-    uint64_t slots_settled_us; /* local clock */
+    uint64_t led_since_us;                      /* real time; again when it found members' keys lost */
+    uint64_t slots_settled_us, slots_looked_us; /* local clock */
     uint64_t copy_again_at_us;
     struct slot_name retain[NODES];
     struct slot_position status_slots[1];

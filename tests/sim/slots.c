@@ -154,8 +154,10 @@ void slots_maintain(struct world *w, struct node *n, bool leads)
         return;
     if (leads ? !a->cluster.leader.exists || node_of_name(a->cluster.leader.name) != n->id : !a->pg.in_recovery)
         return;
-    if (!cluster_member(&a->cluster, node_name(n->id)))
+    if (!cluster_member(&a->cluster, node_name(n->id)) ||
+        v.now_us - a->slots_looked_us > 2 * w->policy.loop_wait_us + 2 * w->policy.retry_timeout_us)
         a->slots_settled_us = v.now_us + 2 * w->policy.loop_wait_us + 2 * w->policy.retry_timeout_us;
+    a->slots_looked_us = v.now_us;
     v.members_unsettled = v.now_us < a->slots_settled_us;
     a->n_seen = ha_slots_remember(&v, leads && !a->led, a->seen, a->n_seen, NODES);
     if (w->mutant == MUTANT_FORGET_ABSENT && leads)
