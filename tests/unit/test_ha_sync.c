@@ -624,6 +624,22 @@ static void test_election_asks_nobody_where_all_is_known(void **state)
     check_race("a switchover loses nothing", HA_NOTHING);
 }
 
+static void test_key_of_a_restored_store_names_no_candidates_but_wants_its_votes(void **state)
+{
+    (void)state;
+    candidate(SYNC_MODE_PRIORITY, "n3", 0);
+    s.v.sync_is_foreign = true;
+    check_race("not named, but nobody has more", HA_ACQUIRE);
+    s.peers[2].lsn++;
+    check_race("who has more goes first, named or not", HA_NOTHING);
+    candidate(SYNC_MODE_QUORUM, "n3,n4", 3);
+    s.v.sync_is_foreign = true;
+    copy(s.c.sync.leader, "n1");
+    check_race("also who was the leader needs the votes", HA_NOTHING);
+    s.c.sync.quorum = 2;
+    check_race("and has them", HA_ACQUIRE);
+}
+
 static void test_elected_node_looks_at_the_key_again(void **state)
 {
     (void)state;
@@ -680,6 +696,7 @@ int main(void)
         cmocka_unit_test(test_election_looks_only_at_those_in_the_key),
         cmocka_unit_test(test_election_needs_the_votes_of_the_quorum),
         cmocka_unit_test(test_election_asks_nobody_where_all_is_known),
+        cmocka_unit_test(test_key_of_a_restored_store_names_no_candidates_but_wants_its_votes),
         cmocka_unit_test(test_elected_node_looks_at_the_key_again),
         cmocka_unit_test(test_standby_that_stops_leaves_first),
     };
