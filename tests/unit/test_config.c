@@ -396,8 +396,8 @@ static const struct {
     {"ttl = 30", "ttl = 29",
      "test.conf:6: warning: bootstrap.dcs.loop_wait: loop_wait + 2 * retry_timeout must not exceed ttl (10 + 2 * 10 > "
      "29); using loop_wait 9\nHINT:  Make ttl at least loop_wait + 2 * retry_timeout."},
-    {"dcs: {", "dcs: { slots = { };",
-     "test.conf:6: warning: bootstrap.dcs.slots: is not supported by this version and is ignored"},
+    {"dcs: {", "dcs: { primary_race_backoff = 5;",
+     "test.conf:6: warning: bootstrap.dcs.primary_race_backoff: is not supported by this version and is ignored"},
     {"max_connections = 200", "port = 200",
      "test.conf:8: warning: bootstrap.dcs.postgresql.parameters.port: follows from \"postgresql.listen\" and is "
      "ignored here"},
