@@ -38,12 +38,14 @@ static bool network_of_sockaddr(const struct sockaddr *a, struct network *ret)
 
 static bool network_of_literal(const char *host, struct network *ret)
 {
-    struct sockaddr_in v4 = {.sin_family = AF_INET};
-    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+    struct sockaddr_storage any = {.ss_family = AF_INET};
+    struct sockaddr_in *v4 = (struct sockaddr_in *)&any;
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&any;
 
-    if (inet_pton(AF_INET, host, &v4.sin_addr) == 1)
-        return network_of_sockaddr((const struct sockaddr *)&v4, ret);
-    return inet_pton(AF_INET6, host, &v6.sin6_addr) == 1 && network_of_sockaddr((const struct sockaddr *)&v6, ret);
+    if (inet_pton(AF_INET, host, &v4->sin_addr) == 1)
+        return network_of_sockaddr((const struct sockaddr *)&any, ret);
+    any = (struct sockaddr_storage){.ss_family = AF_INET6};
+    return inet_pton(AF_INET6, host, &v6->sin6_addr) == 1 && network_of_sockaddr((const struct sockaddr *)&any, ret);
 }
 
 static bool network_has(const struct network *net, const struct network *address)
