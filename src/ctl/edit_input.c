@@ -85,7 +85,7 @@ static int apply_pair(json_t *config, const char *pair, bool is_parameter)
         copy = NULL;
         return ctl_fail("out of memory");
     }
-    equals = strchr(copy, '=');
+    equals = copy + strcspn(copy, "=");
     *equals = '\0';
     value = yaml_read(equals + 1, &err);
     if (!value)

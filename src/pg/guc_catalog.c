@@ -228,7 +228,7 @@ static bool filter_one(const struct guc_catalog *c, struct params *server, size_
         server->failed = true;
         return true;
     }
-    if (!g && (!c->complete || strchr(name, '.')))
+    if (!g && (!c || !c->complete || strchr(name, '.')))
         return true;
     if (!g || g->context == GUC_CONTEXT_INTERNAL) {
         textbuf_printf(notes, "parameter \"%s\" is left out: %s PostgreSQL %d\n", name,

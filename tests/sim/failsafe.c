@@ -96,7 +96,7 @@ void failsafe_publish(struct world *w, struct node *n)
 {
     struct agent *a = &n->agent;
     struct failsafe_model *f = &a->failsafe;
-    uint8_t wanted = w->policy.failsafe_mode ? (uint8_t)(members(a) | 1U << n->id) : 0;
+    uint8_t wanted = (uint8_t)(w->policy.failsafe_mode ? members(a) | 1U << n->id : 0);
     struct call *c;
 
     wanted = keep_missing(w, n, wanted);

@@ -104,7 +104,7 @@ static void check_kept(struct world *w, const struct node *n)
 static void take_step(struct world *w, struct node *n, const struct slot_step *s)
 {
     bool logical = strcmp(s->name, LOGICAL) == 0;
-    uint8_t bit = logical ? 0 : (uint8_t)(1 << node_of_name(s->name));
+    uint8_t bit = (uint8_t)(logical ? 0 : 1 << node_of_name(s->name));
 
     switch (s->what) {
     case SLOT_CREATE:
