@@ -44,6 +44,7 @@ struct failsafe {
     struct failsafe_promise promises[FAILSAFE_MEMBERS_MAX];
     uint64_t asked_at_us; /* REST: the mode is active for a ttl after that */
     sd_event_source *timer;
+    struct question *asked; /* and not answered yet: a client that is freed calls nobody back */
     char obstacle[SAID_SIZE];
 };
 
@@ -51,7 +52,18 @@ struct question {
     struct agent *agent;
     size_t index;
     uint64_t generation, sent_at_us, wanted_us;
+    struct question *next; /* in failsafe->asked */
 };
+
+static void forget_question(struct failsafe *f, struct question *q)
+{
+    struct question **at = &f->asked;
+
+    while (*at != q)
+        at = &(*at)->next;
+    *at = q->next;
+    free(q);
+}
 
 static void ask_all(struct agent *a);
 
@@ -335,7 +347,7 @@ static void on_answer(void *userdata, const struct http_answer *answer)
             ask_all(a);
         }
     }
-    free(q);
+    forget_question(f, q);
 }
 
 static json_t *own_slots(const struct agent *a)
@@ -425,7 +437,9 @@ static void ask(struct agent *a, size_t i)
     p->again_at_us = clock_now_us() + ASK_AGAIN_US;
     if (!q)
         return;
-    *q = (struct question){.agent = a, .index = i, .generation = f->generation, .wanted_us = a->dynamic->policy.ttl_us};
+    *q = (struct question){
+        .agent = a, .index = i, .generation = f->generation, .wanted_us = a->dynamic->policy.ttl_us, .next = f->asked};
+    f->asked = q;
     if (!base_of_url(f->list.items[i].api_url, base, sizeof(base)))
         (void)err_set(&err, -EINVAL, "it has no usable api_url");
     else
@@ -435,7 +449,7 @@ static void ask(struct agent *a, size_t i)
         return;
     }
     (void)text_print(p->trouble, sizeof(p->trouble), "could not ask \"%s\": %.60s", f->list.items[i].name, err.msg);
-    free(q);
+    forget_question(f, q);
 }
 
 /* Why nothing can be asked for; NULL = it can. */
@@ -545,6 +559,8 @@ void failsafe_free(struct agent *a)
     if (!a->failsafe)
         return;
     a->failsafe->timer = loop_source_free(a->failsafe->timer);
+    while (a->failsafe->asked)
+        forget_question(a->failsafe, a->failsafe->asked);
     free(a->failsafe);
     a->failsafe = NULL;
 }

@@ -168,7 +168,8 @@ static int on_accept(sd_event_source *source, int fd, uint32_t revents, void *us
 void canned_server_replace(struct canned_server *s, const struct canned_rule *rules, size_t n_rules)
 {
     assert(n_rules <= RULES_MAX);
-    memcpy(s->rules, rules, n_rules * sizeof(*rules));
+    if (n_rules)
+        memcpy(s->rules, rules, n_rules * sizeof(*rules));
     memset(s->used, 0, sizeof(s->used));
     s->n_rules = n_rules;
 }
