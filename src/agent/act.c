@@ -24,6 +24,8 @@ void op_begin(struct agent *a, enum op_kind kind, const struct ha_decision *d)
 
 void op_end(struct agent *a)
 {
+    if (a->op.kind == OP_PROMOTE)
+        timeline_promotion_ended(a);
     a->op.timer = loop_source_free(a->op.timer);
     a->op.fill = fill_free(a->op.fill);
     a->op.post_bootstrap = post_bootstrap_free(a->op.post_bootstrap);

@@ -277,9 +277,10 @@ struct agent {
     } hooks;
 
     struct {
-        uint32_t reserved, asked;        /* the number of our next timeline; what the store was asked for */
-        uint32_t seen;                   /* the highest one that the store has ever shown */
-        uint64_t session, asked_session; /* under which lease */
+        uint32_t reserved, asked;          /* the number of our next timeline; what the store was asked for */
+        uint32_t skipped_from, skipped_to; /* numbers that the promotion under way leaves out; 0 = none */
+        uint32_t seen;                     /* the highest one that the store has ever shown */
+        uint64_t session, asked_session;   /* under which lease */
         bool busy;
     } timeline;
 
@@ -524,7 +525,9 @@ bool fill_upstream(const struct agent *a, const char *member, struct pg_upstream
 /* timeline.c: a number of its own for each promotion */
 void timeline_note(struct agent *a);                                                  /* after each read of the store */
 void timeline_reserve(struct agent *a, void (*done)(struct agent *a, bool reserved)); /* done may be called at once */
-void timeline_publish(struct agent *a); /* as the leader: the key says at least our timeline */
+void timeline_promotion_ended(struct agent *a);                                       /* however it did */
+void timeline_before_standby(struct agent *a); /* the server is down and will be started as a standby */
+void timeline_publish(struct agent *a);        /* as the leader: the key says at least our timeline */
 
 /* hooks.c */
 void hooks_started(struct agent *a); /* SQL answers for the first time: of a server started, adopted, or bootstrapped */

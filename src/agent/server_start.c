@@ -76,6 +76,8 @@ int start_server(struct agent *a, bool standby, const char *upstream_member, str
     int r;
 
     parameters_load_catalog(a);
+    if (standby)
+        timeline_before_standby(a);
     spec = files_spec(a, standby, NULL);
     r = write_files(a, standby, upstream_member, NULL, err);
     if (r < 0)

@@ -10,10 +10,12 @@
  */
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 #include "agent/parts.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "io/file.h"
 
 enum { SKIP_MAX = 64, SQL_TIMEOUT_US = 5000000 };
 
@@ -94,15 +96,72 @@ static void on_skipped(void *userdata, const struct pg_rows *rows, const struct 
     reserve(a);
 }
 
-/* By SQL, since the agent touches no disk: COPY TO a file works in recovery. */
-static void print_skip(const struct agent *a, uint32_t from, uint32_t to, struct textbuf *sql)
+#define SKIP_LINE "1\t0/1\treserved by another leader\n"
+
+static bool history_path(const struct agent *a, uint32_t timeline, char *buf, size_t size)
 {
+    return text_print(buf, size, "%s/pg_wal/%08" PRIX32 ".history", a->config->postgresql.data_dir, timeline);
+}
+
+/* It is one of ours: not the history of a timeline that somebody was on. */
+static bool is_skip_file(const char *path)
+{
+    CLEANUP(freep) char *text = NULL;
+
+    return file_read(path, 4096, &text, NULL, NULL) >= 0 && strcmp(text, SKIP_LINE) == 0;
+}
+
+/*
+ * By SQL: COPY TO a file works in recovery. Never over a file that is there: what SQL said of our timeline may be a
+ * second old, and the number may be that of our own past by now; PostgreSQL skips it for a real file just as well.
+ */
+static void print_skip(struct agent *a, uint32_t from, uint32_t to, struct textbuf *sql)
+{
+    char path[512];
+
+    a->timeline.skipped_from = from;
+    a->timeline.skipped_to = to;
     for (uint32_t timeline = from; timeline <= to; timeline++) {
+        if (!history_path(a, timeline, path, sizeof(path)) || access(path, F_OK) == 0)
+            continue;
         textbuf_puts(sql, "COPY (SELECT 1, '0/1', 'reserved by another leader') TO '");
-        for (const char *c = a->config->postgresql.data_dir; *c; c++)
+        for (const char *c = path; *c; c++)
             textbuf_append(sql, *c == '\'' ? "''" : c, *c == '\'' ? 2 : 1);
-        textbuf_printf(sql, "/pg_wal/%08" PRIX32 ".history';", timeline);
+        textbuf_puts(sql, "';");
     }
+}
+
+/*
+ * A promotion that skipped numbers has come to nothing: whoever follows a timeline of such a number needs its real
+ * history, which PostgreSQL does not fetch while there is a file. Those below a timeline that was begun stay: others
+ * fetch them from here.
+ */
+static void take_back(const struct agent *a, uint32_t from, uint32_t to)
+{
+    char path[512];
+
+    for (uint32_t timeline = to; timeline >= from; timeline--) {
+        if (!history_path(a, timeline, path, sizeof(path)) || access(path, F_OK) < 0)
+            continue;
+        if (!is_skip_file(path))
+            return;
+        log_info("taking back that timeline %" PRIu32 " was to be skipped", timeline);
+        (void)unlink(path);
+    }
+}
+
+void timeline_promotion_ended(struct agent *a)
+{
+    if (a->timeline.skipped_to && !agent_is_primary(a))
+        take_back(a, a->timeline.skipped_from, a->timeline.skipped_to + 1);
+    a->timeline.skipped_to = 0;
+}
+
+/* An earlier agent may have ended in the middle of a promotion. */
+void timeline_before_standby(struct agent *a)
+{
+    if (a->control.control_known && a->control.control_timeline)
+        take_back(a, a->control.control_timeline + 1, a->control.control_timeline + SKIP_MAX);
 }
 
 static void skip(struct agent *a, uint32_t last)
@@ -112,6 +171,10 @@ static void skip(struct agent *a, uint32_t last)
 
     log_info("timelines up to %" PRIu32 " were used by earlier leaders: skipping them", last);
     print_skip(a, a->pg.facts.timeline + 1, last, &sql);
+    if (!sql.failed && !sql.len) { /* all are there already */
+        reserve(a);
+        return;
+    }
     if (sql.failed || pg_command_start(a->loop, agent_pg_login(a), sql.data, SQL_TIMEOUT_US, on_skipped, a,
                                        &a->op.command, &err) < 0) {
         log_warning("could not keep PostgreSQL from using a timeline that another leader has used: %s", err.msg);

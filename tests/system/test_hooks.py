@@ -132,10 +132,11 @@ def test_demoted_leader_is_told_so_and_later_that_it_is_a_replica(hooked):
     leader = hooked.wait_whole()
     forget(hooked)
     make_it(leader, "before_stop", "sleep 60\n")
-    # Its key is gone: it must stop at once, so nobody asks before_stop.
-    keys = f"/service/{hooked.scope}/leader"
-    assert etcd.delete(hooked.net.client, [n.address for n in hooked.store], keys)
+    # Its key is another's: it must stop at once, so nobody asks before_stop.
+    key, hosts = f"/service/{hooked.scope}/leader", [n.address for n in hooked.store]
+    assert etcd.put(hooked.net.client, hosts, key, "stranger")
     wait_for_line(hooked, leader, callback(hooked, "on_stop", "demoted"))
+    assert etcd.delete(hooked.net.client, hosts, key)
     assert hooks_log(leader)[0] == callback(hooked, "on_stop", "demoted")
     hooked.wait_whole()
     forget(hooked)

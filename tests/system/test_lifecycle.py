@@ -33,12 +33,10 @@ def test_frozen_postgres_adopted_by_a_new_agent_loses_the_leader_key(cluster):
     stopped = freeze_postgres(leader)
     sysproc.send(agent, signal.SIGKILL)
     cluster.wait(lambda: leader.agent_pid() not in (None, agent), 10, "the keeper starts a new agent")
-    # It counts as hung after 15 s without an answer; then a stop, a proof and an election.
-    cluster.wait(lambda: cluster.leader() not in (None, leader), 40, "another node leads")
-    print(f"another node led after {time.monotonic() - struck:.1f} s")
+    # It counts as hung after 15 s without an answer; then a stop, a proof and an election, which the node itself may win.
+    cluster.wait(lambda: cluster.leader() and cluster.accepts_writes(cluster.leader()), 60, "somebody accepts writes")
+    print(f"writes again after {time.monotonic() - struck:.1f} s")
     assert not [pid for pid in stopped if sysproc.Process(pid).alive], "the frozen PostgreSQL was proven dead before"
-    successor = cluster.leader()
-    cluster.wait(lambda: cluster.accepts_writes(successor), 20, "the successor accepts writes")
     cluster.wait_whole()
 
 
@@ -68,7 +66,7 @@ def replicated_row(cluster, leader, number):
 
 
 def set_aside(node):
-    return [e for e in os.listdir(node.dir) if e.startswith("data.") and not e.endswith(".conf")]
+    return [e for e in os.listdir(node.dir) if e.startswith("data.") and not e.endswith((".conf", ".pgtether-id"))]
 
 
 def sysid(cluster, node):
