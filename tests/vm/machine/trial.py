@@ -101,10 +101,10 @@ class Trial:
         # What was read before the answer came counts from then: that makes the deadline late by the time this took.
         self.deadline_us = self.struck_us + int(deadline_us) - int(float(uptime) * 1e6)
 
-    def strike(self, command):
+    def strike(self, command, timeout=60):
         """Runs it in the machine. What it says is done is done before struck_us."""
         self.watch.strike(self.vm)
-        self.struck_us = self.vm.strike(command)
+        self.struck_us = self.vm.strike(command, timeout)
 
     def strike_outside(self, act):
         self.watch.strike(self.vm)
