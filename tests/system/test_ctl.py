@@ -344,6 +344,7 @@ def test_patroni_is_spoken_to_as_by_its_own_program(patroni, arguments, answers)
     assert (ours[0], said(ours[1])) == (theirs[0], said(theirs[1]))
 
 
+@pytest.mark.long
 def test_patroni_switches_over_and_restarts_one_by_one(patroni):
     leader = patroni.leader()
     candidate = replicas(patroni)[0]
@@ -361,6 +362,7 @@ def test_patroni_switches_over_and_restarts_one_by_one(patroni):
     assert patroni.leader() is leader
 
 
+@pytest.mark.long
 def test_patroni_makes_a_replica_anew(patroni):
     node = replicas(patroni)[0]
     text = on_patroni(patroni, "reinit", "--wait", "--force", patroni.scope, node.name)
@@ -368,6 +370,7 @@ def test_patroni_makes_a_replica_anew(patroni):
     patroni.wait_whole()
 
 
+@pytest.mark.long
 def test_patroni_becomes_a_standby_cluster_and_a_cluster_of_its_own_again(patroni):
     on_one_timeline(patroni)
     text = on_patroni(patroni, "demote-cluster", "--restore-command", "false", answers="y\n")

@@ -104,6 +104,7 @@ def test_leader_writes_through_an_outage_of_the_whole_store(cluster, outage):
     assert cluster.leader() is leader and timeline(cluster, leader) == before
 
 
+@pytest.mark.long
 def test_leader_stays_when_its_agent_is_started_in_the_outage(cluster, outage):
     leader = cluster.leader()
     with Watch(cluster) as watch:
@@ -120,6 +121,7 @@ def test_leader_stays_when_its_agent_is_started_in_the_outage(cluster, outage):
     assert cluster.leader() is leader
 
 
+@pytest.mark.long
 def test_leader_stays_when_the_agent_of_another_is_started_in_the_outage(cluster, outage):
     leader = cluster.leader()
     other = others(cluster, leader)[0]
@@ -161,6 +163,7 @@ def test_leader_demotes_in_time_when_one_member_is_silent(cluster, outage):
     assert outcome.window_ms <= 0 and outcome.lost == 0
 
 
+@pytest.mark.long
 def test_nobody_is_promoted_without_store_and_a_replica_when_it_is_back(cluster, outage):
     leader = cluster.leader()
     rest = others(cluster, leader)
@@ -239,6 +242,7 @@ def mixed_cluster():
     testing.drop(c)
 
 
+@pytest.mark.long
 def test_member_of_the_reference_agrees_but_holds_no_lease_of_ours(mixed_cluster):
     c = mixed_cluster
     reference = c.nodes[2]

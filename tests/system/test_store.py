@@ -98,6 +98,7 @@ def test_key_that_is_deleted_by_hand_is_written_again_and_the_leader_stays(clust
         assert cluster.keys()[key] == before
 
 
+@pytest.mark.long
 def test_history_that_is_deleted_by_hand_is_written_again(cluster):
     """Needs a history: a failover first."""
     leader = cluster.leader()
@@ -154,13 +155,15 @@ def test_leader_key_of_a_stranger_put_by_hand_ends_the_leader_before_its_lease_d
 # --- the store's own trouble ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_compaction_loses_no_change(cluster):
     with Trial(cluster) as trial:
         revision = json.loads(storekit.etcdctl(cluster, "get", "x", "-w", "json"))["header"]["revision"]
         storekit.etcdctl(cluster, "compaction", str(revision))
         seen = {n: len(agent_log(n)) for n in cluster.nodes}
         change_config(cluster, maximum_lag_on_failover=1048577 + revision % 1000)
-        cluster.wait(lambda: all("using the dynamic configuration" in agent_log(n)[seen[n]:] for n in cluster.nodes), TTL,
+        news = "dynamic configuration: maximum_lag_on_failover"
+        cluster.wait(lambda: all(news in agent_log(n)[seen[n]:] for n in cluster.nodes), TTL,
                      "all have seen the new configuration")
         trial.verdict()
 
@@ -193,6 +196,7 @@ def test_store_that_loses_everything_gets_it_again_and_the_leader_stays(cluster)
     assert json.loads(cluster.keys()["config"]) == json.loads(before["config"])
 
 
+@pytest.mark.long
 def test_etcd_cluster_that_is_built_anew_is_taken_over(cluster):
     """Another cluster id, while we run."""
     with Trial(cluster) as trial:
@@ -207,6 +211,7 @@ def test_etcd_cluster_that_is_built_anew_is_taken_over(cluster):
     assert any("the store was built anew or restored" in agent_log(n) for n in cluster.nodes)
 
 
+@pytest.mark.long
 def test_snapshot_of_this_leadership_costs_nothing(cluster, tmp_path):
     file = str(tmp_path / "snapshot")
     storekit.save(cluster, file)
@@ -220,6 +225,7 @@ def test_snapshot_of_this_leadership_costs_nothing(cluster, tmp_path):
         trial.verdict(same_leader=in_time)
 
 
+@pytest.mark.long
 def test_snapshot_with_another_leader_is_waited_for_and_the_newest_leads(cluster, tmp_path):
     """An old leader key of somebody who leads no more, an old configuration, a history that ends too early."""
     file = str(tmp_path / "snapshot")
@@ -258,6 +264,7 @@ def guarded_cluster(new_cluster):
     etcd.credentials = None
 
 
+@pytest.mark.long
 def test_tokens_that_end_and_a_password_that_changes(guarded_cluster):
     c = guarded_cluster
     c.wait(lambda: c.leader() and len(json.loads(c.keys().get("failsafe", "{}"))) == 3, 60, "the failsafe list is there")

@@ -97,6 +97,7 @@ def test_host_of_the_leader_dies_and_nothing_acknowledged_is_lost(mode, name):
     wait_settled(cluster, MODES[name])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", ["cut-off", "both-stop", "host-stop"])
 @pytest.mark.parametrize("name", ["strict", "quorum"])
 def test_leader_out_of_reach_loses_nothing_acknowledged(mode, name, fault):
@@ -109,6 +110,7 @@ def test_leader_out_of_reach_loses_nothing_acknowledged(mode, name, fault):
     wait_settled(cluster, MODES[name])
 
 
+@pytest.mark.long
 def test_new_leader_dies_right_after_its_promotion(mode):
     """Two hosts in a row: the second while its standby has just begun to follow it."""
     cluster = mode(QUORUM)
@@ -171,6 +173,7 @@ def strand(cluster, watch):
     return behind, other, leader
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["on", "strict", "quorum", "quorum-strict"])
 def test_standby_that_lacks_acknowledged_commits_never_leads(mode, name):
     cluster = mode(MODES[name])
