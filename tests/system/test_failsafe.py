@@ -187,6 +187,7 @@ def test_nobody_is_promoted_without_store_and_a_replica_when_it_is_back(cluster,
     assert outcome.window_ms <= 0 and cluster.leader() in rest
 
 
+@pytest.mark.long
 def test_promise_keeps_a_replica_from_leading_although_it_reaches_the_store(cluster):
     """The leader alone is cut off from the store: its key runs out there, and nobody takes it."""
     leader = cluster.leader()

@@ -197,6 +197,7 @@ def test_pre_promote_that_fails_gives_the_key_to_another(hooked):
     forget(hooked)
 
 
+@pytest.mark.long
 def test_election_that_nobody_agrees_to_is_left_to_the_old_leader(hooked):
     leader = hooked.wait_whole()
     forget(hooked)
