@@ -24,7 +24,7 @@ static void on_answer(void *userdata, const struct http_answer *answer)
 }
 
 /* "http://10.0.0.1:8008/patroni" without its path. */
-static bool base_url(const char *api_url, char *buf, size_t size)
+bool agent_base_url(const char *api_url, char *buf, size_t size)
 {
     const char *host = strstr(api_url, "://");
     size_t len;
@@ -42,7 +42,7 @@ void duplicate_check(struct agent *a, const struct member *m)
     struct http_call call = {.method = "GET", .endpoints = endpoints, .path = "/liveness", .idempotent = true};
     struct err err = {0};
 
-    if (!base_url(m->api_url, url, sizeof(url)))
+    if (!agent_base_url(m->api_url, url, sizeof(url)))
         return;
     agent_api_url(a, own_url, sizeof(own_url));
     if (text_starts_with(own_url, url))

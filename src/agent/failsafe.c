@@ -383,20 +383,6 @@ static char *question_body(struct agent *a, uint64_t wanted_us)
     return text;
 }
 
-/* "http://host:8008/patroni" -> "http://host:8008" */
-static bool base_of_url(const char *url, char *buf, size_t size)
-{
-    const char *host = strstr(url, "://");
-    char *slash;
-
-    if (!host || !text_copy(buf, size, url))
-        return false;
-    slash = strchr(buf + (host - url) + 3, '/');
-    if (slash)
-        *slash = '\0';
-    return true;
-}
-
 static int send_question(struct agent *a, struct question *q, const char *base, struct err *err)
 {
     const char *const endpoints[] = {base, NULL};
@@ -440,7 +426,7 @@ static void ask(struct agent *a, size_t i)
     *q = (struct question){
         .agent = a, .index = i, .generation = f->generation, .wanted_us = a->dynamic->policy.ttl_us, .next = f->asked};
     f->asked = q;
-    if (!base_of_url(f->list.items[i].api_url, base, sizeof(base)))
+    if (!agent_base_url(f->list.items[i].api_url, base, sizeof(base)))
         (void)err_set(&err, -EINVAL, "it has no usable api_url");
     else
         (void)send_question(a, q, base, &err);

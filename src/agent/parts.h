@@ -329,6 +329,8 @@ void connect_check_forget(struct agent *a);
 /* identity.c */
 void identity_open(struct agent *a);  /* once at start; waits for the disk */
 void identity_check(struct agent *a); /* after each read of the store */
+/* duplicate.c: "http://host:8008/patroni" -> "http://host:8008"; false if it is no URL, or too long */
+bool agent_base_url(const char *api_url, char *buf, size_t size);
 /* duplicate.c: asks at the address in a member key of our name whether its node lives; if so, this process ends */
 void duplicate_check(struct agent *a, const struct member *m);
 
