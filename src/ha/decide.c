@@ -136,8 +136,11 @@ static struct ha_decision decide_without_keeper(const struct ha_view *v)
     if (v->pg.in_recovery && !v->keeper.armed)
         return ha_say(HA_NOTHING, "the keeper is gone: waiting for its successor");
     /* Armed and down: backends of the dead postmaster may still commit, and only we are left to kill them. */
-    if (!v->pg.running || !v->keeper.armed || v->now_us >= ha_demote_at_us(v))
-        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, false,
+    if (!v->pg.running || !v->keeper.armed)
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, false, "the keeper is gone, and PostgreSQL is not to be trusted");
+    /* Swift, not at once: the standbys shall have what was acknowledged before the end. */
+    if (v->now_us >= ha_demote_at_us(v))
+        return ha_say_stop(HA_DEMOTE, HA_SWIFT, false,
                            "the keeper is gone and no successor came before the fence point");
     d = ha_say(HA_NOTHING, "the keeper is gone: waiting for its successor, not renewing the lease");
     d.wake_at_us = ha_demote_at_us(v);

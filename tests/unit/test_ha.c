@@ -249,7 +249,7 @@ static void test_without_keeper_a_primary_waits_for_a_successor_until_the_demoti
     s.v.keeper.connected = false;
     CHECK("before the point", HA_NOTHING);
     s.v.now_us = 114 * S;
-    CHECK("at the point", HA_DEMOTE, .release = 0, .urgency = HA_AT_ONCE);
+    CHECK("at the point", HA_DEMOTE, .release = 0, .urgency = HA_SWIFT);
     s.v.op = OP_DEMOTE;
     CHECK("already demoting", HA_NOTHING);
     s.v.op = OP_NONE;
@@ -261,7 +261,7 @@ static void test_without_keeper_a_primary_waits_for_a_successor_until_the_demoti
     CHECK("a candidate does not race", HA_NOTHING);
     arm();
     s.v.now_us = 114 * S;
-    CHECK("armed while promoting", HA_DEMOTE, .release = 0, .urgency = HA_AT_ONCE);
+    CHECK("armed while promoting", HA_DEMOTE, .release = 0, .urgency = HA_SWIFT);
     down();
     s.v.keeper.connected = false;
     CHECK("a stopped node leaves", HA_EXIT);

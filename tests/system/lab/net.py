@@ -95,8 +95,12 @@ class Network:
         self._filter(node, [f"out ip daddr {{ {them} }} {spare_out} drop", f"in ip saddr {{ {them} }} {spare_in} drop"])
 
     def cut_ports(self, node, ports):
-        """The node cannot talk to these ports of anybody, itself included; others still reach its own."""
-        self._filter(node, [f"out tcp dport {{ {', '.join(map(str, ports))} }} drop"])
+        """Nothing passes between the node and these ports of anybody, itself included; others still reach its own.
+
+        Both ways: with its acknowledgements dropped alone it would still be sent what the sender's window holds.
+        """
+        ports = ", ".join(map(str, ports))
+        self._filter(node, [f"out tcp dport {{ {ports} }} drop", f"in tcp sport {{ {ports} }} drop"])
 
     def refuse(self, node, address, ports):
         """Nothing passes between that address and these ports of the node; all else does."""
