@@ -225,8 +225,9 @@ struct agent {
     struct failsafe *failsafe;    /* the leader's side of it */
     uint64_t longest_promise_us;  /* no promise is longer, and the disk knows it */
     struct {
-        uint64_t at_us;   /* when a leader without store last asked us, and we promised; 0 = never */
-        char *slots_json; /* the positions of its slots, as it said then; owned, NULL = none */
+        uint64_t at_us;              /* when a leader without store last asked us, and we promised; 0 = never */
+        struct slot_position *slots; /* where its slots were, as it said then; owned */
+        size_t n_slots;
     } failsafe_heard;
     struct memory memory;
     struct operation op;

@@ -102,7 +102,7 @@ static void end_agent(void)
 {
     f.a.http = http_free(f.a.http);
     failsafe_free(&f.a);
-    free(f.a.failsafe_heard.slots_json);
+    free(f.a.failsafe_heard.slots);
     f.a.server = pg_server_free(f.a.server);
     f.a.link = keeper_link_free(f.a.link);
     for (size_t i = 0; i < 2; i++)
@@ -162,11 +162,13 @@ static void test_promise_when_asked_by_a_member_of_ours_says_how_long(void **sta
 
     (void)state;
     prepare();
-    assert_int_equal(ask("{\"name\":\"n2\",\"slots\":{\"n1\":7},\"promise_ms\":20000}"), 200);
+    assert_int_equal(ask("{\"name\":\"n2\",\"slots\":{\"n1\":7,\"n3\":0,\"n4\":\"8\"},\"promise_ms\":20000}"), 200);
     assert_string_equal(f.answer.body, "{\"promise_ms\":20000,\"lsn\":0}");
     assert_true(f.a.memory.promised_until_us >= before_us + 20 * S);
     assert_true(f.a.memory.promised_until_us <= clock_now_us() + 20 * S);
-    assert_string_equal(f.a.failsafe_heard.slots_json, "{\"n1\":7}");
+    assert_int_equal(f.a.failsafe_heard.n_slots, 1);
+    assert_string_equal(f.a.failsafe_heard.slots[0].name, "n1");
+    assert_true(f.a.failsafe_heard.slots[0].lsn == 7);
 }
 
 static void test_promise_when_asked_by_the_reference_is_one_word_and_a_whole_ttl(void **state)
