@@ -112,6 +112,7 @@ struct parameters {
     struct pg_controldata *control_run;
     struct local_pg control; /* of a running standby: what its WAL was written with, as last known */
     uint64_t control_at_us;
+    uint64_t starved_since_us;   /* struct local_pg */
     char *pending_json;          /* restarts that are due and why; NULL = none */
     char *later;                 /* what waits for the restart of others; NULL = nothing */
     unsigned pending_generation; /* counts changes of pending_json */
@@ -212,7 +213,8 @@ struct agent {
         uint64_t again_at_us, await_until_us;
         uint64_t sealing_since_us; /* of the promotion whose write is under way */
         struct sync_names sealed_names;
-        char *leaving_tags_json; /* what is published instead of our tags while this standby stops; NULL = not made */
+        char *leaving_tags_json; /* what is published instead of our tags while nobody is to wait for us; NULL = not
+                                    made */
     } sync;
     struct {
         const char *trouble; /* static text; NULL = none */
@@ -438,7 +440,8 @@ const char *sync_names_for_files(const struct agent *a);
 /* Writes /sync with our name; compares with the view's revision. sync.busy stays false if memory ran out. */
 void sync_write_key(struct agent *a, const struct sync_promise *promise, dcs_done_fn done);
 int sync_write_names(struct agent *a, bool standby, const struct sync_names *names); /* and reloads */
-/* The tags as published: of a standby that stops, such that nobody waits for it. */
+/* A standby that stops or is restarted, and its tags as published: such that nobody waits for it then. */
+bool sync_is_leaving(const struct agent *a);
 const char *sync_tags_json(struct agent *a);
 /* sync_promote.c: calls done(true) when PostgreSQL may be promoted, done(false) when the view was out of date */
 void sync_seal(struct agent *a, void (*done)(struct agent *a, bool sealed));

@@ -330,12 +330,22 @@ void sync_update(struct agent *a, const struct ha_view *v)
     do_step(a, &step, &s);
 }
 
+bool sync_is_leaving(const struct agent *a)
+{
+    if (!sync_is_on(a) || a->lease.held || agent_is_primary(a))
+        return false;
+    return a->stopping || a->requests.of_node.restart || a->requests.restart_runs || a->parameters.starved_since_us;
+}
+
 const char *sync_tags_json(struct agent *a)
 {
     json_t *tags;
 
-    if (!a->stopping || !sync_is_on(a) || agent_is_primary(a))
+    if (!sync_is_leaving(a)) {
+        freep(&a->sync.leaving_tags_json);
+        a->sync.leaving_tags_json = NULL;
         return fence_tags_json(a);
+    }
     if (!a->sync.leaving_tags_json) {
         tags = json_loads(fence_tags_json(a), 0, NULL);
         if (!json_is_object(tags)) {

@@ -109,7 +109,7 @@ static struct ha_decision decide_stopping(const struct ha_view *v)
 
     if (v->pg.running && (!v->pg.in_recovery || v->keeper.armed))
         return ha_say_stop(HA_DEMOTE, HA_GRACEFUL, true, "stopping: handing the leader key over");
-    if (v->pg.running && ha_sync_must_leave(v, &d))
+    if (v->pg.running && ha_sync_must_leave(v, "stopping", v->stopping_since_us, &d))
         return d;
     if (v->pg.running)
         return ha_say_stop(HA_STOP, HA_GRACEFUL, false, "stopping PostgreSQL");

@@ -37,6 +37,9 @@ struct local_pg {
     uint64_t receive_lsn, replay_lsn; /* standby */
     bool streaming;
     bool replay_paused;
+    /* Replay stands still since then, as the WAL needs higher parameters than the server was started with; 0 = it does
+     * not. */
+    uint64_t starved_since_us;
     char follows[MEMBER_NAME_SIZE]; /* the member our primary_conninfo points to; "" = nobody */
     uint64_t running_since_us;      /* when the postmaster was started, CLOCK_BOOTTIME */
     uint64_t starting_since_us;     /* when it last entered "starting"; 0 = not starting */

@@ -11,7 +11,8 @@ import threading
 import psycopg2
 import pytest
 
-from lab import net
+from lab import etcd, net
+from lab.cluster import Timing
 
 PATIENCE_S = 30
 
@@ -230,6 +231,29 @@ def test_raised_on_the_standbys_first_and_lowered_on_the_primary_first(new_clust
         assert restart(cluster, n, restart_pending=True)[0] == 200
         wait(cluster, lambda n=n: show(cluster, n, "max_connections") == "50" and not pending(cluster, n), "lowered")
     cluster.wait_whole(60)
+
+
+def test_standby_whose_replay_stands_still_for_a_parameter_is_restarted(new_cluster):
+    """The leader is raised first, against what is offered: its standbys could not replay for ever."""
+    cluster = new_cluster(label="config-starved", timing=Timing(ttl=5, loop_wait=1, retry_timeout=1))
+    leader = cluster.wait_whole(120)
+    standbys = [n for n in cluster.nodes if n is not leader]
+    assert change(cluster, parameters(max_connections=90))[0] == 200
+    wait(cluster, lambda: "all standbys must be restarted for first" in log_of(leader), "the leader waits")
+    # What a person has paused stays paused.
+    cluster.query(standbys[1], "SELECT pg_wal_replay_pause()")
+    assert restart(cluster, leader) == (200, "restarted successfully")
+    cluster.query(leader, "CREATE TABLE after_restart AS SELECT 1")
+    wait(cluster, lambda: show(cluster, standbys[0], "max_connections") == "90", f"{standbys[0].name} is restarted")
+    wait(cluster, lambda: cluster.query(standbys[0], "SELECT count(*) FROM after_restart") == [(1,)], "it replays")
+    assert "replay stands still" in log_of(standbys[0])
+    assert show(cluster, standbys[1], "max_connections") == "60"
+    assert cluster.query(standbys[1], "SELECT pg_get_wal_replay_pause_state()") == [("paused",)]
+    cluster.query(standbys[1], "SELECT pg_wal_replay_resume()")
+    wait(cluster, lambda: show(cluster, standbys[1], "max_connections") == "90", f"{standbys[1].name} is restarted")
+    cluster.wait_whole(60)
+    assert not any(pending(cluster, n) for n in cluster.nodes)
+    assert cluster.leader() is leader
 
 
 # -- the local file -------------------------------------------------------------------------------------------------------

@@ -518,6 +518,34 @@ static void test_standby_follows_its_leader(void **state)
     CHECK("data directory not known", HA_NOTHING);
 }
 
+/* People and their monitoring look for these. */
+static void test_heartbeats_are_the_sentences_of_the_reference(void **state)
+{
+    (void)state;
+    leader();
+    assert_string_equal(ha_decide(&s.v).reason, "no action. I am (n1), the leader with the lock");
+    standby();
+    assert_string_equal(ha_decide(&s.v).reason, "no action. I am (n1), a secondary, and following a leader (n2)");
+}
+
+static void test_standby_whose_wal_needs_more_is_restarted(void **state)
+{
+    (void)state;
+    standby();
+    s.v.pg.replay_paused = true;
+    CHECK("people have paused the replay", HA_NOTHING);
+    s.v.pg.starved_since_us = 99 * S;
+    CHECK("the primary has raised a parameter", HA_RESTART);
+    s.v.policy.pause = true;
+    CHECK("in pause", HA_NOTHING);
+    s.v.policy.pause = false;
+    s.v.cluster = NULL;
+    CHECK("without the store", HA_RESTART);
+    candidate();
+    s.v.pg.starved_since_us = 99 * S;
+    CHECK("before an election: promoted it would end", HA_RESTART);
+}
+
 static void test_standby_that_does_not_stream_is_compared_with_the_leader(void **state)
 {
     (void)state;
@@ -848,6 +876,8 @@ int main(void)
         cmocka_unit_test(test_empty_node_bootstraps_copies_or_waits),
         cmocka_unit_test(test_data_directory_that_cannot_be_used_is_left_alone),
         cmocka_unit_test(test_standby_follows_its_leader),
+        cmocka_unit_test(test_heartbeats_are_the_sentences_of_the_reference),
+        cmocka_unit_test(test_standby_whose_wal_needs_more_is_restarted),
         cmocka_unit_test(test_standby_that_does_not_stream_is_compared_with_the_leader),
         cmocka_unit_test(test_standby_that_lacks_logical_slots_copies_them),
         cmocka_unit_test(test_elected_node_promotes_only_on_a_fresh_view_of_its_own_key),

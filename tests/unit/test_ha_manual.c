@@ -411,6 +411,18 @@ static void test_in_pause_a_primary_is_left_alone_as_long_as_its_lease_holds(voi
     CHECK("another cluster's data", HA_NOTHING);
 }
 
+/* The reference leaves PostgreSQL running then, and nobody to end it. */
+static void test_stop_in_pause_is_a_stop_as_any(void **state)
+{
+    (void)state;
+    leader();
+    s.v.policy.pause = s.v.stopping = true;
+    CHECK("a leader", HA_DEMOTE, .release = 1, .urgency = HA_GRACEFUL);
+    standby();
+    s.v.policy.pause = s.v.stopping = true;
+    CHECK("a standby", HA_STOP);
+}
+
 /* Somebody ran pg_ctl promote while nobody led. */
 static void promoted_by_hand(void)
 {
@@ -566,6 +578,7 @@ int main(void)
         cmocka_unit_test(test_in_pause_only_those_who_are_named_are_elected),
         cmocka_unit_test(test_in_pause_what_people_stop_stays_down),
         cmocka_unit_test(test_in_pause_a_primary_is_left_alone_as_long_as_its_lease_holds),
+        cmocka_unit_test(test_stop_in_pause_is_a_stop_as_any),
         cmocka_unit_test(test_in_pause_a_primary_made_by_hand_gets_the_free_key),
         cmocka_unit_test(test_restart_makes_a_checkpoint_first),
         cmocka_unit_test(test_restart_of_a_primary_lives_and_dies_with_the_lease),
