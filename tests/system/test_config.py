@@ -139,6 +139,29 @@ def test_no_change_is_lost_when_many_write_at_once(tuned):
     assert set(answers) <= {200, 409} and len(written) >= 8
 
 
+def test_a_configuration_that_nobody_can_read_changes_nothing(tuned):
+    """Written past every check: each member says so and goes on with what it had, also if it has to fail over."""
+    leader, before = tuned.leader(), tuned.keys()["config"]
+    hosts, key = [h.address for h in tuned.store], f"/service/{tuned.scope}/config"
+    said = {n.name: log_of(n).count("dynamic configuration: ttl") for n in tuned.nodes}
+    wrong = {**json.loads(before), "ttl": "soon"}
+    wrong["postgresql"]["parameters"]["work_mem"] = "27MB"
+    assert etcd.put(tuned.net.client, hosts, key, json.dumps(wrong))
+    try:
+        for n in tuned.nodes:
+            wait(tuned, lambda n=n: log_of(n).count("dynamic configuration: ttl") > said[n.name], f"{n.name} refuses it")
+            assert show(tuned, n, "work_mem") == "4MB"
+        assert tuned.what_is_missing() is None and tuned.leader() is leader
+        leader.kill_all()
+        tuned.wait(lambda: tuned.leader() not in (None, leader) and tuned.accepts_writes(tuned.leader()), 30,
+                   "another leads by the old configuration")
+    finally:
+        assert etcd.put(tuned.net.client, hosts, key, before)
+        if not leader.keeper_pid():
+            leader.start()
+    tuned.wait_whole(60)
+
+
 # -- what PostgreSQL does not accept ------------------------------------------------------------------------------------
 
 
