@@ -431,10 +431,12 @@ uint64_t replica_address_member_ttl_us(const struct agent *a);
 /* sync.c: synchronous replication */
 bool sync_is_on(const struct agent *a);
 void sync_update(struct agent *a, const struct ha_view *v); /* after each decision, before the files are settled */
-bool sync_is_foreign(const struct agent *a);                /* /sync as read last is of a restored store */
-void sync_note_pg(struct agent *a);                         /* SQL has answered */
-void sync_forget(struct agent *a);    /* no primary any more: the next one begins with names that block */
-void sync_forget_pg(struct agent *a); /* the server went down; what the files say stays true */
+/* The position of this standby that a commit waits for, by synchronous_commit. */
+uint64_t sync_waited_for_lsn(const struct pg_facts *f, const struct pg_walsender *w);
+bool sync_is_foreign(const struct agent *a); /* /sync as read last is of a restored store */
+void sync_note_pg(struct agent *a);          /* SQL has answered */
+void sync_forget(struct agent *a);           /* no primary any more: the next one begins with names that block */
+void sync_forget_pg(struct agent *a);        /* the server went down; what the files say stays true */
 void sync_begin_reign(struct agent *a);
 /* What belongs into the files; NULL = the user's own. */
 const char *sync_names_for_files(const struct agent *a);

@@ -118,7 +118,7 @@ static enum sync_rank rank_of(const char *state)
     return SYNC_RANK_ASYNC;
 }
 
-static uint64_t waited_for_lsn(const struct pg_facts *f, const struct pg_walsender *w)
+uint64_t sync_waited_for_lsn(const struct pg_facts *f, const struct pg_walsender *w)
 {
     if (strcmp(f->synchronous_commit, "remote_apply") == 0)
         return w->replay_lsn;
@@ -135,7 +135,7 @@ static size_t find_standbys(const struct pg_facts *f, struct sync_standby *ret, 
         if (strcmp(w->state, "streaming") != 0)
             continue;
         ret[n] = (struct sync_standby){
-            .rank = rank_of(w->sync_state), .lsn = waited_for_lsn(f, w), .flush_lsn = w->flush_lsn};
+            .rank = rank_of(w->sync_state), .lsn = sync_waited_for_lsn(f, w), .flush_lsn = w->flush_lsn};
         (void)text_copy(ret[n++].name, sizeof(ret->name), w->application_name);
     }
     return n;

@@ -517,6 +517,31 @@ static void test_list_in_the_store_is_completed_at_once_and_shortened_after_a_tt
     f.cluster.n_members = 0;
 }
 
+/* --- an election ----------------------------------------------------------------------------------------------------
+ */
+
+/* A leader that lost the store lost its member key, too, and may be alive. */
+static void test_members_of_the_list_are_asked_in_an_election(void **state)
+{
+    static const struct canned_rule leads_on[] = {{.path = "/patroni", .body = "{\"role\":\"primary\"}"}};
+    static const struct canned_rule follows[] = {
+        {.path = "/patroni", .body = "{\"role\":\"replica\",\"xlog\":{\"replayed_location\":7}}"}};
+
+    (void)state;
+    lead(leads_on, follows);
+    f.a.lease.held = false;
+    f.cluster.leader.exists = false;
+    op_ask_peers(&f.a);
+    for (int i = 0; f.a.op.kind == OP_ASK_PEERS && i < 500; i++)
+        run_for(10000);
+    assert_int_equal(f.cluster.n_members, 0);
+    assert_int_equal(f.a.n_peers, 2);
+    assert_string_equal(f.a.peers[0].name, "n2");
+    assert_true(f.a.peers[0].answered && f.a.peers[0].is_primary);
+    assert_true(f.a.peers[1].answered && f.a.peers[1].lsn == 7);
+    assert_true(f.a.peers_asked_at_us > 0);
+}
+
 #define ROW(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -538,6 +563,7 @@ int main(void)
         ROW(test_member_outside_of_the_list_is_asked_too),
         ROW(test_list_is_known_to_the_next_agent_of_the_same_lease),
         ROW(test_list_in_the_store_is_completed_at_once_and_shortened_after_a_ttl),
+        ROW(test_members_of_the_list_are_asked_in_an_election),
     };
 
     return cmocka_run_group_tests_name("failsafe mode in the agent", tests, NULL, NULL);

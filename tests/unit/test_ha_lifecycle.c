@@ -44,6 +44,11 @@ static void test_adopted_server_that_never_answers_costs_the_leader_key(void **s
     CHECK("hung", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
     s.v.op = OP_PROMOTE;
     CHECK("hung while promoting", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+    s.v.op = OP_RESTART;
+    CHECK("hung while it is restarted", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+    s.v.keeper.armed = false;
+    CHECK("a standby that is restarted", HA_NOTHING);
+    s.v.keeper.armed = true;
     s.v.op = OP_CLONE;
     CHECK("nothing that needs the lease", HA_NOTHING);
 }
@@ -60,6 +65,8 @@ static void test_start_that_takes_long_is_given_up_when_another_could_lead(void 
     s.members[1].state = PG_STATE_STARTING;
     CHECK("n2 is starting itself", HA_NOTHING);
     adopted();
+    s.c.failover = (struct failover_key){.exists = true, .leader = "n1", .candidate = "n2"};
+    CHECK("a switchover waits for the end of the start", HA_NOTHING);
     s.v.op_since_us = 95 * S;
     s.members[1].tags.nofailover = true;
     CHECK("n2 must not lead", HA_NOTHING);
