@@ -107,6 +107,7 @@ static void init_node(struct node *n, const char *name, uint16_t port)
     assert_int_equal(pg_server_new(loop, c, NULL, on_exit_of, n, &n->server, &err), 0);
     s = settings_of(n);
     assert_int_equal(pg_probe_new(loop, &s, &n->probe, &err), 0);
+    assert_int_equal(pg_probe_set_replication(n->probe, &s, &c->postgresql.replication, &err), 0);
 }
 
 /* --- what the tests do with a node --- */
@@ -657,11 +658,29 @@ static void test_a_standby_streams_and_its_facts_say_so(void **state)
     stop(&standby);
 }
 
-static void test_a_standby_keeps_its_timeline_when_its_upstream_is_gone(void **state)
+/* Whom the server does not let in for replication. */
+static struct probed probe_as_stranger(struct node *n)
+{
+    struct pg_probe *known = n->probe;
+    struct pg_probe_settings s = settings_of(n);
+    struct probed p;
+    struct err err = {0};
+
+    assert_int_equal(pg_probe_new(loop, &s, &n->probe, &err), 0);
+    s.user = "nobody";
+    assert_int_equal(pg_probe_set_replication(n->probe, &s, &n->config.postgresql.replication, &err), 0);
+    p = probe_until(n, PG_PROBE_OK);
+    n->probe = pg_probe_free(n->probe);
+    n->probe = known;
+    return p;
+}
+
+static void test_a_standby_without_upstream_knows_the_timeline_it_has_replayed(void **state)
 {
     const struct pg_upstream up = {.member = "standby", .host = "127.0.0.1", .port = standby_port};
     const struct pg_files_spec spec = {.standby = true, .upstream = &up};
     struct probed p;
+    int exits;
 
     /* Roles are exchanged: what was promoted to timeline 2 leads now. */
     (void)state;
@@ -682,6 +701,24 @@ static void test_a_standby_keeps_its_timeline_when_its_upstream_is_gone(void **s
            (*p.facts.replication_state || *p.facts.receiver_host)); /* one after the other */
     assert_int_equal(p.outcome, PG_PROBE_OK);
     assert_int_equal(p.facts.timeline, 2);
+    assert_true(p.facts.replayed_all);
+
+    /* Killed before any restartpoint on timeline 2: the control file speaks of 1, and what it has of 2 nobody else may
+     * have. */
+    exits = primary.exits;
+    pg_server_kill(primary.server);
+    wait_for(&primary.exits, exits);
+    start(&primary, &spec);
+    do
+        p = probe_until(&primary, PG_PROBE_OK);
+    while (!p.facts.replayed_all);
+    assert_int_equal(p.facts.control_timeline, 1);
+    assert_int_equal(p.facts.timeline, 2);
+    assert_string_equal(p.facts.timeline_doubt, "");
+
+    p = probe_as_stranger(&primary);
+    assert_false(p.facts.replayed_all);
+    assert_has(p.facts.timeline_doubt, "nobody");
     stop(&primary);
     primary.dynamic.policy.use_slots = true;
 }
@@ -805,7 +842,7 @@ int main(void)
                                   stop_all),
         cmocka_unit_test_teardown(test_a_failed_start_is_explained, stop_all),
         cmocka_unit_test_teardown(test_a_standby_streams_and_its_facts_say_so, stop_all),
-        cmocka_unit_test_teardown(test_a_standby_keeps_its_timeline_when_its_upstream_is_gone, stop_all),
+        cmocka_unit_test_teardown(test_a_standby_without_upstream_knows_the_timeline_it_has_replayed, stop_all),
         cmocka_unit_test_teardown(test_a_server_that_lets_nobody_in_yet_is_starting, stop_all),
     };
 
