@@ -67,6 +67,9 @@ def tuned(cluster):
     yield cluster
     status_code, _ = change(cluster, json.loads(before), cluster.leader(), "PUT")
     assert status_code == 200
+    for n in cluster.nodes:
+        if pending(cluster, n):
+            assert restart(cluster, n)[0] == 200
 
 
 # -- PATCH and PUT ----------------------------------------------------------------------------------------------------

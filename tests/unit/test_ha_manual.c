@@ -321,8 +321,13 @@ static void test_others_leave_the_key_to_the_candidate_for_a_while(void **state)
     CHECK("but not the one that stepped down", HA_NOTHING);
     heir("n1", "n3");
     CHECK("nor for the candidate", HA_NOTHING);
+    s.peers[0].answered = false;
+    CHECK("which does not come: it takes the key back", HA_ACQUIRE);
+    s.v.n_peers = 2;
+    s.peers[1] = (struct peer){.name = "n2", .answered = true, .lsn = 1000, .timeline = 1, .failover_priority = 1};
+    CHECK("if no other one could have it", HA_NOTHING);
     s.v.memory.leaderless_since_us = s.v.memory.request_seen_at_us = 90 * S;
-    CHECK("nobody came: it takes the key back", HA_ACQUIRE);
+    CHECK("or nobody took it", HA_ACQUIRE);
     heir("n2", "n3");
     s.c.failover.exists = false;
     s.v.peers_asked_at_us = 0;

@@ -292,15 +292,15 @@ static void check_follow(const char *row, const char *want)
 
 static void test_positions_that_a_leader_without_store_says(void **state)
 {
-    struct slot_step one[1];
+    struct slot_step steps[2];
     const struct slot_position n2 = {"n2", 950};
 
     (void)state;
     settled(standby);
     s.v.cluster = NULL;
     check_follow("as far as it says, and as is replayed here", "advance n2 to 950, advance n3 to 1000");
-    assert_int_equal(ha_slots_follow(&s.v, &n2, 1, one, 1), 1);
-    assert_int_equal(ha_slots_follow(&s.v, &n2, 1, one, 0), 0);
+    assert_int_equal(ha_slots_follow(&s.v, &n2, 1, steps, ARRAY_LEN(steps)), 1); /* of the other it says nothing */
+    assert_int_equal(ha_slots_follow(&s.v, &n2, 1, steps, 0), 0);
     s.have[1].active = true;
     check_follow("not while in use", "advance n2 to 950");
     s.have[1].active = false;
