@@ -108,6 +108,7 @@ struct memory {
 /* What was asked of this very node over REST, until it has begun. */
 struct request {
     bool restart;
+    uint64_t restart_since_us;
     bool reinitialize;
     bool from_leader; /* reinitialize: the copy comes from the leader and nobody else */
 };
