@@ -47,6 +47,7 @@ static int on_decide(sd_event_source *source, void *userdata)
     act(a, &a->decision);
     replica_address_update(a, &view);
     serve_update(a);
+    cold_start_update(a, &view);
     sync_update(a, &view);
     if (a->decision.wake_at_us)
         agent_wake_at(a, a->decision.wake_at_us);
@@ -388,6 +389,7 @@ static void on_first_status(void *userdata, const struct keeper_answer *answer)
         a->memory.was_primary = true;
         note_crash(a);
     }
+    cold_start_open(a);
     impostor_look_for_server(a);
     a->begun = true;
     gather_control(a);

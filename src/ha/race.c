@@ -11,12 +11,28 @@
  */
 enum { RACE_RETRY_US = 500000, RACE_SETTLE_US = 100000, RACE_STARTING_MAX_US = 5000000, RACE_VOTES_AGAIN_US = 150000 };
 
-/* The first rule about this node itself that keeps it out of the election; false if there is none. */
-static bool we_are_barred(const struct ha_view *v, struct ha_decision *ret)
+bool ha_is_behind(const struct ha_view *v, struct ha_decision *ret)
 {
     uint64_t lsn = local_pg_lsn(&v->pg);
     uint64_t lag_bytes = v->cluster->status_lsn > lsn ? v->cluster->status_lsn - lsn : 0;
     uint32_t cluster_tl = cluster_timeline(v->cluster);
+
+    if (lag_bytes > v->policy.maximum_lag_on_failover_bytes)
+        *ret = ha_say(HA_NOTHING,
+                      "no leader; this node is %llu bytes behind the last known position, more than "
+                      "maximum_lag_on_failover",
+                      (unsigned long long)lag_bytes);
+    else if (v->policy.check_timeline && v->pg.timeline < cluster_tl)
+        *ret =
+            ha_say(HA_NOTHING, "no leader; this node is on timeline %u, the cluster on %u", v->pg.timeline, cluster_tl);
+    else
+        return false;
+    return true;
+}
+
+/* The first rule about this node itself that keeps it out of the election; false if there is none. */
+static bool we_are_barred(const struct ha_view *v, struct ha_decision *ret)
+{
     char text[HA_DISK_TEXT_SIZE];
 
     if (ha_pause_forbids_race(v)) {
@@ -46,16 +62,9 @@ static bool we_are_barred(const struct ha_view *v, struct ha_decision *ret)
         return false; /* the rules about what is lost are the operator's now */
     } else if (!ha_sync_may_lead(v, v->name)) {
         *ret = ha_say(HA_NOTHING, "no leader; this node is not among those in /sync and may lack acknowledged commits");
-    } else if (lag_bytes > v->policy.maximum_lag_on_failover_bytes) {
-        *ret = ha_say(HA_NOTHING,
-                      "no leader; this node is %llu bytes behind the last known position, more than "
-                      "maximum_lag_on_failover",
-                      (unsigned long long)lag_bytes);
-    } else if (v->policy.check_timeline && v->pg.timeline < cluster_tl) {
-        *ret =
-            ha_say(HA_NOTHING, "no leader; this node is on timeline %u, the cluster on %u", v->pg.timeline, cluster_tl);
     } else {
-        return false;
+        /* After an outage of all the others are asked first: whoever has what is missing here is named then. */
+        return !ha_cold_start_is_on(v) && ha_is_behind(v, ret);
     }
     return true;
 }
@@ -87,6 +96,8 @@ static bool peer_goes_first(const struct ha_view *v, const struct peer *p, struc
     }
     if (peer_is_no_candidate(v, p))
         return false;
+    if (ha_cold_start_is_on(v))
+        return ha_cold_start_goes_first(v, p, ret);
     if (ha_sync_chooses(v) && !ha_sync_counts(v, p))
         return false;
     if (ha_sync_chooses(v) && ha_sync_is_ahead(v, p)) {
@@ -165,5 +176,7 @@ struct ha_decision ha_decide_race(const struct ha_view *v)
         d.wake_at_us = v->now_us + RACE_VOTES_AGAIN_US;
         return d;
     }
+    if (rank != REQUEST_FAILOVER_TO_US && ha_cold_start_waits(v, &d))
+        return d;
     return ha_say(HA_ACQUIRE, "no leader and nobody goes before this node: taking the leader key");
 }

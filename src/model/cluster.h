@@ -13,7 +13,7 @@
 #include "model/slots.h"
 #include "model/tags.h"
 
-enum { URL_SIZE = 256, HOST_SIZE = 128, FENCE_NOTE_SIZE = 320, NODE_ID_SIZE = 72, NOTE_SIZE = 192 };
+enum { URL_SIZE = 256, HOST_SIZE = 128, FENCE_NOTE_SIZE = 320, NODE_ID_SIZE = 72, NOTE_SIZE = 320 };
 
 struct member {
     char name[MEMBER_NAME_SIZE];
@@ -98,6 +98,8 @@ struct cluster {
     struct text_key failsafe;
     struct text_key config_history;      /* pgtether's own: config/change_history.h */
     struct failsafe_list *failsafe_list; /* the members in it; owned, NULL = none */
+    struct text_key known_text;       /* pgtether's own: who was a member when somebody led last */
+    struct failsafe_list *known_list; /* owned, NULL = none */
     struct text_key status_text;
     struct leader_key leader;
     struct timeline_key timeline;
