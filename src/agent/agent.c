@@ -22,6 +22,9 @@ static void log_decision(struct agent *a)
         return;
     if (strcmp(a->last_reason, a->decision.reason) == 0)
         return;
+    /* An election that waits for somebody asks again and again, perhaps for days. */
+    if (a->cold.waits && (a->decision.action == HA_ASK_PEERS || a->decision.action == HA_READ_STORE))
+        return;
     (void)text_copy(a->last_reason, sizeof(a->last_reason), a->decision.reason);
     log_info("%s", a->decision.reason);
 }

@@ -23,7 +23,7 @@
 #include "dcs/codec.h"
 #include "io/file.h"
 
-enum { FILE_MAX = 64 * 1024, SAY_AGAIN_US = 60000000 };
+enum { FILE_MAX = 64 * 1024, SAY_AFTER_US = 3000000, SAY_AGAIN_US = 60000000 };
 
 /* --- kept ------------------------------------------------------------------------------------------------------------
  */
@@ -277,6 +277,8 @@ static void say(struct agent *a)
     char command[COLD_START_COMMAND_SIZE], cost[96];
     uint64_t now_us = clock_now_us();
 
+    if (now_us - s->since_us < SAY_AFTER_US)
+        return; /* hosts that come back together */
     if (strcmp(a->cold.said, a->cold.note) == 0 && now_us - a->cold.said_at_us < SAY_AGAIN_US)
         return;
     (void)text_copy(a->cold.said, sizeof(a->cold.said), a->cold.note);

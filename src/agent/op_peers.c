@@ -55,7 +55,8 @@ void peer_read(struct peer *p, const char *body, size_t len, uint64_t asked_at_u
     p->is_primary = number(xlog, "location") > 0 || pg_role_from_text(role) == PG_ROLE_PRIMARY;
     p->lsn = received > replayed ? received : replayed;
     p->is_starting = p->lsn == 0 && pg_state_from_text(state ? state : "") == PG_STATE_STARTING;
-    p->has_no_data = p->lsn == 0 && pg_role_from_text(role) == PG_ROLE_UNINITIALIZED;
+    p->has_nothing = p->lsn == 0 && (json_is_true(json_object_get(root, "has_nothing")) ||
+                                     pg_role_from_text(role) == PG_ROLE_UNINITIALIZED);
     p->leader_seen = json_is_true(json_object_get(root, "leader_seen"));
     p->timeline = (uint32_t)number(root, "timeline");
     p->as_of_us = as_of_us(root, asked_at_us);

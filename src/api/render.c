@@ -238,6 +238,8 @@ static void set_cold_start(json_t *object, const struct node_status *n, uint64_t
 
     if (n->leader_seen)
         set(object, "leader_seen", json_true());
+    if (n->has_nothing)
+        set(object, "has_nothing", json_true());
     if (!s)
         return;
     o = json_object();

@@ -273,6 +273,7 @@ static int load_status(struct cluster *c, struct entry *e)
     c->status_lsn = c->shutdown_lsn = c->shutdown_session = 0;
     (void)codec_json_u64(json_object_get(json, CODEC_SHUTDOWN_SESSION), &c->shutdown_session);
     (void)codec_json_u64(json_object_get(json, CODEC_SHUTDOWN_LSN), &c->shutdown_lsn);
+    c->shutdown_timeline = (uint32_t)json_integer_value(json_object_get(json, CODEC_SHUTDOWN_TIMELINE));
     (void)codec_json_u64(json_is_object(json) ? json_object_get(json, "optime") : json, &c->status_lsn);
     r = codec_load_status_slots(c, json);
     json_decref(json);

@@ -54,10 +54,10 @@ static const struct peer *peer_of(const struct ha_view *v, const char *name)
     return NULL;
 }
 
-/* It has replayed what is on its disk, or has no disk with anything on it; one that never leads is no help. */
+/* It has replayed what is on its disk, or there is nothing on it; one that never leads is no help. */
 static bool has_said_all(const struct peer *p)
 {
-    return p->has_no_data || p->nofailover || (p->lsn && p->as_of_us);
+    return p->has_nothing || p->nofailover || (p->lsn && p->as_of_us);
 }
 
 /* A leader that was shut down has left word of its last record, and nobody was promoted since: nothing can be missing. */
@@ -65,8 +65,8 @@ static bool has_the_last_word(const struct ha_view *v)
 {
     const struct cluster *c = v->cluster;
 
-    return c->shutdown_lsn && local_pg_lsn(&v->pg) > c->shutdown_lsn && v->pg.timeline >= cluster_timeline(c) &&
-           v->pg.timeline >= c->timeline.timeline;
+    return c->shutdown_lsn && local_pg_lsn(&v->pg) > c->shutdown_lsn && v->pg.timeline == c->shutdown_timeline &&
+           c->timeline.timeline <= c->shutdown_timeline;
 }
 
 static void add_missing(struct cold_start *s, const char *name, const struct peer *p)

@@ -108,6 +108,7 @@ struct cluster {
     struct failover_key failover;
     uint64_t status_lsn;                /* status.optime: the leader's last known position */
     uint64_t shutdown_lsn;              /* the last record of a leader that was shut down begins there; 0 = unknown */
+    uint32_t shutdown_timeline;         /* it is on that timeline; 0 = not said */
     uint64_t shutdown_session;          /* the lease under which it had led */
     struct slot_position *status_slots; /* status.slots, owned: how far slots are that others should keep */
     size_t n_status_slots;

@@ -91,6 +91,7 @@ struct node_status {
     const char *kernel_leases_note; /* what is wrong with gate and addresses; NULL, "" = nothing */
 
     bool leader_seen;                    /* somebody has led while this node was up */
+    bool has_nothing;                    /* no data directory, or an unfinished copy or rewind */
     const struct cold_start *cold_start; /* what the election waits for after an outage of all; NULL = nothing */
     const char *impostor_note;     /* what somebody else did lately; NULL, "" = nothing */
     unsigned impostors[IMPOSTORS]; /* how often since this agent was started */

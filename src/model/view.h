@@ -66,7 +66,7 @@ struct peer {
     bool answered;    /* false: not reachable, or nonsense */
     bool is_primary;  /* its PostgreSQL runs out of recovery */
     bool is_starting; /* its PostgreSQL is being started, and does not know its position yet */
-    bool has_no_data; /* its data directory is empty */
+    bool has_nothing; /* no data directory, or one that cannot be started and is no loss: an unfinished copy or rewind */
     bool leader_seen; /* somebody has led while it was up: it has not come back from an outage of all */
     uint64_t lsn;     /* max(received, replayed) */
     uint32_t timeline;

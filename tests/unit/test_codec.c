@@ -552,22 +552,22 @@ static void test_codec_last_word_of_a_leader_keeps_the_slots_and_is_read_back(vo
     static const struct {
         const char *before, *want;
     } rows[] = {
-        {NULL, "{\"optime\":5,\"pgtether_shutdown_lsn\":5,\"pgtether_shutdown_session\":7}"},
-        {"x", "{\"optime\":5,\"pgtether_shutdown_lsn\":5,\"pgtether_shutdown_session\":7}"},
-        {"3", "{\"optime\":5,\"pgtether_shutdown_lsn\":5,\"pgtether_shutdown_session\":7}"},
+        {NULL, "{\"optime\":5,\"pgtether_shutdown_lsn\":5,\"pgtether_shutdown_timeline\":3,\"pgtether_shutdown_session\":7}"},
+        {"x", "{\"optime\":5,\"pgtether_shutdown_lsn\":5,\"pgtether_shutdown_timeline\":3,\"pgtether_shutdown_session\":7}"},
+        {"3", "{\"optime\":5,\"pgtether_shutdown_lsn\":5,\"pgtether_shutdown_timeline\":3,\"pgtether_shutdown_session\":7}"},
         {"{\"optime\":1,\"slots\":{\"a\":2},\"retain_slots\":[\"a\"]}",
          "{\"optime\":5,\"slots\":{\"a\":2},\"retain_slots\":[\"a\"],\"pgtether_shutdown_lsn\":5,"
-         "\"pgtether_shutdown_session\":7}"},
+         "\"pgtether_shutdown_timeline\":3,\"pgtether_shutdown_session\":7}"},
     };
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        char *word = codec_print_shutdown_status(rows[i].before, 5, 7);
+        char *word = codec_print_shutdown_status(rows[i].before, 5, 3, 7);
         struct cluster c = {0};
 
         assert_string_equal(word, rows[i].want);
         load(&c, "status", word);
-        assert_true(c.status_lsn == 5 && c.shutdown_lsn == 5 && c.shutdown_session == 7);
+        assert_true(c.status_lsn == 5 && c.shutdown_lsn == 5 && c.shutdown_timeline == 3 && c.shutdown_session == 7);
         load(&c, "status", "{\"optime\":9}");
         assert_true(c.status_lsn == 9 && c.shutdown_lsn == 0 && c.shutdown_session == 0);
         cluster_done(&c);
