@@ -6,9 +6,10 @@
  * outage. Each node keeps a copy on its disk, should the store have lost it.
  *
  * Whether somebody has led while this node was up: that there is a leader key does not show it, since a store that
- * comes back gives the key of a dead leader its whole ttl again. It is shown by our own lease, by a key that was taken
- * or has been kept for longer than that since this agent came up, and by WAL that comes from the leader. A note in the
- * runtime directory hands it on to the next agent, if PostgreSQL has been up all the while.
+ * comes back gives the key of a dead leader its whole ttl again, and whoever takes it may not come to be a primary. It
+ * is shown by a primary that has the key, where that was taken or has been kept for longer than that since this agent
+ * came up, or sends us WAL. A note in the runtime directory hands it on to the next agent, if PostgreSQL has been up
+ * all the while.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -105,14 +106,15 @@ const struct failsafe_list *cold_start_known(const struct agent *a)
     return a->cold.kept.n ? &a->cold.kept : NULL;
 }
 
-/* --- has somebody led? ------------------------------------------------------------------------------------------------
+/* --- has somebody led?
+ * ------------------------------------------------------------------------------------------------
  */
 
 static bool streams_from_leader(const struct agent *a)
 {
     const struct leader_key *leader = &a->cluster->leader;
 
-    return leader->exists && a->pg.valid && pg_server_pid(a->server) && a->pg.facts.in_recovery &&
+    return a->pg.valid && pg_server_pid(a->server) && a->pg.facts.in_recovery &&
            strcmp(a->pg.facts.replication_state, "streaming") == 0 && strcmp(a->follows, leader->name) == 0;
 }
 
@@ -121,14 +123,22 @@ static bool key_is_alive(const struct agent *a)
 {
     const struct leader_key *leader = &a->cluster->leader;
 
-    return leader->exists && (leader->session != a->cold.first_session ||
-                              clock_now_us() - a->cold.first_look_at_us > 2 * a->dynamic->policy.ttl_us);
+    return leader->session != a->cold.first_session ||
+           clock_now_us() - a->cold.first_look_at_us > 2 * a->dynamic->policy.ttl_us;
+}
+
+static bool somebody_leads(const struct agent *a)
+{
+    const struct member *leader = cluster_leader_member(a->cluster);
+
+    if (a->lease.held && agent_is_primary(a))
+        return true;
+    return leader && leader->role == PG_ROLE_PRIMARY && (key_is_alive(a) || streams_from_leader(a));
 }
 
 static void look_for_leader(struct agent *a)
 {
-    if (!a->memory.leader_seen && (a->lease.held || key_is_alive(a) || streams_from_leader(a)))
-        a->memory.leader_seen = true;
+    a->memory.leader_seen |= somebody_leads(a);
     if (a->memory.leader_seen)
         keep_seen(a);
 }
@@ -147,7 +157,8 @@ void cold_start_note_cluster(struct agent *a)
         keep_known(a, a->cluster->known_list);
 }
 
-/* --- as the leader ----------------------------------------------------------------------------------------------------
+/* --- as the leader
+ * ----------------------------------------------------------------------------------------------------
  */
 
 static bool may_lead(const struct tags *t)
@@ -243,7 +254,8 @@ void cold_start_publish(struct agent *a)
                      clock_now_us() + a->dynamic->policy.retry_timeout_us, on_written, a);
 }
 
-/* --- what is said -----------------------------------------------------------------------------------------------------
+/* --- what is said
+ * -----------------------------------------------------------------------------------------------------
  */
 
 static void print_cost(const struct cold_start *s, char *buf, size_t size)
@@ -293,9 +305,10 @@ static void say(struct agent *a)
         log_warning("all members were down, and for %" PRIu64 " s nobody leads: no member has enough WAL",
                     (now_us - s->since_us) / USEC_PER_SEC);
     if (command[0])
-        log_warning("HINT: If they are lost for ever, \"%s\" goes on without them. \"%s\" is %s; what was written after "
-                    "that is not known.",
-                    command, s->candidate, cost);
+        log_warning(
+            "HINT: If they are lost for ever, \"%s\" goes on without them. \"%s\" is %s; what was written after "
+            "that is not known.",
+            command, s->candidate, cost);
 }
 
 const char *cold_start_note(const struct agent *a)

@@ -114,7 +114,8 @@ void op_start_pg_changed(struct agent *a)
     a->memory.crashed_at_us = 0;
     /*
      * Before the start it was judged by its control file, which says no more than what a standby that crashed had to
-     * replay: it may have more WAL, beyond where the leader's timeline begins. If it does not stream, it is asked again.
+     * replay: it may have more WAL, beyond where the leader's timeline begins. If it does not stream, it is asked
+     * again.
      */
     if (a->memory.divergence == DIVERGENCE_NONE)
         a->memory.divergence = DIVERGENCE_UNKNOWN;

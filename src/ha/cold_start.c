@@ -6,8 +6,8 @@
  * cold_start_wait is over, which is never unless somebody has set it.
  *
  * It must not cost an ordinary failover anything. It is one if anybody who can be asked was up while somebody led: the
- * standbys that the leader has left behind do not wait for it. And where a synchronous mode says who may lead, those have
- * every acknowledged commit: nobody else is waited for.
+ * standbys that the leader has left behind do not wait for it. And where a synchronous mode says who may lead, those
+ * have every acknowledged commit: nobody else is waited for.
  *
  * Who had left before the outage is not waited for, since the leader had gone on without him: the leader takes a member
  * off the list of the known ones a ttl after its key has gone (src/agent/cold_start.c).
@@ -60,7 +60,8 @@ static bool has_said_all(const struct peer *p)
     return p->has_nothing || p->nofailover || (p->lsn && p->as_of_us);
 }
 
-/* A leader that was shut down has left word of its last record, and nobody was promoted since: nothing can be missing. */
+/* A leader that was shut down has left word of its last record, and nobody was promoted since: nothing can be missing.
+ */
 static bool has_the_last_word(const struct ha_view *v)
 {
     const struct cluster *c = v->cluster;

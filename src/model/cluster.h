@@ -98,8 +98,8 @@ struct cluster {
     struct text_key failsafe;
     struct text_key config_history;      /* pgtether's own: config/change_history.h */
     struct failsafe_list *failsafe_list; /* the members in it; owned, NULL = none */
-    struct text_key known_text;       /* pgtether's own: who was a member when somebody led last */
-    struct failsafe_list *known_list; /* owned, NULL = none */
+    struct text_key known_text;          /* pgtether's own: who was a member when somebody led last */
+    struct failsafe_list *known_list;    /* owned, NULL = none */
     struct text_key status_text;
     struct leader_key leader;
     struct timeline_key timeline;

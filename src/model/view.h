@@ -66,7 +66,8 @@ struct peer {
     bool answered;    /* false: not reachable, or nonsense */
     bool is_primary;  /* its PostgreSQL runs out of recovery */
     bool is_starting; /* its PostgreSQL is being started, and does not know its position yet */
-    bool has_nothing; /* no data directory, or one that cannot be started and is no loss: an unfinished copy or rewind */
+    bool
+        has_nothing; /* no data directory, or one that cannot be started and is no loss: an unfinished copy or rewind */
     bool leader_seen; /* somebody has led while it was up: it has not come back from an outage of all */
     uint64_t lsn;     /* max(received, replayed) */
     uint32_t timeline;
@@ -112,9 +113,9 @@ enum { MISSING_TEXT_SIZE = 192 };
 
 /* After an outage of all members: for whom the election waits, and what an operator who does not wait may lose. */
 struct cold_start {
-    unsigned n_missing;              /* known members that have not said what they have */
-    char missing[MISSING_TEXT_SIZE]; /* "n1, n2", with what is known of them */
-    bool behind;                     /* nobody is missing, but whoever has most has too little to lead by the rules */
+    unsigned n_missing;               /* known members that have not said what they have */
+    char missing[MISSING_TEXT_SIZE];  /* "n1, n2", with what is known of them */
+    bool behind;                      /* nobody is missing, but whoever has most has too little to lead by the rules */
     char candidate[MEMBER_NAME_SIZE]; /* has most of those that have answered; "" = none of them may lead */
     bool cost_known;                  /* the leader before had published a position */
     uint64_t cost_bytes;              /* from the candidate's position to that one */

@@ -24,15 +24,24 @@ static bool key_is_alive(const struct world *w, const struct node *n)
 {
     const struct leader_key *leader = &n->agent.cluster.leader;
 
-    return leader->exists &&
-           (w->mutant == MUTANT_KEY_IS_A_LEADER || leader->session != n->agent.cold.first_session ||
-            local_us(w, n) - n->agent.cold.first_look_at_us > 2 * w->policy.ttl_us);
+    return w->mutant == MUTANT_KEY_IS_A_LEADER || leader->session != n->agent.cold.first_session ||
+           local_us(w, n) - n->agent.cold.first_look_at_us > 2 * w->policy.ttl_us;
 }
 
 static bool streams_from_leader(const struct agent *a)
 {
-    return a->cluster.leader.exists && a->pg.valid && a->server_up && a->pg.in_recovery && a->pg.streaming &&
+    return a->pg.valid && a->server_up && a->pg.in_recovery && a->pg.streaming &&
            a->follows == node_of_name(a->cluster.leader.name);
+}
+
+static bool somebody_leads(const struct world *w, const struct node *n)
+{
+    const struct agent *a = &n->agent;
+    const struct member *leader = cluster_leader_member(&a->cluster);
+
+    if (a->lease.held && a->server_up && a->pg.valid && !a->pg.in_recovery)
+        return true;
+    return leader && leader->role == PG_ROLE_PRIMARY && (key_is_alive(w, n) || streams_from_leader(a));
 }
 
 void cold_start_look(struct world *w, struct node *n)
@@ -46,8 +55,7 @@ void cold_start_look(struct world *w, struct node *n)
         a->cold.first_session = a->cluster.leader.session;
         a->cold.first_look_at_us = local_us(w, n);
     }
-    if (a->lease.held || key_is_alive(w, n) || streams_from_leader(a))
-        a->memory.leader_seen = true;
+    a->memory.leader_seen |= somebody_leads(w, n);
     if (a->memory.leader_seen && a->server_up)
         n->run_dir.seen_by = n->pg.gen + 1;
 }

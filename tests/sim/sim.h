@@ -544,8 +544,8 @@ struct world {
     unsigned reset_factor; /* the device resets only after so many times its timeout; the setting knows */
     bool healed, done;
     uint64_t primary_seen_us; /* when there was one last, real time */
-    uint64_t handed_lsn; /* where the WAL of the leader ended that gave the key up last */
-    uint32_t wanted_max; /* max_connections of the dynamic configuration */
+    uint64_t handed_lsn;      /* where the WAL of the leader ended that gave the key up last */
+    uint32_t wanted_max;      /* max_connections of the dynamic configuration */
     uint64_t heal_at_us;
     const char *broken; /* the rule, NULL while all is well */
     char detail[256];

@@ -474,8 +474,10 @@ static void replace(struct world *w)
         s->data.paused = false; /* nor is it by what was restored */
     s->data.revision = revision + 1;
     for (int i = 0; i < NODES; i++)
-        if (s->data.members[i].exists)
+        if (s->data.members[i].exists) {
             s->data.members[i].expires_us = store_now_us(w) + w->policy.ttl_us;
+            w->member_back_us[i] = w->now_us; /* that of one that had gone, perhaps */
+        }
     TRACE(w, STORE, "%s", s->fate == STORE_IS_RESTORED ? "the store was restored" : "the store has lost everything");
     s->fate = STORE_COMES_BACK;
     if (s->data.leader != NOBODY)

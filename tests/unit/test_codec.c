@@ -552,9 +552,12 @@ static void test_codec_last_word_of_a_leader_keeps_the_slots_and_is_read_back(vo
     static const struct {
         const char *before, *want;
     } rows[] = {
-        {NULL, "{\"optime\":5,\"pgtether_shutdown_lsn\":5,\"pgtether_shutdown_timeline\":3,\"pgtether_shutdown_session\":7}"},
-        {"x", "{\"optime\":5,\"pgtether_shutdown_lsn\":5,\"pgtether_shutdown_timeline\":3,\"pgtether_shutdown_session\":7}"},
-        {"3", "{\"optime\":5,\"pgtether_shutdown_lsn\":5,\"pgtether_shutdown_timeline\":3,\"pgtether_shutdown_session\":7}"},
+        {NULL,
+         "{\"optime\":5,\"pgtether_shutdown_lsn\":5,\"pgtether_shutdown_timeline\":3,\"pgtether_shutdown_session\":7}"},
+        {"x",
+         "{\"optime\":5,\"pgtether_shutdown_lsn\":5,\"pgtether_shutdown_timeline\":3,\"pgtether_shutdown_session\":7}"},
+        {"3",
+         "{\"optime\":5,\"pgtether_shutdown_lsn\":5,\"pgtether_shutdown_timeline\":3,\"pgtether_shutdown_session\":7}"},
         {"{\"optime\":1,\"slots\":{\"a\":2},\"retain_slots\":[\"a\"]}",
          "{\"optime\":5,\"slots\":{\"a\":2},\"retain_slots\":[\"a\"],\"pgtether_shutdown_lsn\":5,"
          "\"pgtether_shutdown_timeline\":3,\"pgtether_shutdown_session\":7}"},
