@@ -452,6 +452,7 @@ struct agent *agent_free(struct agent *a)
     a->stop_checkpoint = pg_command_free(a->stop_checkpoint);
     a->dcs = dcs_free(a->dcs);
     a->http = http_free(a->http);
+    why_done(a);
     failsafe_free(a);
     free(a->failsafe_heard.slots_json);
     a->storage = storage_free(a->storage);

@@ -300,6 +300,8 @@ struct agent {
         uint64_t said_at_us;
     } cold;
 
+    struct why_round *whys; /* questions of others that wait for the members */
+
     struct fence_record record;
     struct fence_history fence_history;
     char *guard_tags_json; /* what is published instead of our tags while that is so; NULL = not made */
@@ -430,6 +432,10 @@ void cold_start_update(struct agent *a, const struct ha_view *v); /* after each 
 void cold_start_publish(struct agent *a);                         /* as the leader: who is a member now */
 const struct failsafe_list *cold_start_known(const struct agent *a);
 const char *cold_start_note(const struct agent *a); /* for people, "" = nothing is waited for */
+
+/* why.c: GET /why */
+void why_command(struct agent *a, struct command *command);
+void why_done(struct agent *a);
 
 /* serve.c */
 void serve_update(struct agent *a); /* after each decision, and as the first thing of a demotion */

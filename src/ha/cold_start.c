@@ -36,13 +36,13 @@ static bool is_on_another_timeline(const struct ha_view *v, const struct peer *p
 bool ha_cold_start_goes_first(const struct ha_view *v, const struct peer *p, struct ha_decision *ret)
 {
     if (ha_sync_is_ahead(v, p)) {
-        *ret = ha_say(HA_NOTHING, "no leader; \"%s\" has more WAL, or a later timeline", p->name);
+        *ret = ha_bar(RULE_PEER, "\"%s\" has more WAL, or a later timeline", p->name);
         return true;
     }
     if (is_on_another_timeline(v, p) || p->lsn != local_pg_lsn(&v->pg) ||
         p->failover_priority <= v->tags.failover_priority)
         return false;
-    *ret = ha_say(HA_NOTHING, "no leader; \"%s\" has the same position and a higher failover_priority", p->name);
+    *ret = ha_bar(RULE_PEER, "\"%s\" has the same position and a higher failover_priority", p->name);
     return true;
 }
 
@@ -146,8 +146,7 @@ bool ha_cold_start_waits(const struct ha_view *v, struct ha_decision *ret)
         return false;
     if (!s.n_missing)
         return ha_is_behind(v, ret);
-    *ret = ha_say(HA_NOTHING,
-                  "no leader since all members were down; waiting for %s, which may have WAL that nobody else has",
+    *ret = ha_bar(RULE_COLD_START, "all members were down; waiting for %s, which may have WAL that nobody else has",
                   s.missing);
     /* One that has answered may know its position at any time; the others will show in the store. */
     if (strchr(s.missing, '(') && v->now_us - v->peers_asked_at_us >= COLD_AGAIN_US)

@@ -2,6 +2,10 @@
 #pragma once
 #include "ha/ha.h"
 
+/* Begins a reason that is about an election; what follows is a sentence of its own. */
+#define HA_NO_LEADER "no leader; "
+/* A rule that keeps this node out of the election: "no leader; …". */
+struct ha_decision ha_bar(enum ha_rule rule, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 struct ha_decision ha_say(enum ha_action action, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 struct ha_decision ha_say_target(enum ha_action action, const char *target, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

@@ -167,6 +167,38 @@ struct ha_view {
     struct memory memory;
 };
 
+/* Which rule keeps a member from leading. */
+enum ha_rule {
+    RULE_NONE,
+    RULE_STATE, /* its PostgreSQL is not a standby that answers, or it is busy; the reason says what */
+    RULE_PAUSE,
+    RULE_NOFAILOVER,
+    RULE_CONFIG,
+    RULE_FENCE_GUARD,
+    RULE_WATCHDOG,
+    RULE_GATE,
+    RULE_DISK,
+    RULE_BACKOFF,
+    RULE_FAILSAFE,
+    RULE_SYNC,
+    RULE_VOTES,
+    RULE_LAG,
+    RULE_TIMELINE,
+    RULE_PEER,       /* another member goes first */
+    RULE_COLD_START, /* members that may have more have not come back */
+};
+
+/* What a member would do if the leader key were free now. */
+struct ha_why {
+    bool leads, could_lead;
+    enum ha_rule rule;  /* neither: what stops it */
+    char obstacle[192]; /* the same for a person */
+    const char *note;   /* static: what is wrong although it is no obstacle, "" = nothing */
+    uint32_t timeline;
+    uint64_t lsn, replay_lsn;
+    uint64_t failover_us; /* could_lead: for how long nobody would accept writes, replay not counted */
+};
+
 enum { COLD_START_COMMAND_SIZE = 192 };
 /* "pgtetherctl failover SCOPE --candidate NAME --force"; "" if nobody can be named. */
 void cold_start_command(const struct cold_start *s, const char *scope, char *buf, size_t size);
@@ -227,6 +259,7 @@ struct replica_address {
 
 struct ha_decision {
     enum ha_action action;
+    enum ha_rule rule;             /* if it is one of these that says so */
     enum ha_urgency urgency;       /* HA_DEMOTE, HA_STOP */
     bool release;                  /* HA_DEMOTE */
     char target[MEMBER_NAME_SIZE]; /* a member, or "" */
