@@ -253,6 +253,11 @@ static void set_cold_start(json_t *object, const struct node_status *n, uint64_t
     set(object, "cold_start", o);
 }
 
+static bool somebody_leads(const struct node_status *n, uint64_t now_us)
+{
+    return health_view_is_valid(n, now_us) && n->cluster->leader.exists;
+}
+
 static void set_node_facts(json_t *o, const struct node_status *n, uint64_t now_us)
 {
     char sysid[24];
@@ -261,7 +266,7 @@ static void set_node_facts(json_t *o, const struct node_status *n, uint64_t now_
         set(o, "impostor", json_string(n->impostor_note));
     if (n->policy.pause)
         set(o, "pause", json_true());
-    if (!health_view_is_valid(n, now_us) || !n->cluster->leader.exists)
+    if (!somebody_leads(n, now_us))
         set(o, "cluster_unlocked", json_true());
     set_cold_start(o, n, now_us);
     if (node_failsafe_is_active(n, now_us))
@@ -291,6 +296,12 @@ static void set_node_facts(json_t *o, const struct node_status *n, uint64_t now_
     set_slots(o, n, now_us);
 }
 
+/* Also that of a server that has not replayed all: without the field it would count as one of the reference. */
+static bool position_age_matters(const struct node_status *n, uint64_t now_us)
+{
+    return n->policy.sync_mode != SYNC_MODE_OFF || !somebody_leads(n, now_us) || !n->position_asked_at_us;
+}
+
 static char *dump(json_t *value)
 {
     char *text = value ? json_dumps(value, DUMP_FLAGS) : NULL;
@@ -313,7 +324,7 @@ char *render_status(const struct node_status *n, uint64_t now_us)
     if (sql_ok)
         set_sql_facts(o, n, now_us);
     set_node_facts(o, n, now_us);
-    if (sql_ok && role != PG_ROLE_PRIMARY)
+    if (sql_ok && role != PG_ROLE_PRIMARY && position_age_matters(n, now_us))
         set(o, "position_age_ms", position_age(n, now_us));
     return dump(o);
 }

@@ -145,7 +145,6 @@ def test_pause_and_lag_are_said(asked):
         asker = next(n for n in asked.nodes if n not in (leader, standby))
         m = wait_for_verdict(asked, standby.name, asker, verdict="cannot lead", rule="lag")
         assert m["bytes_lost"] > 1 << 20
-        assert m["note"] == "it does not stream"
     finally:
         asked.net.heal(standby.name)
     asked.wait_whole()

@@ -636,6 +636,13 @@ static void test_codec_text_keys_stay_as_they_are_but_only_objects_count(void **
     load(&c, "failsafe", "x");
     assert_false(c.failsafe.exists);
     assert_null(c.failsafe_list);
+    load(&c, "known_members", "{\"a\":\"http://a\",\"b\":\"http://b\"}");
+    assert_int_equal(c.known_list->n, 2);
+    assert_int_equal(c.known_text.revision, 7);
+    load(&c, "known_members", "x");
+    assert_null(c.known_list);
+    load(&c, "known_members", "{}");
+    assert_int_equal(c.known_list->n, 0);
     load(&c, "replica_address", "node2");
     assert_true(c.replica_address.exists);
     assert_string_equal(c.replica_address.name, "node2");
