@@ -183,6 +183,16 @@ static void note_voice(struct agent *a, enum pg_probe_outcome outcome, int code,
         a->pg.silent_since_us = now_us;
 }
 
+/* Once for each reason. */
+static void note_doubt(struct agent *a, const char *doubt)
+{
+    if (*doubt && !text_equal(doubt, a->pg.facts.timeline_doubt))
+        log_warning("could not ask this standby which timeline it has replayed, so its position counts for nothing in "
+                    "a synchronous mode, or after an outage of all members: %s; pg_hba.conf must let \"%s\" in for "
+                    "replication from this node itself",
+                    doubt, a->config->postgresql.replication.username);
+}
+
 static void on_probe(void *userdata, enum pg_probe_outcome outcome, const struct pg_facts *facts, const struct err *err)
 {
     struct agent *a = userdata;
@@ -198,6 +208,7 @@ static void on_probe(void *userdata, enum pg_probe_outcome outcome, const struct
     note_voice(a, outcome, err ? err->code : 0, now_us);
     if (outcome == PG_PROBE_OK) {
         impostor_note_facts(a, facts);
+        note_doubt(a, facts->timeline_doubt);
         keep_facts(&a->pg, facts);
         a->pg.answered_at_us = now_us;
         a->pg.failing_since_us = 0;
@@ -323,6 +334,7 @@ static void view_pg(const struct agent *a, uint64_t now_us, struct local_pg *pg)
     pg->replay_lsn = f->replay_lsn;
     pg->streaming = strcmp(f->replication_state, "streaming") == 0;
     pg->replay_paused = f->replay_paused;
+    pg->replaying = f->in_recovery && !f->replayed_all && !*f->timeline_doubt;
 }
 
 struct storage_times agent_storage_times(const struct agent *a)

@@ -109,16 +109,11 @@ void op_start_pg_changed(struct agent *a)
     a->memory.stopped_here = false;
     a->memory.failed_starts = 0;
     a->memory.is_new_copy = false;
+    if (a->memory.divergence == DIVERGENCE_NONE)
+        a->memory.divergence = DIVERGENCE_UNKNOWN; /* of what its control file knew; its WAL may go further */
     a->memory.retry_start_at_us = 0;
     a->memory.crashed = false;
     a->memory.crashed_at_us = 0;
-    /*
-     * Before the start it was judged by its control file, which says no more than what a standby that crashed had to
-     * replay: it may have more WAL, beyond where the leader's timeline begins. If it does not stream, it is asked
-     * again.
-     */
-    if (a->memory.divergence == DIVERGENCE_NONE)
-        a->memory.divergence = DIVERGENCE_UNKNOWN;
     op_end(a);
     hooks_started(a);
 }

@@ -324,6 +324,7 @@ void gather_done(struct agent *a);
 int64_t agent_realtime_us(void);              /* Unix time in microseconds, for nothing but schedules */
 bool agent_is_primary(const struct agent *a); /* SQL said so, and the server still runs */
 const struct pg_probe_settings *agent_pg_login(struct agent *a);
+int agent_probe_new(struct agent *a, struct pg_probe **ret, struct err *err); /* with that login */
 
 struct storage_times agent_storage_times(const struct agent *a);
 /* fence_record.c */

@@ -6,6 +6,8 @@ static bool should_check_divergence(const struct ha_view *v, const struct member
 {
     uint64_t since_us = v->memory.not_streaming_since_us;
 
+    if (v->pg.replaying)
+        return false; /* where it will have come to shows later */
     if (!v->policy.use_pg_rewind && !v->policy.remove_data_directory_on_diverged_timelines)
         return false;
     if (!since_us || v->now_us - since_us < 2 * v->policy.loop_wait_us || v->now_us < v->memory.retry_check_at_us)
