@@ -133,7 +133,7 @@ bool ha_cold_start(const struct ha_view *v, struct cold_start *ret)
     if (!has_the_last_word(v) && (wait_us == POLICY_FOR_EVER || v->now_us - since_us < wait_us))
         find_missing(v, ret);
     ret->until_us = wait_us == POLICY_FOR_EVER ? 0 : since_us + wait_us;
-    ret->behind = ha_is_behind(v, &d);
+    ret->behind = !v->pg.replaying && ha_is_behind(v, &d);
     find_candidate(v, ret);
     return ret->n_missing || ret->behind;
 }
@@ -142,6 +142,12 @@ bool ha_cold_start_waits(const struct ha_view *v, struct ha_decision *ret)
 {
     struct cold_start s;
 
+    /* A promotion would replay it first, but the lease would be held all the while, for a position nobody knows. */
+    if (v->pg.replaying && ha_cold_start_is_on(v)) {
+        *ret = ha_bar(RULE_COLD_START, "this node has not yet replayed all that is on its disk");
+        ret->wake_at_us = v->now_us + COLD_AGAIN_US;
+        return true;
+    }
     if (!ha_cold_start(v, &s))
         return false;
     if (!s.n_missing)

@@ -134,6 +134,20 @@ static void test_election_waits_for_a_known_member_that_has_not_answered(void **
     report("it has replayed all", "", "", 0);
 }
 
+static void test_election_waits_until_this_node_has_replayed_all(void **state)
+{
+    (void)state;
+    everybody_is_back();
+    s.v.pg.replaying = true;
+    check("it replays", HA_NOTHING, "not yet replayed all");
+    report("which is not missing", "", "", 0);
+    s.c.status_lsn = s.v.policy.maximum_lag_on_failover_bytes + OURS + 1;
+    report("nor behind, as far as is known", "", "", 0);
+    s.c.status_lsn = PUBLISHED;
+    s.v.memory.leader_seen = true;
+    check("not in an ordinary failover", HA_ACQUIRE, "taking");
+}
+
 static void test_election_does_not_wait_for_who_cannot_help(void **state)
 {
     (void)state;
@@ -314,6 +328,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_election_when_all_are_back_goes_to_whoever_has_most),
         cmocka_unit_test(test_election_waits_for_a_known_member_that_has_not_answered),
+        cmocka_unit_test(test_election_waits_until_this_node_has_replayed_all),
         cmocka_unit_test(test_election_does_not_wait_for_who_cannot_help),
         cmocka_unit_test(test_ordinary_failover_waits_for_nobody),
         cmocka_unit_test(test_synchronous_mode_says_who_counts),

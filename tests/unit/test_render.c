@@ -355,6 +355,9 @@ static void test_outage_of_all_is_shown_with_the_command_that_ends_it(void **sta
                      "\"waits_at_most_seconds\": null, \"candidate\": \"node1\", \"bytes_behind\": 40, "
                      "\"command\": \"pgtetherctl failover demo --candidate node1 --force\"}");
     free(text);
+    text = render_metrics(&n, NOW);
+    assert_has(text, "\npgtether_cold_start_missing_members{scope=\"demo\",name=\"node1\"} 1\n");
+    free(text);
     cold.cost_known = false;
     cold.candidate[0] = '\0';
     cold.until_us = NOW + 10000000;
