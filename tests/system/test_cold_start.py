@@ -8,7 +8,7 @@ import time
 import psycopg2
 import pytest
 
-from lab import sysproc, testing
+from lab import etcd, sysproc, testing
 from lab.cluster import Cluster, Timing
 
 
@@ -142,6 +142,24 @@ def test_member_with_less_wal_that_is_back_first_waits_for_the_best(dark):
     assert now in (leader, full)
     assert rows(dark, now) == list(range(1, 201))
     assert "cold_start" not in status(dark, less)
+
+
+def test_wait_outlives_the_agent_and_the_list_in_the_store(dark):
+    leader, full, less = outage(dark)
+    assert etcd.delete(dark.net.client, [n.address for n in dark.store], f"/service/{dark.scope}/known_members")
+    less.start_agent()
+    dark.wait(lambda: waits_for(dark, less, [leader.name, full.name]), 40, "it knows them from its disk")
+    postmaster, agent = less.postmaster_pid(), less.agent_pid()
+    less.send(agent, 9)
+    dark.wait(lambda: less.agent_pid() not in (None, agent), 20, "another agent is there")
+    dark.wait(lambda: waits_for(dark, less, [leader.name, full.name]), 40, "it waits as the one before")
+    assert less.postmaster_pid() == postmaster
+    nobody_leads_for(dark, 4)
+    full.start_agent()
+    leader.start_agent()
+    now = dark.wait_whole()
+    assert rows(dark, now) == list(range(1, 201))
+    everybody_is_known(dark)
 
 
 def test_operator_who_gives_the_others_up_goes_on_with_one_member(dark):
