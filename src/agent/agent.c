@@ -475,7 +475,7 @@ struct agent *agent_free(struct agent *a)
     a->http = http_free(a->http);
     why_done(a);
     failsafe_free(a);
-    free(a->failsafe_heard.slots_json);
+    free(a->failsafe_heard.slots);
     a->storage = storage_free(a->storage);
     a->hooks.runs = hook_runs_free(a->hooks.runs);
     gather_done(a);

@@ -248,6 +248,7 @@ void gather_forget_pg(struct agent *a)
     a->control.control_known = false;
     a->control.data_dir_known = false;
     a->memory.not_streaming_since_us = 0;
+    a->parameters.starved_since_us = 0;
     request_forget_checkpoint(a);
 }
 
@@ -334,6 +335,7 @@ static void view_pg(const struct agent *a, uint64_t now_us, struct local_pg *pg)
     pg->replay_lsn = f->replay_lsn;
     pg->streaming = strcmp(f->replication_state, "streaming") == 0;
     pg->replay_paused = f->replay_paused;
+    pg->starved_since_us = a->parameters.starved_since_us;
     pg->replaying = f->in_recovery && !f->replayed_all && !*f->timeline_doubt;
 }
 

@@ -162,9 +162,10 @@ static bool member_is_due(struct agent *a)
     enum pg_role role;
 
     publish_state(a, &state, &role);
-    (void)text_print(face, sizeof(face), "%d %d %d %d %u %s %d %d %u %c %lld", a->fence_guard, a->stopping, (int)state,
-                     (int)role, a->pg.facts.timeline, a->pg.facts.replication_state, a->dynamic->policy.pause,
-                     a->checkpoint_pending, a->parameters.pending_generation, *agent_note(a) ? *agent_note(a) : '-',
+    (void)text_print(face, sizeof(face), "%d %d %d %d %u %s %d %d %u %c %lld", a->fence_guard, sync_is_leaving(a),
+                     (int)state, (int)role, a->pg.facts.timeline, a->pg.facts.replication_state,
+                     a->dynamic->policy.pause, a->checkpoint_pending, a->parameters.pending_generation,
+                     *agent_note(a) ? *agent_note(a) : '-',
                      (long long)(a->requests.schedule_json ? a->requests.schedule_at_s : 0));
     if (strcmp(face, a->member_face) == 0 && now_us - a->member_written_at_us < a->dynamic->policy.loop_wait_us)
         return false;

@@ -31,8 +31,11 @@ bool ha_sync_speaks(const struct ha_view *v);
  * then whoever has most goes first, as without the mode, but votes are still needed.
  */
 bool ha_sync_chooses(const struct ha_view *v);
-/* A standby that is to stop, and that commits wait for: it lets the leader take it out of /sync first (3.10). */
-bool ha_sync_must_leave(const struct ha_view *v, struct ha_decision *ret);
+/*
+ * A standby that commits wait for is to stop, or to be restarted, since then: it lets the leader take it out of /sync
+ * first, for a while (facts sheet 3.10).
+ */
+bool ha_sync_must_leave(const struct ha_view *v, const char *what, uint64_t since_us, struct ha_decision *ret);
 /* Whether this peer's position matters: one that may not lead cannot be the better choice, whatever it has. */
 bool ha_sync_counts(const struct ha_view *v, const struct peer *p);
 /* Where positions of several timelines meet, the later timeline has what was acknowledged. */

@@ -125,6 +125,7 @@ struct cold_start {
 /* What was asked of this very node over REST, until it has begun. */
 struct request {
     bool restart;
+    uint64_t restart_since_us;
     bool reinitialize;
     bool from_leader; /* reinitialize: the copy comes from the leader and nobody else */
 };
