@@ -244,6 +244,26 @@ bool agent_is_primary(const struct agent *a)
     return pg_server_pid(a->server) && a->pg.valid && !a->pg.facts.in_recovery;
 }
 
+bool agent_is_standby_leader(const struct agent *a)
+{
+    return a->dynamic->policy.standby_cluster && a->lease.held && pg_server_pid(a->server) && a->pg.valid &&
+           a->pg.facts.in_recovery;
+}
+
+bool agent_leads(const struct agent *a)
+{
+    return a->lease.held && a->lease.deadline_us > clock_now_us() && (agent_is_primary(a) || agent_is_standby_leader(a));
+}
+
+uint64_t agent_position_lsn(const struct agent *a)
+{
+    const struct pg_facts *f = &a->pg.facts;
+
+    if (!f->in_recovery)
+        return f->current_lsn;
+    return f->receive_lsn > f->replay_lsn ? f->receive_lsn : f->replay_lsn;
+}
+
 /* --- the data directory --------------------------------------------------------------------------------------------
  */
 

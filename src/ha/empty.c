@@ -21,6 +21,12 @@ static struct ha_decision decide_bootstrap(const struct ha_view *v)
     const struct text_key *initialize = &v->cluster->initialize;
     struct ha_decision d;
 
+    if (ha_may_copy_remote(v)) {
+        if (v->now_us < v->memory.retry_clone_at_us)
+            return ha_say(HA_NOTHING, "the last copy failed: waiting before the next from the cluster that is followed");
+        return ha_say_target(HA_CLONE, REMOTE_CLUSTER, "nobody leads this standby cluster: creating a replica from the "
+                                                       "cluster that is followed");
+    }
     if (initialize->exists && cluster_sysid_is_valid(initialize->text))
         return ha_say(HA_NOTHING, "waiting for a leader: the store knows this cluster already");
     /* A mark of ours whose answer was lost keeps everybody waiting, and stays as long as we live: take it up again. */
@@ -47,6 +53,10 @@ static struct ha_decision decide_bootstrap(const struct ha_view *v)
         return ha_say(HA_NOTHING, "the last bootstrap failed: waiting before the next");
     if (!v->cluster_is_fresh || v->was_frozen)
         return ha_say(HA_READ_STORE, "reading the store again before bootstrapping");
+    if (v->policy.standby_cluster && !v->policy.standby_cluster_streams)
+        return ha_say(HA_NOTHING, "not bootstrapping: standby_cluster has no host to copy from");
+    if (v->policy.standby_cluster)
+        return ha_say(HA_BOOTSTRAP, "nobody has initialized this standby cluster: copying the cluster it follows");
     return ha_say(HA_BOOTSTRAP, "nobody has initialized this cluster: bootstrapping it");
 }
 

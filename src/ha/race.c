@@ -51,7 +51,7 @@ static bool we_are_barred(const struct ha_view *v, struct ha_decision *ret)
                       "no leader; this node is %llu bytes behind the last known position, more than "
                       "maximum_lag_on_failover",
                       (unsigned long long)lag_bytes);
-    } else if (v->policy.check_timeline && v->pg.timeline < cluster_tl) {
+    } else if (v->policy.check_timeline && !v->policy.standby_cluster && v->pg.timeline < cluster_tl) {
         *ret =
             ha_say(HA_NOTHING, "no leader; this node is on timeline %u, the cluster on %u", v->pg.timeline, cluster_tl);
     } else {
@@ -93,7 +93,8 @@ static bool peer_goes_first(const struct ha_view *v, const struct peer *p, struc
         *ret = ha_say(HA_NOTHING, "no leader; \"%s\", which is in /sync, too, has more", p->name);
         return true;
     }
-    if (!ha_sync_chooses(v) && p->lsn > lsn) {
+    /* Who streams from the cluster that is followed will get it from there. */
+    if (!ha_sync_chooses(v) && p->lsn > lsn && !(v->policy.standby_cluster && v->pg.streaming)) {
         *ret = ha_say(HA_NOTHING, "no leader; \"%s\" has %llu bytes more", p->name, (unsigned long long)(p->lsn - lsn));
         return true;
     }
@@ -139,6 +140,9 @@ struct ha_decision ha_decide_race(const struct ha_view *v)
         return d;
     if (v->was_frozen || !v->cluster_is_fresh)
         return ha_say(HA_READ_STORE, "no leader: reading the store again before the election");
+    if ((rank == REQUEST_SWITCHOVER_TO_US || rank == REQUEST_FAILOVER_TO_US) && v->policy.standby_cluster)
+        return ha_say(HA_ACQUIRE, "the leader of this standby cluster has handed over to this node: taking the leader "
+                                  "key");
     if ((rank == REQUEST_SWITCHOVER_TO_US || rank == REQUEST_FAILOVER_TO_US) && ha_has_all_wal(v))
         return ha_say(HA_ACQUIRE, "the leader has handed over to this node, which has all of its WAL: taking the "
                                   "leader key");
