@@ -39,6 +39,10 @@ class RemoteServer(Host):
         return self.run(f"{PG_BIN}/pg_ctl", "-D", self.data_dir, "-w", "-l", f"{self.dir}/postgresql.log", *arguments,
                         check=check)
 
+    def start(self):
+        """Its own settings on the command line: what is in its files comes to whoever copies it, or is rewound to it."""
+        self.pg_ctl("start", "-o", f"-c unix_socket_directories={self.dir}")
+
     def prepare(self):
         super().prepare()
         if self.source:
@@ -49,13 +53,13 @@ class RemoteServer(Host):
     def initialize(self):
         self.run(f"{PG_BIN}/initdb", "-D", self.data_dir, "-k", "-A", "trust", "--locale=C.UTF-8", "-U", USER["superuser"])
         subnet = f"{self.cluster.net.subnet}.0/24"
-        settings = {**PARAMETERS, "listen_addresses": "*", "port": str(PG_PORT), "unix_socket_directories": self.dir}
+        settings = {**PARAMETERS, "listen_addresses": "*", "port": str(PG_PORT)}
         with open(f"{self.data_dir}/postgresql.conf", "a") as f:
             f.write("".join(f"{name} = '{value}'\n" for name, value in settings.items()))
         with open(f"{self.data_dir}/pg_hba.conf", "w") as f:
             f.write(f"local all all trust\nhost all all {self.cluster.net.address(0)}/32 trust\n"
                     f"host all all {subnet} scram-sha-256\nhost replication all {subnet} scram-sha-256\n")
-        self.pg_ctl("start")
+        self.start()
         self.cluster.query(self, f"ALTER ROLE {USER['superuser']} PASSWORD '{PASSWORD['superuser']}';"
                                  f"CREATE ROLE {USER['replication']} LOGIN REPLICATION PASSWORD '{PASSWORD['replication']}';"
                                  f"CREATE ROLE {USER['rewind']} LOGIN PASSWORD '{PASSWORD['rewind']}';"
@@ -72,9 +76,7 @@ class RemoteServer(Host):
         shutil.rmtree(self.data_dir, ignore_errors=True)
         self.run(f"{PG_BIN}/pg_basebackup", "-D", self.data_dir, "-R", "-c", "fast", "-d",
                  f"host={source.address} port={PG_PORT} user={USER['replication']} password={PASSWORD['replication']}")
-        with open(f"{self.data_dir}/postgresql.auto.conf", "a") as f:
-            f.write(f"unix_socket_directories = '{self.dir}'\n")
-        self.pg_ctl("start")
+        self.start()
 
     def stop(self, mode="fast"):
         self.pg_ctl("stop", "-m", mode)
