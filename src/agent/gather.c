@@ -252,7 +252,8 @@ bool agent_is_standby_leader(const struct agent *a)
 
 bool agent_leads(const struct agent *a)
 {
-    return a->lease.held && a->lease.deadline_us > clock_now_us() && (agent_is_primary(a) || agent_is_standby_leader(a));
+    return a->lease.held && a->lease.deadline_us > clock_now_us() &&
+           (agent_is_primary(a) || agent_is_standby_leader(a));
 }
 
 uint64_t agent_position_lsn(const struct agent *a)

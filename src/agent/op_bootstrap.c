@@ -1,6 +1,7 @@
 /*
- * Making a new cluster, or the first member of a standby cluster from the one it follows: the winner of the initialize key fills the data directory, takes the leader key, arms, and only
- * then starts it as a primary. A marker file tells an interrupted attempt from a cluster.
+ * Making a new cluster, or the first member of a standby cluster from the one it follows: the winner of the initialize
+ * key fills the data directory, takes the leader key, arms, and only then starts it as a primary. A marker file tells
+ * an interrupted attempt from a cluster.
  */
 #include <errno.h>
 #include <inttypes.h>

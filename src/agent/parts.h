@@ -543,7 +543,8 @@ void hooks_promoted(struct agent *a); /* it was told to promote */
 void hooks_stopped(struct agent *a);  /* we stopped it, and it is proven dead */
 void hooks_lost(struct agent *a);     /* it died as a primary and will not lead any more */
 void hooks_reloaded(struct agent *a); /* it was told to read its files again */
-void hooks_note_role(struct agent *a); /* after each cycle: a standby became the leader of a standby cluster, or no more */
+void hooks_note_role(
+    struct agent *a); /* after each cycle: a standby became the leader of a standby cluster, or no more */
 /* The process is to end and a callback still runs: true for some seconds at most. */
 bool hooks_linger(struct agent *a);
 /* Runs pre_promote, once for each lease; false if there is nothing to wait for. The promotion is decided again then. */

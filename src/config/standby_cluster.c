@@ -150,7 +150,8 @@ static void read_delay(struct reading *r, struct standby_cluster *s)
 static void check_method(const struct reading *r, const char *method)
 {
     if (!text_equal(method, "basebackup"))
-        complain(r, "create_replica_methods", NULL, "there is no method \"%.60s\" here, copies are made by \"basebackup\"", method ? method : "");
+        complain(r, "create_replica_methods", NULL,
+                 "there is no method \"%.60s\" here, copies are made by \"basebackup\"", method ? method : "");
 }
 
 static void check_methods(const struct reading *r)

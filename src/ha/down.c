@@ -87,7 +87,7 @@ static struct ha_decision start_following(const struct ha_view *v, const char *s
 {
     const struct member *upstream = ha_upstream(v);
 
-    if (ha_follows_remote(v, true))
+    if (ha_follows_remote(v))
         return ha_say_target(HA_START_STANDBY, REMOTE_CLUSTER, "%s as a standby of the cluster that is followed",
                              starting);
     if (!upstream)
@@ -145,7 +145,7 @@ static struct ha_decision decide_unfinished(const struct ha_view *v)
 struct ha_decision ha_decide_down(const struct ha_view *v)
 {
     const struct member *leader = ha_running_leader(v);
-    const char *origin = leader || ha_follows_remote(v, true) ? ha_origin(v, leader) : NULL;
+    const char *origin = leader || ha_follows_remote(v) ? ha_origin(v, leader) : NULL;
     struct ha_decision d;
 
     if (v->bootstrap_incomplete && !(v->pg.control_known && ha_stored_sysid(v) == v->pg.sysid))

@@ -23,9 +23,11 @@ static struct ha_decision decide_bootstrap(const struct ha_view *v)
 
     if (ha_may_copy_remote(v)) {
         if (v->now_us < v->memory.retry_clone_at_us)
-            return ha_say(HA_NOTHING, "the last copy failed: waiting before the next from the cluster that is followed");
-        return ha_say_target(HA_CLONE, REMOTE_CLUSTER, "nobody leads this standby cluster: creating a replica from the "
-                                                       "cluster that is followed");
+            return ha_say(HA_NOTHING,
+                          "the last copy failed: waiting before the next from the cluster that is followed");
+        return ha_say_target(HA_CLONE, REMOTE_CLUSTER,
+                             "nobody leads this standby cluster: creating a replica from the "
+                             "cluster that is followed");
     }
     if (initialize->exists && cluster_sysid_is_valid(initialize->text))
         return ha_say(HA_NOTHING, "waiting for a leader: the store knows this cluster already");

@@ -74,13 +74,13 @@ struct ha_decision ha_decide_race(const struct ha_view *v); /* a standby without
 const char *ha_origin(const struct ha_view *v, const struct member *leader);
 /* What a decision calls it, for people. */
 const char *ha_origin_text(const char *origin);
-/* In a standby cluster its leader, and with `leaderless` everybody, streams from the other cluster. */
-bool ha_follows_remote(const struct ha_view *v, bool leaderless);
+/* Started now it streams from the cluster that is followed: the standby leader, or anybody while there is none. */
+bool ha_follows_remote(const struct ha_view *v);
 /* A promotion is under way and must not be finished. */
 bool ha_standby_cluster_forbids(const struct ha_view *v, struct ha_decision *ret);
 /* A primary that is to become the standby leader. */
 struct ha_decision ha_decide_demote_cluster(const struct ha_view *v);
-struct ha_decision ha_decide_standby_leader(const struct ha_view *v);      /* holds the key; a server in recovery */
+struct ha_decision ha_decide_standby_leader(const struct ha_view *v); /* holds the key; a server in recovery */
 bool ha_standby_leader_gives_up(const struct ha_view *v, struct ha_decision *ret); /* the same; the server is down */
 /* An empty data directory and no leader, but the cluster is known: true if a copy of the other cluster may help. */
 bool ha_may_copy_remote(const struct ha_view *v);

@@ -17,8 +17,8 @@ static bool recovers_for_too_long(const struct ha_view *v)
 /* Somebody promoted it by hand while nobody leads. In pause that is his right; the lease makes it safe. */
 static bool may_take_free_key(const struct ha_view *v)
 {
-    return v->policy.pause && !v->policy.standby_cluster && !v->keeper.armed && v->cluster && !v->cluster->leader.exists &&
-           (!ha_stored_sysid(v) || ha_stored_sysid(v) == v->pg.sysid);
+    return v->policy.pause && !v->policy.standby_cluster && !v->keeper.armed && v->cluster &&
+           !v->cluster->leader.exists && (!ha_stored_sysid(v) || ha_stored_sysid(v) == v->pg.sysid);
 }
 
 static struct ha_decision decide_without_key(const struct ha_view *v)

@@ -13,7 +13,7 @@
 const char *ha_origin(const struct ha_view *v, const struct member *leader)
 {
     if (!v->policy.standby_cluster)
-        return leader ? leader->name : NULL;
+        return leader->name;
     return v->policy.standby_cluster_streams ? REMOTE_CLUSTER : NULL;
 }
 
@@ -22,11 +22,11 @@ const char *ha_origin_text(const char *origin)
     return strcmp(origin, REMOTE_CLUSTER) == 0 ? "the cluster that is followed" : "the leader";
 }
 
-bool ha_follows_remote(const struct ha_view *v, bool leaderless)
+bool ha_follows_remote(const struct ha_view *v)
 {
     if (!v->policy.standby_cluster || v->tags.nostream)
         return false;
-    return v->lease.held || (leaderless && v->cluster && !v->cluster->leader.exists && !v->policy.pause);
+    return v->lease.held || (v->cluster && !v->cluster->leader.exists && !v->policy.pause);
 }
 
 static struct ha_decision stop_and_keep(enum ha_urgency urgency, const char *why)
@@ -90,7 +90,7 @@ static bool should_check(const struct ha_view *v)
 
 static struct ha_decision decide_follow(const struct ha_view *v)
 {
-    const char *upstream = ha_follows_remote(v, false) ? REMOTE_CLUSTER : "";
+    const char *upstream = v->tags.nostream ? "" : REMOTE_CLUSTER;
     struct ha_decision d;
     char text[HA_DISK_TEXT_SIZE];
 
@@ -101,8 +101,9 @@ static struct ha_decision decide_follow(const struct ha_view *v)
                              *upstream ? "leading this standby cluster: following the other cluster"
                                        : "following nobody: the tag nostream is set");
     if (should_check(v))
-        return ha_say_target(HA_CHECK_REWIND, REMOTE_CLUSTER, "not streaming: comparing timelines with the cluster "
-                                                              "that is followed");
+        return ha_say_target(HA_CHECK_REWIND, REMOTE_CLUSTER,
+                             "not streaming: comparing timelines with the cluster "
+                             "that is followed");
     if (v->storage.failed)
         return ha_say(HA_NOTHING, "no action. I am (%s), the standby leader with the lock, but %s", v->name,
                       ha_disk_text(v, text, sizeof(text)));
