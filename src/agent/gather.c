@@ -36,12 +36,14 @@ static void note_leaderless(struct agent *a, const struct cluster *before)
 
 /*
  * A divergence verdict is about one leader; with another one it is void. Another session of the same member may be a
- * new timeline: somebody else can have led in between.
+ * new timeline: somebody else can have led in between. One about the cluster that is followed has nothing to do with it.
  */
 static void note_leader_change(struct agent *a, const struct cluster *before)
 {
     const struct leader_key *now = &a->cluster->leader;
 
+    if (strcmp(a->memory.divergence_from, REMOTE_CLUSTER) == 0)
+        return;
     if (before && (strcmp(before->leader.name, now->name) != 0 || before->leader.session != now->session)) {
         a->memory.divergence = DIVERGENCE_UNKNOWN;
         a->memory.rewind_failed = false;

@@ -76,6 +76,7 @@ static void proven(struct agent *a)
     }
     a->op.stage = STAGE_RELEASE;
     if (a->lease.held && a->op.keep) {
+        a->timeline.session = 0; /* the next promotion under this lease needs another number */
         tell_hooks(a);
         demoted(a);
         return;

@@ -70,6 +70,7 @@ static void on_checked(void *userdata, enum rewind_need need, uint32_t leader_ti
     switch (need) {
     case REWIND_UNKNOWN:
         log_warning("could not compare timelines with \"%s\": %s", target_text(a), err->msg);
+        a->memory.divergence = DIVERGENCE_UNKNOWN; /* what was found out before was perhaps about another */
         a->memory.retry_check_at_us = clock_now_us() + CHECK_AGAIN_US;
         agent_wake_at(a, a->memory.retry_check_at_us);
         break;

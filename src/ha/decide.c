@@ -93,7 +93,7 @@ static struct ha_decision decide_busy(const struct ha_view *v)
     if (op_needs_lease(v->op) && ha_disk_is_unfit(v))
         return ha_disk_demote(v);
     /* What was adopted frozen never answers, and what is promoted may freeze on the way. */
-    if (op_needs_lease(v->op) && v->pg.hung)
+    if (op_is_bound(v) && v->pg.hung)
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
                            "PostgreSQL does not answer any more while %s: giving the leader key up", ha_op_text(v->op));
     if (op_needs_lease(v->op) && timeout_us && v->now_us - v->op_since_us >= timeout_us && !v->op_timeout_us &&

@@ -56,6 +56,8 @@ static bool divergence_is(const struct ha_view *v, enum divergence what, const c
 
 bool ha_may_start_over(const struct ha_view *v)
 {
+    if (ha_is_last_copy(v))
+        return false;
     return (v->memory.rewind_failed && v->policy.remove_data_directory_on_rewind_failure) ||
            v->policy.remove_data_directory_on_diverged_timelines;
 }

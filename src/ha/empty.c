@@ -21,14 +21,6 @@ static struct ha_decision decide_bootstrap(const struct ha_view *v)
     const struct text_key *initialize = &v->cluster->initialize;
     struct ha_decision d;
 
-    if (ha_may_copy_remote(v)) {
-        if (v->now_us < v->memory.retry_clone_at_us)
-            return ha_say(HA_NOTHING,
-                          "the last copy failed: waiting before the next from the cluster that is followed");
-        return ha_say_target(HA_CLONE, REMOTE_CLUSTER,
-                             "nobody leads this standby cluster: creating a replica from the "
-                             "cluster that is followed");
-    }
     if (initialize->exists && cluster_sysid_is_valid(initialize->text))
         return ha_say(HA_NOTHING, "waiting for a leader: the store knows this cluster already");
     /* A mark of ours whose answer was lost keeps everybody waiting, and stays as long as we live: take it up again. */
@@ -62,6 +54,15 @@ static struct ha_decision decide_bootstrap(const struct ha_view *v)
     return ha_say(HA_BOOTSTRAP, "nobody has initialized this cluster: bootstrapping it");
 }
 
+static struct ha_decision copy_from(const struct ha_view *v, const char *source)
+{
+    const char *text = strcmp(source, REMOTE_CLUSTER) == 0 ? "the cluster that is followed" : source;
+
+    if (v->now_us < v->memory.retry_clone_at_us)
+        return ha_say(HA_NOTHING, "the last copy failed: waiting before the next from \"%s\"", text);
+    return ha_say_target(HA_CLONE, source, "creating a replica from \"%s\"", text);
+}
+
 struct ha_decision ha_decide_empty(const struct ha_view *v)
 {
     const struct member *leader, *source;
@@ -75,10 +76,10 @@ struct ha_decision ha_decide_empty(const struct ha_view *v)
     leader = ha_running_leader(v);
     if (!leader && v->cluster->leader.exists)
         return ha_say(HA_NOTHING, "waiting for the leader \"%s\" to be ready", v->cluster->leader.name);
+    if (ha_should_copy_remote(v, leader))
+        return copy_from(v, REMOTE_CLUSTER);
     if (!leader)
         return decide_bootstrap(v);
     source = v->request.from_leader ? leader : clone_source(v, leader);
-    if (v->now_us < v->memory.retry_clone_at_us)
-        return ha_say(HA_NOTHING, "the last copy failed: waiting before the next from \"%s\"", source->name);
-    return ha_say_target(HA_CLONE, source->name, "creating a replica from \"%s\"", source->name);
+    return copy_from(v, source->name);
 }

@@ -46,7 +46,7 @@ static bool we_are_barred(const struct ha_view *v, struct ha_decision *ret)
         return false; /* the rules about what is lost are the operator's now */
     } else if (!ha_sync_may_lead(v, v->name)) {
         *ret = ha_say(HA_NOTHING, "no leader; this node is not among those in /sync and may lack acknowledged commits");
-    } else if (lag_bytes > v->policy.maximum_lag_on_failover_bytes) {
+    } else if (lag_bytes > v->policy.maximum_lag_on_failover_bytes && !ha_streams_from_remote(v)) {
         *ret = ha_say(HA_NOTHING,
                       "no leader; this node is %llu bytes behind the last known position, more than "
                       "maximum_lag_on_failover",
@@ -93,8 +93,7 @@ static bool peer_goes_first(const struct ha_view *v, const struct peer *p, struc
         *ret = ha_say(HA_NOTHING, "no leader; \"%s\", which is in /sync, too, has more", p->name);
         return true;
     }
-    /* Who streams from the cluster that is followed will get it from there. */
-    if (!ha_sync_chooses(v) && p->lsn > lsn && !(v->policy.standby_cluster && v->pg.streaming)) {
+    if (!ha_sync_chooses(v) && p->lsn > lsn && !ha_position_is_no_matter(v, p)) {
         *ret = ha_say(HA_NOTHING, "no leader; \"%s\" has %llu bytes more", p->name, (unsigned long long)(p->lsn - lsn));
         return true;
     }
@@ -141,8 +140,7 @@ struct ha_decision ha_decide_race(const struct ha_view *v)
     if (v->was_frozen || !v->cluster_is_fresh)
         return ha_say(HA_READ_STORE, "no leader: reading the store again before the election");
     if ((rank == REQUEST_SWITCHOVER_TO_US || rank == REQUEST_FAILOVER_TO_US) && v->policy.standby_cluster)
-        return ha_say(HA_ACQUIRE, "the leader of this standby cluster has handed over to this node: taking the leader "
-                                  "key");
+        return ha_say(HA_ACQUIRE, "the leader key of this standby cluster is for this node: taking it");
     if ((rank == REQUEST_SWITCHOVER_TO_US || rank == REQUEST_FAILOVER_TO_US) && ha_has_all_wal(v))
         return ha_say(HA_ACQUIRE, "the leader has handed over to this node, which has all of its WAL: taking the "
                                   "leader key");

@@ -16,6 +16,8 @@ static bool should_check(const struct ha_view *v, const struct member *leader, c
 {
     if (!ha_should_check_divergence(v, origin))
         return false;
+    if (v->policy.standby_cluster)
+        return ha_should_check_remote(v, origin);
     /* Ahead of the leader's timeline it can never stream, whatever its control file had said before it ran. */
     if (leader->timeline && v->pg.timeline > leader->timeline)
         return true;
@@ -128,8 +130,13 @@ struct ha_decision ha_decide_standby(const struct ha_view *v)
         return ha_say(HA_NOTHING, "%s", v->pg.hung ? "PostgreSQL does not answer" : "PostgreSQL is starting up");
     if (!v->cluster)
         return ha_say(HA_NOTHING, "the store cannot be read: staying a standby");
-    if (!v->cluster->leader.exists)
-        return ha_decide_race(v);
+    if (!v->cluster->leader.exists) {
+        d = ha_decide_race(v);
+        return ha_may_follow_remote_meanwhile(v, &d) ? ha_say_target(HA_FOLLOW, REMOTE_CLUSTER,
+                                                                     "%s; following the other cluster meanwhile",
+                                                                     d.reason)
+                                                     : d;
+    }
     if (strcmp(v->cluster->leader.name, v->name) == 0)
         return ha_say(HA_NOTHING,
                       "the leader key has our name but hangs on a lease that is not ours (an earlier life of "

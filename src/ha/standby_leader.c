@@ -29,6 +29,49 @@ bool ha_follows_remote(const struct ha_view *v)
     return v->lease.held || (v->cluster && !v->cluster->leader.exists && !v->policy.pause);
 }
 
+bool ha_streams_from_remote(const struct ha_view *v)
+{
+    return v->policy.standby_cluster && v->pg.streaming && strcmp(v->pg.follows, REMOTE_CLUSTER) == 0;
+}
+
+bool ha_position_is_no_matter(const struct ha_view *v, const struct peer *p)
+{
+    const struct failover_key *key = ha_request(v);
+
+    return ha_streams_from_remote(v) || (v->policy.standby_cluster && key && strcmp(key->leader, p->name) == 0);
+}
+
+bool ha_may_follow_remote_meanwhile(const struct ha_view *v, const struct ha_decision *race)
+{
+    return race->action == HA_NOTHING && ha_follows_remote(v) && strcmp(v->pg.follows, REMOTE_CLUSTER) != 0 &&
+           v->memory.leaderless_since_us &&
+           v->now_us - v->memory.leaderless_since_us >= 2 * v->policy.loop_wait_us;
+}
+
+/* It runs and could be elected: what it has is of use, whatever that is. */
+static bool is_another_copy(const struct ha_view *v, const struct member *m)
+{
+    const struct failsafe_list *list = v->cluster->failsafe_list;
+
+    return strcmp(m->name, v->name) != 0 && m->state == PG_STATE_RUNNING && !m->tags.nofailover &&
+           (!list || !list->n || failsafe_list_find(list, m->name));
+}
+
+static bool there_is_another_copy(const struct ha_view *v)
+{
+    for (size_t i = 0; i < v->cluster->n_members; i++)
+        if (is_another_copy(v, &v->cluster->members[i]))
+            return true;
+    return false;
+}
+
+bool ha_is_last_copy(const struct ha_view *v)
+{
+    if (!v->policy.standby_cluster || v->rewind_incomplete || !v->cluster || v->cluster->n_members < 2)
+        return false;
+    return (v->lease.held || !v->cluster->leader.exists) && !there_is_another_copy(v);
+}
+
 static struct ha_decision stop_and_keep(enum ha_urgency urgency, const char *why)
 {
     struct ha_decision d = ha_say_stop(HA_DEMOTE, urgency, false, "%s", why);
@@ -79,28 +122,25 @@ static bool is_unfit(const struct ha_view *v, struct ha_decision *ret)
     return true;
 }
 
-/* What has been found out stays true until it does not stream again, a while later. */
-static bool should_check(const struct ha_view *v)
+/* The other cluster may fail over unseen: what was true a moment ago is asked again, but that there is nothing to do. */
+bool ha_should_check_remote(const struct ha_view *v, const char *origin)
 {
-    const char *origin = ha_origin(v, NULL);
-
-    return ha_should_check_divergence(v, origin) &&
-           (v->memory.divergence == DIVERGENCE_UNKNOWN || strcmp(v->memory.divergence_from, origin) != 0);
+    return v->memory.divergence != DIVERGENCE_FOUND || strcmp(v->memory.divergence_from, origin) != 0;
 }
 
 static struct ha_decision decide_follow(const struct ha_view *v)
 {
-    const char *upstream = v->tags.nostream ? "" : REMOTE_CLUSTER;
+    const char *upstream = v->tags.nostream ? "" : REMOTE_CLUSTER, *origin = ha_origin(v, NULL);
     struct ha_decision d;
     char text[HA_DISK_TEXT_SIZE];
 
-    if (ha_must_repair(v, ha_origin(v, NULL), &d))
+    if (ha_must_repair(v, origin, &d))
         return d;
     if (strcmp(v->pg.follows, upstream) != 0)
         return ha_say_target(HA_FOLLOW, upstream, "%s",
                              *upstream ? "leading this standby cluster: following the other cluster"
                                        : "following nobody: the tag nostream is set");
-    if (should_check(v))
+    if (ha_should_check_divergence(v, origin) && ha_should_check_remote(v, origin))
         return ha_say_target(HA_CHECK_REWIND, REMOTE_CLUSTER,
                              "not streaming: comparing timelines with the cluster "
                              "that is followed");
@@ -150,9 +190,14 @@ bool ha_standby_leader_gives_up(const struct ha_view *v, struct ha_decision *ret
     return true;
 }
 
-bool ha_may_copy_remote(const struct ha_view *v)
+bool ha_should_copy_remote(const struct ha_view *v, const struct member *leader)
 {
+    /* Unless it streams it may have gone another way. When the other cluster cannot be had, it is better than nothing. */
+    if (!v->policy.standby_cluster_streams || v->request.from_leader)
+        return false;
+    if (leader)
+        return !leader->streaming && !v->memory.retry_clone_at_us;
     /* A leader who is only being started has the better copy, near by. */
-    return v->policy.standby_cluster_streams && ha_stored_sysid(v) && v->memory.leaderless_since_us &&
+    return ha_stored_sysid(v) && v->memory.leaderless_since_us &&
            v->now_us - v->memory.leaderless_since_us >= v->policy.ttl_us;
 }

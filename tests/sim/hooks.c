@@ -23,22 +23,31 @@ bool hooks_pre_promote(struct world *w, struct node *n)
     return true;
 }
 
-static void give_up(struct world *w, struct node *n)
+/* As src/agent/op_release.c. */
+void op_release(struct world *w, struct node *n, const struct ha_decision *d)
 {
-    const struct ha_decision demote = {.action = HA_DEMOTE, .urgency = HA_AT_ONCE, .release = true};
-    struct agent *a = &n->agent;
+    struct ha_decision demote = *d;
 
-    TRACE(w, n->id, "agent: pre_promote did not agree");
-    a->memory.no_race_until_us = local_us(w, n) + w->policy.ttl_us;
-    if (a->last.state != KEEPER_DISARMED) {
+    if (n->agent.last.state != KEEPER_DISARMED) {
+        demote.urgency = HA_AT_ONCE;
+        demote.release = true;
         op_demote(w, n, &demote);
         return;
     }
-    op_begin(w, n, OP_RELEASE, NULL);
-    if (a->lease.held)
+    op_begin(w, n, OP_RELEASE, d);
+    if (n->agent.lease.held)
         tether_release(w, n);
     else
         op_end(w, n);
+}
+
+static void give_up(struct world *w, struct node *n)
+{
+    const struct ha_decision release = {.action = HA_RELEASE};
+
+    TRACE(w, n->id, "agent: pre_promote did not agree");
+    n->agent.memory.no_race_until_us = local_us(w, n) + w->policy.ttl_us;
+    op_release(w, n, &release);
 }
 
 void hooks_agreed(struct world *w, struct node *n, bool good)

@@ -42,6 +42,7 @@ const char *const mutant_names[MUTANTS] = {
     [MUTANT_PROMISE_FORGOTTEN] = "promise-forgotten",
     [MUTANT_STRANGER_LEADS] = "stranger-leads",
     [MUTANT_NEW_STORE_AT_ONCE] = "new-store-at-once",
+    [MUTANT_STANDBY_PROMOTES] = "standby-promotes",
 };
 
 /* --- trace ----------------------------------------------------------------------------------------------------------
@@ -150,6 +151,7 @@ static void make_world(struct world *w, uint64_t seed, uint64_t seconds, enum mu
     w->store.data.sysid = pg_sysid(w, &w->nodes[0]);
     for (uint8_t i = 0; i < NODES; i++)
         make_node(w, i, empty);
+    standby_plan(w, empty);
     faults_plan(w);
     config_plan(w);
 }
