@@ -281,6 +281,27 @@ const struct pg_probe_settings *agent_pg_login(struct agent *a)
     return &settings;
 }
 
+int agent_probe_new(struct agent *a, struct pg_probe **ret, struct err *err)
+{
+    CLEANUP(pg_probe_freep) struct pg_probe *probe = NULL;
+    const struct credentials *who = &a->config->postgresql.replication;
+    struct pg_probe_settings settings = *agent_pg_login(a);
+    char host[HOST_SIZE];
+    int r = pg_probe_new(a->loop, &settings, &probe, err);
+
+    if (r < 0)
+        return r;
+    tool_own_replication_host(a->config, host, sizeof(host));
+    settings.host = host;
+    settings.user = who->username;
+    settings.password = who->password;
+    r = pg_probe_set_replication(probe, &settings, who, err);
+    if (r < 0)
+        return r;
+    *ret = STEAL(probe);
+    return 0;
+}
+
 static void on_storage_changed(void *userdata)
 {
     agent_wake(userdata);
@@ -324,7 +345,7 @@ static int open_parts(struct agent *a, int keeper_fd, struct err *err)
         r = pg_server_new(a->loop, a->config, a->cgroup_procs[0] ? a->cgroup_procs : NULL, on_server_exit, a,
                           &a->server, err);
     if (r >= 0)
-        r = pg_probe_new(a->loop, agent_pg_login(a), &a->probe, err);
+        r = agent_probe_new(a, &a->probe, err);
     if (r >= 0)
         r = open_storage(a, err);
     if (r >= 0)

@@ -39,7 +39,8 @@ struct failsafe {
     uint64_t pending_over;       /* the revision it was to replace: another one in the store, and it is settled */
 
     bool asking, holds;
-    uint64_t generation; /* of `list`: answers about an older one are dropped */
+    uint64_t held_until_us; /* how far promises have ever held the lease */
+    uint64_t generation;    /* of `list`: answers about an older one are dropped */
     struct peer_state peers[FAILSAFE_MEMBERS_MAX];
     struct failsafe_promise promises[FAILSAFE_MEMBERS_MAX];
     uint64_t asked_at_us; /* REST: the mode is active for a ttl after that */
@@ -111,6 +112,7 @@ void failsafe_adopt(struct agent *a)
     f->list = *list;
     f->session = session;
     f->in_store = in_store;
+    f->held_until_us = a->lease.deadline_us; /* by promises, for all that is known */
     free(list);
 }
 
@@ -220,6 +222,15 @@ static void wanted_list(struct agent *a, struct failsafe_list *ret)
     }
 }
 
+/*
+ * Whoever comes into the list may lead once the key is gone from the store, and has promised nothing: so nobody may,
+ * before a renewal by the store alone holds the lease as long as the promises of the others did.
+ */
+static bool promises_still_count(const struct agent *a)
+{
+    return ha_lease_deadline_us(a->lease.confirmed_at_us, a->dynamic->policy.ttl_us) < a->failsafe->held_until_us;
+}
+
 void failsafe_publish(struct agent *a)
 {
     static const struct failsafe_list nobody;
@@ -229,7 +240,7 @@ void failsafe_publish(struct agent *a)
     static struct failsafe_list wanted;
     CLEANUP(freep) char *json = NULL;
 
-    if (!f || f->write_busy || a->store_busy || !shows_our_key(a))
+    if (!f || f->write_busy || a->store_busy || !shows_our_key(a) || promises_still_count(a))
         return;
     wanted_list(a, &wanted);
     keep_missing(a, stored, &wanted);
@@ -297,6 +308,7 @@ static void evaluate(struct agent *a, uint64_t asked_at_us)
     if (!f->holds)
         log_warning("the store cannot be reached: staying leader by the promises of all other members (failsafe_mode)");
     f->holds = true;
+    f->held_until_us = deadline_us;
     tether_prolong(a, deadline_us);
 }
 

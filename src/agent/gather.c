@@ -36,7 +36,8 @@ static void note_leaderless(struct agent *a, const struct cluster *before)
 
 /*
  * A divergence verdict is about one leader; with another one it is void. Another session of the same member may be a
- * new timeline: somebody else can have led in between. One about the cluster that is followed has nothing to do with it.
+ * new timeline: somebody else can have led in between. One about the cluster that is followed has nothing to do with
+ * it.
  */
 static void note_leader_change(struct agent *a, const struct cluster *before)
 {
@@ -184,6 +185,15 @@ static void note_voice(struct agent *a, enum pg_probe_outcome outcome, int code,
         a->pg.silent_since_us = now_us;
 }
 
+/* Once for each reason. */
+static void note_doubt(struct agent *a, const char *doubt)
+{
+    if (*doubt && !text_equal(doubt, a->pg.facts.timeline_doubt))
+        log_warning("could not ask this standby which timeline it has replayed, so its position counts for nothing in "
+                    "a synchronous mode: %s; pg_hba.conf must let \"%s\" in for replication from this node itself",
+                    doubt, a->config->postgresql.replication.username);
+}
+
 static void on_probe(void *userdata, enum pg_probe_outcome outcome, const struct pg_facts *facts, const struct err *err)
 {
     struct agent *a = userdata;
@@ -199,6 +209,7 @@ static void on_probe(void *userdata, enum pg_probe_outcome outcome, const struct
     note_voice(a, outcome, err ? err->code : 0, now_us);
     if (outcome == PG_PROBE_OK) {
         impostor_note_facts(a, facts);
+        note_doubt(a, facts->timeline_doubt);
         keep_facts(&a->pg, facts);
         a->pg.answered_at_us = now_us;
         a->pg.failing_since_us = 0;
@@ -345,6 +356,7 @@ static void view_pg(const struct agent *a, uint64_t now_us, struct local_pg *pg)
     pg->replay_lsn = f->replay_lsn;
     pg->streaming = strcmp(f->replication_state, "streaming") == 0;
     pg->replay_paused = f->replay_paused;
+    pg->replaying = f->in_recovery && !f->replayed_all && !*f->timeline_doubt;
 }
 
 struct storage_times agent_storage_times(const struct agent *a)

@@ -160,8 +160,8 @@ void op_rewind_run(struct agent *a)
         op_end(a);
         return;
     }
-    if (rewind_run_start(a->loop, a->config, &leader, cgroup(a), on_rewind_begins, on_rewound, a, &a->op.rewind_run,
-                         &err) < 0)
+    if (rewind_run_start(a->loop, a->config, a->server_major, &leader, cgroup(a), on_rewind_begins, on_rewound, a,
+                         &a->op.rewind_run, &err) < 0)
         on_rewound(a, -1, &err);
 }
 

@@ -109,6 +109,8 @@ void op_start_pg_changed(struct agent *a)
     a->memory.stopped_here = false;
     a->memory.failed_starts = 0;
     a->memory.is_new_copy = false;
+    if (a->memory.divergence == DIVERGENCE_NONE)
+        a->memory.divergence = DIVERGENCE_UNKNOWN; /* of what its control file knew; its WAL may go further */
     a->memory.retry_start_at_us = 0;
     a->memory.crashed = false;
     a->memory.crashed_at_us = 0;

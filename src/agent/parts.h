@@ -310,6 +310,7 @@ bool agent_is_standby_leader(const struct agent *a);
 bool agent_leads(const struct agent *a); /* as the primary or the standby leader, under a lease that is valid now */
 uint64_t agent_position_lsn(const struct agent *a); /* how far its WAL goes, as far as it counts; 0 = not known */
 const struct pg_probe_settings *agent_pg_login(struct agent *a);
+int agent_probe_new(struct agent *a, struct pg_probe **ret, struct err *err); /* with that login */
 
 struct storage_times agent_storage_times(const struct agent *a);
 /* fence_record.c */

@@ -53,7 +53,7 @@ static void log_in_anew(struct agent *a)
     struct pg_probe *probe = NULL;
     struct err err = {0};
 
-    if (pg_probe_new(a->loop, agent_pg_login(a), &probe, &err) < 0) {
+    if (agent_probe_new(a, &probe, &err) < 0) {
         log_error("could not log in with the new credentials: %s", err.msg);
         return;
     }
@@ -70,6 +70,8 @@ static void renew(struct agent *a, struct config *fresh)
 
     new_login = !text_equal(a->config->postgresql.superuser.username, fresh->postgresql.superuser.username) ||
                 !text_equal(a->config->postgresql.superuser.password, fresh->postgresql.superuser.password) ||
+                !text_equal(a->config->postgresql.replication.username, fresh->postgresql.replication.username) ||
+                !text_equal(a->config->postgresql.replication.password, fresh->postgresql.replication.password) ||
                 !text_equal(a->config->postgresql.database, fresh->postgresql.database);
     config_renew(a->own_config, fresh, &applied, &needs_restart);
     level = log_level_from_name(a->config->log.level);

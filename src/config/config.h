@@ -128,6 +128,7 @@ struct config {
         char *custom_conf;
         char *config_base_name;
         bool use_unix_socket; /* default false: TCP to the listen address */
+        bool use_unix_socket_repl;
         struct credentials superuser, replication,
             rewind;                 /* superuser.username default "postgres"; rewind may be empty */
         struct settings parameters; /* local ones, they win over the store's; protected names are left out */

@@ -56,6 +56,7 @@ static const struct dynamic_entry entries[] = {
     OTHER("postgresql.basebackup", DYNAMIC_LOCAL, "options of pg_basebackup"),
     OTHER("postgresql.pg_ctl_timeout", DYNAMIC_LOCAL, "seconds a start may take"),
     OTHER("postgresql.use_unix_socket", DYNAMIC_LOCAL, "whether local connections avoid TCP"),
+    OTHER("postgresql.use_unix_socket_repl", DYNAMIC_LOCAL, "whether local replication connections avoid TCP"),
     OTHER("postgresql.database", DYNAMIC_LOCAL, "database to connect to"),
     OTHER("postgresql.bin_dir", DYNAMIC_LOCAL, "PostgreSQL's programs"),
     OTHER("postgresql.custom_conf", DYNAMIC_LOCAL, "file to include"),

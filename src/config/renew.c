@@ -37,6 +37,7 @@ static const struct {
     {"postgresql.run_dir", FIXED(postgresql.run_dir)},
     {"postgresql.config_base_name", FIXED(postgresql.config_base_name)},
     {"postgresql.use_unix_socket", FIXED(postgresql.use_unix_socket)},
+    {"postgresql.use_unix_socket_repl", FIXED(postgresql.use_unix_socket_repl)},
 };
 
 static void swap_bytes(void *a, void *b, size_t size)

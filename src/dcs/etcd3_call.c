@@ -393,7 +393,8 @@ static void next_step(struct etcd3_call *c)
     } else {
         c->step = ETCD3_STEP_REQUEST;
         (void)text_print(path, sizeof(path), "%s%s", e->prefix, c->method);
-        r = c->body ? send_request(c, "POST", path, c->body) : err_set(&c->err, -ENOMEM, "out of memory");
+        r = c->body ? send_request(c, "POST", path, c->body)
+                    : err_set(&c->err, -ENOMEM, "nothing to send: out of memory, or no lease of this node to use yet");
     }
     if (r < 0) {
         leave_token(c);

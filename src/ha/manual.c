@@ -9,8 +9,8 @@
 #include "ha/parts.h"
 
 enum { PEERS_FRESH_US = 2000000, CHECKPOINT_FRESH_US = 15000000 };
-/* A candidate that is just coming back is waited for, as long as a person does not notice. */
-enum { PATIENCE_US = 3000000, ASK_AGAIN_US = 300000 };
+/* A candidate that is just coming back, or changing its timeline, is waited for: nothing has stopped yet. */
+enum { PATIENCE_US = 10000000, ASK_AGAIN_US = 300000 };
 
 const struct failover_key *ha_request(const struct ha_view *v)
 {

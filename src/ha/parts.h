@@ -84,7 +84,8 @@ bool ha_streams_from_remote(const struct ha_view *v);
 bool ha_position_is_no_matter(const struct ha_view *v, const struct peer *p);
 /* Nobody leads for a while, and this node is not going to: that is no reason to fall behind the other cluster. */
 bool ha_may_follow_remote_meanwhile(const struct ha_view *v, const struct ha_decision *race);
-/* Nobody else here has a server that runs and may lead: what this node has must not be set aside before there is another copy. */
+/* Nobody else here has a server that runs and may lead: what this node has must not be set aside before there is
+ * another copy. */
 bool ha_is_last_copy(const struct ha_view *v);
 /* A promotion is under way and must not be finished. */
 bool ha_standby_cluster_forbids(const struct ha_view *v, struct ha_decision *ret);
@@ -92,7 +93,8 @@ bool ha_standby_cluster_forbids(const struct ha_view *v, struct ha_decision *ret
 struct ha_decision ha_decide_demote_cluster(const struct ha_view *v);
 struct ha_decision ha_decide_standby_leader(const struct ha_view *v); /* holds the key; a server in recovery */
 bool ha_standby_leader_gives_up(const struct ha_view *v, struct ha_decision *ret); /* the same; the server is down */
-/* An empty data directory of a known cluster is to be filled from the other cluster, and not from this leader (NULL). */
+/* An empty data directory of a known cluster is to be filled from the other cluster, and not from this leader (NULL).
+ */
 bool ha_should_copy_remote(const struct ha_view *v, const struct member *leader);
 
 /* --- what an operator asks for (manual.c, manual_race.c) --- */

@@ -6,6 +6,8 @@ bool ha_should_check_divergence(const struct ha_view *v, const char *origin)
 {
     uint64_t since_us = v->memory.not_streaming_since_us;
 
+    if (v->pg.replaying)
+        return false; /* where it will have come to shows later */
     if (!origin || (!v->policy.use_pg_rewind && !v->policy.remove_data_directory_on_diverged_timelines))
         return false;
     return since_us && v->now_us - since_us >= 2 * v->policy.loop_wait_us && v->now_us >= v->memory.retry_check_at_us;
@@ -132,10 +134,9 @@ struct ha_decision ha_decide_standby(const struct ha_view *v)
         return ha_say(HA_NOTHING, "the store cannot be read: staying a standby");
     if (!v->cluster->leader.exists) {
         d = ha_decide_race(v);
-        return ha_may_follow_remote_meanwhile(v, &d) ? ha_say_target(HA_FOLLOW, REMOTE_CLUSTER,
-                                                                     "%s; following the other cluster meanwhile",
-                                                                     d.reason)
-                                                     : d;
+        return ha_may_follow_remote_meanwhile(v, &d)
+                   ? ha_say_target(HA_FOLLOW, REMOTE_CLUSTER, "%s; following the other cluster meanwhile", d.reason)
+                   : d;
     }
     if (strcmp(v->cluster->leader.name, v->name) == 0)
         return ha_say(HA_NOTHING,

@@ -44,8 +44,7 @@ bool ha_position_is_no_matter(const struct ha_view *v, const struct peer *p)
 bool ha_may_follow_remote_meanwhile(const struct ha_view *v, const struct ha_decision *race)
 {
     return race->action == HA_NOTHING && ha_follows_remote(v) && strcmp(v->pg.follows, REMOTE_CLUSTER) != 0 &&
-           v->memory.leaderless_since_us &&
-           v->now_us - v->memory.leaderless_since_us >= 2 * v->policy.loop_wait_us;
+           v->memory.leaderless_since_us && v->now_us - v->memory.leaderless_since_us >= 2 * v->policy.loop_wait_us;
 }
 
 /* It runs and could be elected: what it has is of use, whatever that is. */
@@ -122,7 +121,8 @@ static bool is_unfit(const struct ha_view *v, struct ha_decision *ret)
     return true;
 }
 
-/* The other cluster may fail over unseen: what was true a moment ago is asked again, but that there is nothing to do. */
+/* The other cluster may fail over unseen: what was true a moment ago is asked again, but that there is nothing to do.
+ */
 bool ha_should_check_remote(const struct ha_view *v, const char *origin)
 {
     return v->memory.divergence != DIVERGENCE_FOUND || strcmp(v->memory.divergence_from, origin) != 0;
@@ -192,7 +192,8 @@ bool ha_standby_leader_gives_up(const struct ha_view *v, struct ha_decision *ret
 
 bool ha_should_copy_remote(const struct ha_view *v, const struct member *leader)
 {
-    /* Unless it streams it may have gone another way. When the other cluster cannot be had, it is better than nothing. */
+    /* Unless it streams it may have gone another way. When the other cluster cannot be had, it is better than nothing.
+     */
     if (!v->policy.standby_cluster_streams || v->request.from_leader)
         return false;
     if (leader)

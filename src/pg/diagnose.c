@@ -61,7 +61,7 @@ static const struct pattern {
     {"could not load", "pg_hba.conf", "pg_hba.conf has errors", "Correct the list postgresql.pg_hba"},
     {"insufficient parameter settings", NULL, "a parameter is lower than on the primary",
      "Raise it to the primary's value in the cluster's configuration (edit-config), then restart"},
-    {"is a lower setting than on the primary server", NULL, "a parameter is lower than on the primary",
+    {"is a lower setting than on the ", NULL, "a parameter is lower than on the primary",
      "Raise it to the primary's value in the cluster's configuration (edit-config), then restart"},
     {"hot standby is not possible", NULL, "this standby cannot be read",
      "Give it the primary's values of max_connections and the like, and wal_level replica or logical"},

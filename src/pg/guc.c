@@ -7,7 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { LIMIT_SIZE = 64 };
+enum { LIMIT_SIZE = 64, SLRU_BANK_SIZE = 16, BUFFER_USAGE_MIN_KB = 128 };
 
 /* In the order of the larger to the smaller, as PostgreSQL has them (src/backend/utils/misc/guc.c). */
 struct unit {
@@ -190,11 +190,37 @@ static void print_number(const struct guc *g, double number, char *buf, size_t s
     (void)text_print(buf, size, "%.15g%s", number, isdigit((unsigned char)g->unit[0]) ? "" : g->unit);
 }
 
+/*
+ * What only check hooks of the server know (guc_hooks.h), of parameters that would keep it from starting: sizes that
+ * are a multiple, since version 17, and one that may be nothing or not that little, since 16. True if the number will
+ * do.
+ */
+static bool hook_takes(const struct guc *g, double number, char *why, size_t why_size, double *ret_nearest)
+{
+    static const char *const multiples[] = {
+        "commit_timestamp_buffers", "multixact_member_buffers", "multixact_offset_buffers", "notify_buffers",
+        "serializable_buffers",     "subtransaction_buffers",   "transaction_buffers"};
+
+    for (size_t i = 0; i < ARRAY_LEN(multiples); i++) {
+        if (strcasecmp(g->name, multiples[i]) != 0 || fmod(number, SLRU_BANK_SIZE) == 0)
+            continue;
+        (void)text_print(why, why_size, "is not a multiple of %d", SLRU_BANK_SIZE);
+        *ret_nearest = ceil(number / SLRU_BANK_SIZE) * SLRU_BANK_SIZE;
+        return false;
+    }
+    if (strcasecmp(g->name, "vacuum_buffer_usage_limit") == 0 && number > 0 && number < BUFFER_USAGE_MIN_KB) {
+        (void)text_print(why, why_size, "is neither 0 nor %dkB or more", BUFFER_USAGE_MIN_KB);
+        *ret_nearest = BUFFER_USAGE_MIN_KB;
+        return false;
+    }
+    return true;
+}
+
 static enum guc_verdict judge_number(const struct guc *g, const char *value, char *why, size_t why_size, char *limit,
                                      size_t limit_size)
 {
     char min[LIMIT_SIZE], max[LIMIT_SIZE];
-    double number;
+    double number, nearest;
 
     if (!parse_number(g, value, &number)) {
         if (g->unit[0])
@@ -204,13 +230,16 @@ static enum guc_verdict judge_number(const struct guc *g, const char *value, cha
             (void)text_print(why, why_size, "is no %s", g->kind == GUC_INT ? "integer" : "number");
         return GUC_BAD;
     }
-    if (number >= g->min && number <= g->max)
+    nearest = number < g->min ? g->min : number > g->max ? g->max : number;
+    if (nearest != number) {
+        print_number(g, g->min, min, sizeof(min));
+        print_number(g, g->max, max, sizeof(max));
+        (void)text_print(why, why_size, "is out of range (%s to %s)", min, max);
+    } else if (hook_takes(g, number, why, why_size, &nearest)) {
         return GUC_GOOD;
-    print_number(g, g->min, min, sizeof(min));
-    print_number(g, g->max, max, sizeof(max));
-    (void)text_print(why, why_size, "is out of range (%s to %s)", min, max);
+    }
     if (limit)
-        (void)text_print(limit, limit_size, "%.15g", number < g->min ? g->min : g->max);
+        (void)text_print(limit, limit_size, "%.15g", nearest);
     return GUC_OUT_OF_RANGE;
 }
 

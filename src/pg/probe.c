@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/text.h"
+#include "pg/leader.h"
 #include "pg/link.h"
 #include "pg/probe_facts.h"
 
@@ -12,11 +13,17 @@
  */
 #define PROBE_OPTIONS "-c statement_timeout=2000 -c search_path=pg_catalog"
 
+/* For the question that follows the others, so that it cannot use up the time of the whole probe. */
+enum { TIMELINE_TIMEOUT_US = 1000000 };
+
 struct pg_probe {
+    sd_event *loop;
     struct pg_link *link;
+    struct pg_link *replication; /* NULL: nobody may be asked */
     pg_probe_fn done;
     pg_probe_promoted_fn promoted;
     void *userdata;
+    struct pg_facts facts; /* what was answered, while the timeline is being asked for */
     /* The newest timeline received under the running postmaster, for the time when no WAL receiver is there to ask. */
     uint32_t received_timeline;
     bool replayed_all;            /* under it, at some time */
@@ -30,10 +37,27 @@ int pg_probe_new(sd_event *loop, const struct pg_probe_settings *settings, struc
 
     if (!p)
         return err_set(err, -ENOMEM, "out of memory");
+    p->loop = loop;
     r = link_new(loop, settings, "pgtether heartbeat", PROBE_OPTIONS, &p->link, err);
     if (r < 0)
         return r;
     *ret = STEAL(p);
+    return 0;
+}
+
+int pg_probe_set_replication(struct pg_probe *p, const struct pg_probe_settings *settings,
+                             const struct credentials *tls, struct err *err)
+{
+    CLEANUP(link_freep) struct pg_link *link = NULL;
+    int r = link_new(p->loop, settings, "pgtether timeline", NULL, &link, err);
+
+    if (r >= 0)
+        r = pg_leader_set_credentials(link, tls, err);
+    if (r >= 0)
+        r = link_set_keyword(link, "replication", "true", err);
+    if (r < 0)
+        return r;
+    p->replication = STEAL(link);
     return 0;
 }
 
@@ -42,6 +66,8 @@ struct pg_probe *pg_probe_free(struct pg_probe *p)
     if (!p)
         return NULL;
     p->link = link_free(p->link);
+    p->replication = link_free(p->replication);
+    facts_done(&p->facts);
     free(p);
     return NULL;
 }
@@ -69,26 +95,85 @@ static void remember(struct pg_probe *p, struct pg_facts *f)
     p->received_timeline = f->timeline;
 }
 
+static void answer(struct pg_probe *p)
+{
+    pg_probe_fn done = STEAL(p->done);
+    struct pg_facts facts = p->facts;
+    struct err err = {0};
+
+    p->facts = (struct pg_facts){0};
+    done(p->userdata, PG_PROBE_OK, &facts, &err); /* may free p */
+    facts_done(&facts);
+}
+
+/* The position belongs to a timeline that is not known: it must not be compared with anybody's. */
+static void doubt_timeline(struct pg_facts *f, const char *why)
+{
+    f->replayed_all = false;
+    (void)text_print(f->timeline_doubt, sizeof(f->timeline_doubt), "%s", why);
+}
+
+static void refuse(struct pg_probe *p, enum pg_probe_outcome outcome, const struct err *err)
+{
+    pg_probe_fn done = STEAL(p->done);
+
+    facts_done(&p->facts);
+    done(p->userdata, outcome, NULL, err); /* may free p */
+}
+
+static void on_timeline(void *userdata, const struct link_answer *a)
+{
+    struct pg_probe *p = userdata;
+    uint32_t timeline = 0;
+
+    if (a->error == -ECONNABORTED) { /* by pg_probe_disconnect() */
+        refuse(p, PG_PROBE_REFUSED, a->err);
+        return;
+    }
+    if (a->error)
+        doubt_timeline(&p->facts, a->err->msg);
+    else if (a->n_results != 1 || PQntuples(a->result[0]) != 1 || PQnfields(a->result[0]) < 2 ||
+             !text_to_u32(PQgetvalue(a->result[0], 0, 1), &timeline))
+        doubt_timeline(&p->facts, "unrecognized answer to IDENTIFY_SYSTEM");
+    else if (timeline > p->facts.timeline)
+        p->facts.timeline = p->received_timeline = timeline;
+    /* Kept, its walsender would take a place from standbys for nothing. */
+    link_disconnect(p->replication);
+    answer(p);
+}
+
+/* False: nobody needs to be asked, or nobody can be. */
+static bool ask_timeline(struct pg_probe *p)
+{
+    struct pg_facts *f = &p->facts;
+    struct err err = {0};
+
+    if (!f->in_recovery || f->has_receiver || !f->replayed_all || !p->replication)
+        return false;
+    if (link_run(p->replication, "IDENTIFY_SYSTEM", TIMELINE_TIMEOUT_US, on_timeline, p, &err) >= 0)
+        return true;
+    doubt_timeline(f, err.msg);
+    return false;
+}
+
 static void on_answer(void *userdata, const struct link_answer *a)
 {
     struct pg_probe *p = userdata;
-    pg_probe_fn done = STEAL(p->done);
-    struct pg_facts facts = {0};
     struct err err = {0};
 
     if (a->error) {
-        done(p->userdata, outcome_of(a), NULL, a->err);
+        refuse(p, outcome_of(a), a->err);
         return;
     }
-    if (facts_read(a->result, a->n_results, &facts, &err) < 0) {
-        done(p->userdata, PG_PROBE_REFUSED, NULL, &err);
+    if (facts_read(a->result, a->n_results, &p->facts, &err) < 0) {
+        refuse(p, PG_PROBE_REFUSED, &err);
         return;
     }
-    facts.asked_at_us = a->asked_at_us;
-    facts.server_version_num = a->server_version;
-    remember(p, &facts);
-    done(p->userdata, PG_PROBE_OK, &facts, &err); /* may free p */
-    facts_done(&facts);
+    p->facts.asked_at_us = a->asked_at_us;
+    p->facts.server_version_num = a->server_version;
+    remember(p, &p->facts);
+    if (!ask_timeline(p))
+        answer(p);
 }
 
 int pg_probe_start(struct pg_probe *p, uint64_t timeout_us, pg_probe_fn done, void *userdata, struct err *err)
@@ -134,4 +219,6 @@ int pg_probe_promote(struct pg_probe *p, uint64_t timeout_us, pg_probe_promoted_
 void pg_probe_disconnect(struct pg_probe *p)
 {
     link_disconnect(p->link);
+    if (p->replication)
+        link_disconnect(p->replication);
 }

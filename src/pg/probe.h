@@ -34,13 +34,20 @@ struct pg_pending_setting { /* changed in the file, needs a restart */
 struct pg_facts {
     uint64_t asked_at_us; /* instant before the query was sent */
     bool in_recovery;
-    uint32_t timeline;
+    uint32_t timeline; /* a primary's own; of a standby: of the last WAL that it has received or, without a receiver,
+                          replayed */
+    /*
+     * standby without a WAL receiver: why `timeline` is only what the control file says, which is an old one after a
+     * crash; "" = it is exact. Then its positions cannot be compared, and replayed_all is false.
+     */
+    char timeline_doubt[160];
     uint64_t current_lsn;             /* primary: flush position */
     uint64_t receive_lsn, replay_lsn; /* standby; receive = max(written, received) */
     char replayed_timestamp[48];      /* text of pg_last_xact_replay_timestamp(), "" = null */
     bool replay_paused;
     /* standby: it has been at the end of the WAL it has since it was started; before, its positions say too little */
     bool replayed_all;
+    bool has_receiver;                                  /* standby: a WAL receiver knows the timeline */
     char replication_state[32];                         /* standby: "streaming", "in archive recovery" or "" */
     char receiver_host[128];                            /* what the WAL receiver is connected to */
     uint64_t latest_end_lsn;                            /* pg_stat_wal_receiver */
@@ -82,6 +89,16 @@ typedef void (*pg_probe_fn)(void *userdata, enum pg_probe_outcome outcome, const
 int pg_probe_new(sd_event *loop, const struct pg_probe_settings *settings, struct pg_probe **ret, struct err *err);
 struct pg_probe *pg_probe_free(struct pg_probe *p);
 DEFINE_CLEANUP(struct pg_probe, pg_probe_free)
+
+/*
+ * Where and as whom a standby without a WAL receiver is asked, over a replication connection, which timeline it has
+ * replayed: SQL has no function for it, and the control file knows it only after the next restartpoint (PostgreSQL
+ * docs, streaming replication protocol, IDENTIFY_SYSTEM). The rest of `settings` is as above; `tls` is borrowed for
+ * the call.
+ */
+struct credentials;
+int pg_probe_set_replication(struct pg_probe *p, const struct pg_probe_settings *settings,
+                             const struct credentials *tls, struct err *err);
 
 /* One probe at a time: -EBUSY while one is under way. The kept connection is re-made when it broke. */
 int pg_probe_start(struct pg_probe *p, uint64_t timeout_us, pg_probe_fn done, void *userdata, struct err *err);

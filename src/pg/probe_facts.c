@@ -104,7 +104,7 @@ static void shorten_timestamp(char *text)
 
 /*
  * A primary's timeline is that of the file it writes to. A standby's is the newest one it has received; without a WAL
- * receiver what the control file knows of it.
+ * receiver what the control file knows of it, which the probe then asks for more exactly.
  */
 static uint32_t timeline_of(const PGresult *res)
 {
@@ -127,6 +127,7 @@ static void read_row(const PGresult *res, struct pg_facts *f)
 
     f->in_recovery = bool_of(res, 0, "standby");
     f->timeline = timeline_of(res);
+    f->has_receiver = u32_of(res, 0, "received_tli") != 0;
     f->control_timeline = u32_of(res, 0, "control_tli");
     f->current_lsn = lsn_of(res, 0, "current_lsn");
     f->receive_lsn = lsn_of(res, 0, "receive_lsn");

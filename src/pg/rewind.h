@@ -75,7 +75,7 @@ typedef void (*rewind_done_fn)(void *userdata, int outcome, const struct err *er
 /* The next thing is pg_rewind itself: nothing was changed before. NULL is fine. */
 typedef void (*rewind_begins_fn)(void *userdata);
 struct rewind_run;
-int rewind_run_start(sd_event *loop, const struct config *config, const struct pg_upstream *leader,
+int rewind_run_start(sd_event *loop, const struct config *config, int server_major, const struct pg_upstream *leader,
                      const char *cgroup_procs, rewind_begins_fn begins, rewind_done_fn done, void *userdata,
                      struct rewind_run **ret, struct err *err);
 /* Both 0 until pg_rewind knows. */

@@ -18,11 +18,12 @@
 
 #define DISK_TIMEOUT_US (30 * USEC_PER_SEC)
 #define LEADER_TIMEOUT_US (30 * USEC_PER_SEC)
-enum { HISTORY_MAX = 1024 * 1024 };
+enum { HISTORY_MAX = 1024 * 1024, CONFIG_FILE_MAJOR = 15 };
 
 struct rewind_run {
     sd_event *loop;
     const struct config *config;
+    int server_major;
     char *leader_name, *leader_host, *cgroup_procs, *dsn;
     struct pg_upstream upstream; /* of the copies above */
     struct pg_controldata *control;
@@ -120,13 +121,21 @@ static void on_rewind_line(void *userdata, const char *line)
     (void)tool_parse_progress(line, &r->done_bytes, &r->total_bytes);
 }
 
-/* Only since version 15, so only where it is needed. */
-static void add_config_file(const struct rewind_run *r, struct tool_args *args)
+/*
+ * pg_rewind asks the server for its restore_command, by the configuration in the data directory: where that is
+ * elsewhere it must be told, which it understands since version 15. Up to then it can only do without the archive
+ * there.
+ */
+static void add_archive(const struct rewind_run *r, struct tool_args *args)
 {
     const char *data_dir = r->config->postgresql.data_dir, *dir = r->config->postgresql.config_dir;
     const char *base = r->config->postgresql.config_base_name;
+    bool is_elsewhere = dir && !text_equal(dir, data_dir);
 
-    if (dir && !text_equal(dir, data_dir))
+    if (is_elsewhere && r->server_major < CONFIG_FILE_MAJOR)
+        return;
+    tool_args_add(args, "--restore-target-wal");
+    if (is_elsewhere)
         tool_args_add(args, "--config-file=%s/%s.conf", dir, base ? base : "postgresql");
 }
 
@@ -143,10 +152,8 @@ static int run_rewind(struct rewind_run *r, struct err *err)
     tool_args_add(&args, "--target-pgdata=%s", r->config->postgresql.data_dir);
     tool_args_add(&args, "--source-server=%s", r->dsn);
     tool_args_add(&args, "--progress");
-    if (r->text.len > 0) {
-        tool_args_add(&args, "--restore-target-wal");
-        add_config_file(r, &args);
-    }
+    if (r->text.len > 0)
+        add_archive(r, &args);
     textbuf_printf(&passfile, "PGPASSFILE=%s", r->config->postgresql.pgpass ? r->config->postgresql.pgpass : "");
     env[3] = passfile.data;
     spec.argv = tool_args_list(&args);
@@ -449,7 +456,7 @@ static int copy_arguments(struct rewind_run *r, const struct pg_upstream *leader
     return 0;
 }
 
-int rewind_run_start(sd_event *loop, const struct config *config, const struct pg_upstream *leader,
+int rewind_run_start(sd_event *loop, const struct config *config, int server_major, const struct pg_upstream *leader,
                      const char *cgroup_procs, rewind_begins_fn begins, rewind_done_fn done, void *userdata,
                      struct rewind_run **ret, struct err *err)
 {
@@ -458,7 +465,12 @@ int rewind_run_start(sd_event *loop, const struct config *config, const struct p
 
     if (!r)
         return err_set(err, -ENOMEM, "out of memory");
-    *r = (struct rewind_run){.loop = loop, .config = config, .begins = begins, .done = done, .userdata = userdata};
+    *r = (struct rewind_run){.loop = loop,
+                             .config = config,
+                             .server_major = server_major,
+                             .begins = begins,
+                             .done = done,
+                             .userdata = userdata};
     code = copy_arguments(r, leader, cgroup_procs, err);
     if (code >= 0)
         code = pg_files_passfile(config, leader, err);

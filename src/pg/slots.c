@@ -59,13 +59,15 @@ static void put_names(struct textbuf *sql, const struct slot_name *names, size_t
     textbuf_puts(sql, ")");
 }
 
+/* Slots with failover = true, since version 17, come to a standby by PostgreSQL's own synchronization or not at all. */
 void pg_slot_copy_question(struct textbuf *sql, const struct slot_name *names, size_t n)
 {
     textbuf_puts(sql,
                  "SELECT slot_name, database, plugin, pg_catalog.current_setting('server_version_num')::int / 10000, "
                  "pg_catalog.encode(pg_catalog.pg_read_binary_file('pg_replslot/' || slot_name || '/state'), 'hex') "
-                 "FROM pg_catalog.pg_replication_slots WHERE NOT pg_catalog.pg_is_in_recovery() "
-                 "AND slot_type = 'logical' AND wal_status IS DISTINCT FROM 'lost' AND NOT temporary AND ");
+                 "FROM pg_catalog.pg_replication_slots s WHERE NOT pg_catalog.pg_is_in_recovery() "
+                 "AND slot_type = 'logical' AND wal_status IS DISTINCT FROM 'lost' AND NOT temporary "
+                 "AND pg_catalog.to_jsonb(s) ->> 'failover' IS DISTINCT FROM 'true' AND ");
     put_names(sql, names, n);
 }
 

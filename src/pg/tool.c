@@ -270,13 +270,23 @@ bool tool_socket_dir(const struct config *config, char *buf, size_t size)
     return false;
 }
 
-void tool_own_host(const struct config *config, char *buf, size_t size)
+static void own_host(const struct config *config, bool by_socket, char *buf, size_t size)
 {
     const char *listen = config->postgresql.listen_addresses;
 
-    if (config->postgresql.use_unix_socket && tool_socket_dir(config, buf, size))
+    if (by_socket && tool_socket_dir(config, buf, size))
         return;
     (void)list_entry(listen, buf, size);
     if (!*buf || text_equal(buf, "*") || text_equal(buf, "0.0.0.0") || text_equal(buf, "localhost"))
         (void)text_copy(buf, size, "127.0.0.1");
+}
+
+void tool_own_host(const struct config *config, char *buf, size_t size)
+{
+    own_host(config, config->postgresql.use_unix_socket, buf, size);
+}
+
+void tool_own_replication_host(const struct config *config, char *buf, size_t size)
+{
+    own_host(config, config->postgresql.use_unix_socket_repl, buf, size);
 }

@@ -57,3 +57,5 @@ bool tool_socket_dir(const struct config *config, char *buf, size_t size);
 /* Where this node's own connections go: the socket directory if use_unix_socket and one is configured, else an address
  * the server listens on, never a name that would have to be looked up. */
 void tool_own_host(const struct config *config, char *buf, size_t size);
+/* The same for replication connections, with use_unix_socket_repl. */
+void tool_own_replication_host(const struct config *config, char *buf, size_t size);

@@ -18,6 +18,7 @@ void failsafe_adopt(struct node *n)
     a->failsafe.list = n->run_dir.list;
     a->failsafe.session = n->run_dir.session;
     a->failsafe.in_store = n->run_dir.in_store;
+    a->failsafe.held_until_us = a->lease.deadline_us;
 }
 
 static void set_list(struct node *n, uint8_t list, bool in_store)
@@ -92,6 +93,12 @@ static uint8_t keep_missing(struct world *w, struct node *n, uint8_t wanted)
     return local_us(w, n) - f->missing_since_us >= w->policy.ttl_us ? wanted : (uint8_t)(wanted | missing);
 }
 
+static bool promises_still_count(const struct world *w, const struct agent *a)
+{
+    return w->mutant != MUTANT_LIST_WHILE_PROMISED &&
+           ha_lease_deadline_us(a->lease.confirmed_at_us, w->policy.ttl_us) < a->failsafe.held_until_us;
+}
+
 void failsafe_publish(struct world *w, struct node *n)
 {
     struct agent *a = &n->agent;
@@ -100,7 +107,8 @@ void failsafe_publish(struct world *w, struct node *n)
     struct call *c;
 
     wanted = keep_missing(w, n, wanted);
-    if (f->write_busy || a->store_busy || a->store_failed || !shows_our_key(a) || wanted == stored_list(a))
+    if (f->write_busy || a->store_busy || a->store_failed || !shows_our_key(a) || wanted == stored_list(a) ||
+        promises_still_count(w, a))
         return;
     f->pending = (uint8_t)(wanted | (f->is_pending ? f->pending : 0));
     f->is_pending = f->write_busy = true;
@@ -148,6 +156,7 @@ static void evaluate(struct world *w, struct node *n, uint64_t asked_at_us)
     if (!a->failsafe.holds)
         TRACE(w, n->id, "agent: holds its lease by promises");
     a->failsafe.holds = true;
+    a->failsafe.held_until_us = deadline_us;
     tether_prolong(w, n, deadline_us);
 }
 

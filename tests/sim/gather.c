@@ -202,6 +202,20 @@ static void note_streaming(struct agent *a, uint64_t now_us)
         a->memory.not_streaming_since_us = now_us;
 }
 
+/* Before it is at the end of its WAL a standby knows no more than its control file does. */
+static void probe_recovery(const struct world *w, struct node *n)
+{
+    struct probe *p = &n->agent.pg;
+
+    if (!p->in_recovery)
+        return;
+    p->replaying = n->pg.replaying_until_us > w->now_us;
+    if (p->replaying)
+        p->lsn = n->pg.control_lsn;
+    if (p->replaying || (w->mutant == MUTANT_CONTROL_TIMELINE && !p->streaming))
+        p->timeline = w->timelines[n->pg.control_way].number;
+}
+
 void gather_probed(struct world *w, struct node *n)
 {
     struct agent *a = &n->agent;
@@ -218,6 +232,7 @@ void gather_probed(struct world *w, struct node *n)
                                .answered_at_us = now_us,
                                .lsn = n->pg.lsn,
                                .timeline = w->timelines[n->pg.way].number};
+        probe_recovery(w, n);
         note_streaming(a, now_us);
         sync_probe(w, n);
         sync_note_pg(w, n);
@@ -340,6 +355,7 @@ static void view_pg(const struct world *w, const struct agent *a, uint64_t now_u
     else
         pg->current_lsn = a->pg.lsn;
     pg->streaming = a->pg.streaming;
+    pg->replaying = a->pg.replaying;
 }
 
 void gather_view(struct world *w, struct node *n, struct ha_view *ret)

@@ -262,6 +262,8 @@ static void start_answered(struct world *w, struct node *n)
     a->memory.stopped_here = a->request.restart = false;
     a->memory.failed_starts = 0;
     a->memory.is_new_copy = false;
+    if (a->memory.divergence == DIVERGENCE_NONE && w->mutant != MUTANT_OLD_VERDICT)
+        a->memory.divergence = DIVERGENCE_UNKNOWN;
     a->memory.retry_start_at_us = 0;
     a->memory.crashed = false;
     a->memory.crashed_at_us = 0;

@@ -145,6 +145,7 @@ static void initdb_done(struct world *w, struct node *n)
     w->timelines[w->n_timelines++] = (struct timeline){.number = 1};
     n->pg.lsn = 1000000;
     n->pg.control = PG_CONTROL_SHUT_DOWN;
+    pg_checkpointed(n);
     n->agent.op.stage = STAGE_LEADER;
     tether_acquire(w, n);
 }

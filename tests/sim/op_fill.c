@@ -119,6 +119,7 @@ void op_become_copy(struct node *n, const struct node *from)
     config_copied(n, from);
     n->pg.lsn = from->pg.lsn;
     n->pg.control = PG_CONTROL_IN_ARCHIVE_RECOVERY;
+    pg_checkpointed(n);
 }
 
 static void cloned(struct world *w, struct node *n, const struct node *from)
@@ -148,6 +149,15 @@ static void cloned(struct world *w, struct node *n, const struct node *from)
     gather_control(w, n);
 }
 
+/* A standby that is down is compared by its control file, which may be behind its WAL. */
+static bool has_diverged(const struct world *w, const struct node *n, const struct node *from)
+{
+    bool by_control = !n->agent.server_up && n->pg.control == PG_CONTROL_IN_ARCHIVE_RECOVERY;
+
+    return by_control ? !pg_is_behind(w, n->pg.control_way, n->pg.control_lsn, &from->pg)
+                      : !pg_is_behind(w, n->pg.way, n->pg.lsn, &from->pg);
+}
+
 static void compared(struct world *w, struct node *n, const struct node *from)
 {
     struct memory *m = &n->agent.memory;
@@ -157,7 +167,7 @@ static void compared(struct world *w, struct node *n, const struct node *from)
         m->retry_check_at_us = local_us(w, n) + CHECK_AGAIN_US;
         agent_wake_at(w, n, m->retry_check_at_us);
     } else {
-        m->divergence = pg_is_behind(w, n->pg.way, n->pg.lsn, &from->pg) ? DIVERGENCE_NONE : DIVERGENCE_FOUND;
+        m->divergence = has_diverged(w, n, from) ? DIVERGENCE_FOUND : DIVERGENCE_NONE;
     }
     (void)snprintf(m->divergence_from, sizeof(m->divergence_from), "%s", n->agent.op.target);
     m->not_streaming_since_us = 0;
@@ -236,6 +246,8 @@ void op_ask_peers(struct world *w, struct node *n)
 
 static uint64_t position_age_ms(const struct world *w, const struct node *n)
 {
+    if (n->agent.pg.replaying)
+        return UINT32_MAX; /* not known */
     if (w->mutant == MUTANT_SYNC_OLD_VOTES || !n->agent.pg.valid)
         return 0;
     return (local_us(w, n) - n->agent.pg.answered_at_us) / MS + 1;

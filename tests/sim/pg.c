@@ -5,7 +5,7 @@
  */
 #include "sim.h"
 
-enum { BYTES_PER_MS = 10 };
+enum { BYTES_PER_MS = 10, RESTARTPOINT_EVERY_US = 20 * SEC };
 
 bool pg_alive(const struct node *n)
 {
@@ -69,7 +69,8 @@ bool pg_streams(const struct world *w, const struct node *n)
 {
     const struct node *from;
 
-    if (!n->up || n->pg.phase != PG_STANDBY || n->pg.follows == NOBODY || stands_still(w, n))
+    if (!n->up || n->pg.phase != PG_STANDBY || n->pg.follows == NOBODY || stands_still(w, n) ||
+        n->pg.replaying_until_us > w->now_us)
         return false;
     if (n->pg.follows == REMOTE)
         return standby_upstream(w) && pg_is_behind(w, n->pg.way, n->pg.lsn, standby_upstream(w));
@@ -85,6 +86,20 @@ static uint16_t way_at(const struct world *w, uint16_t way, uint64_t lsn)
     while (way != 0 && lsn < w->timelines[way].switch_lsn)
         way = w->timelines[way].parent;
     return way;
+}
+
+void pg_checkpointed(struct node *n)
+{
+    n->pg.control_way = n->pg.way;
+    n->pg.control_lsn = n->pg.lsn;
+}
+
+static void make_restartpoint(const struct world *w, struct node *n)
+{
+    if (w->now_us < n->pg.restartpoint_at_us)
+        return;
+    n->pg.restartpoint_at_us = w->now_us + RESTARTPOINT_EVERY_US;
+    pg_checkpointed(n);
 }
 
 void pg_flow(struct world *w)
@@ -112,6 +127,7 @@ void pg_flow(struct world *w)
             n->pg.lsn = from->lsn - lag_bytes;
         n->pg.way = way_at(w, from->way, n->pg.lsn);
         n->pg.wal_max = from->wal_max;
+        make_restartpoint(w, n);
     }
 }
 
@@ -243,6 +259,9 @@ static void started(struct world *w, struct node *n)
     sync_server_started(w, n);
     if (p->as_primary)
         sync_check_primary(w, n);
+    p->replaying_until_us = 0;
+    if (!p->as_primary && (p->control_way != p->way || p->control_lsn != p->lsn))
+        p->replaying_until_us = w->now_us + rng_between(&w->rng, RNG_PG, 0, 2 * SEC);
     p->control = p->as_primary ? PG_CONTROL_IN_PRODUCTION : PG_CONTROL_IN_ARCHIVE_RECOVERY;
     config_started(w, n);
     TRACE(w, n->id, "PostgreSQL is a %s on timeline %u at %llu", p->as_primary ? "primary" : "standby",
@@ -300,6 +319,8 @@ void pg_event(struct world *w, struct node *n, const struct event *e)
             hand_on_the_rest(w, n);
         if (e->a)
             p->control = p->phase == PG_PRIMARY ? PG_CONTROL_SHUT_DOWN : PG_CONTROL_SHUT_DOWN_IN_RECOVERY;
+        if (e->a)
+            pg_checkpointed(n);
         TRACE(w, n->id, "PostgreSQL has stopped");
         server_ends(w, n);
     } else if (e->kind == EV_PG_KILLED) {

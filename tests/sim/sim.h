@@ -63,6 +63,9 @@ enum mutant {
     MUTANT_PROMISE_FORGOTTEN,
     MUTANT_STRANGER_LEADS,
     MUTANT_NEW_STORE_AT_ONCE,
+    MUTANT_CONTROL_TIMELINE,
+    MUTANT_OLD_VERDICT,
+    MUTANT_LIST_WHILE_PROMISED,
     MUTANT_STANDBY_PROMOTES,
     MUTANTS,
 };
@@ -293,11 +296,16 @@ struct pg {
     uint8_t slots;           /* a bit for each node: there is a physical slot for it */
     bool logical;            /* the permanent logical slot is there */
     uint64_t lsn, lsn_at_us;
-    enum pg_phase phase; /* of the running postmaster */
-    bool orphan;         /* a backend of a dead postmaster of a primary goes on committing */
-    bool as_primary;     /* how it was started */
-    bool killed;         /* SIGKILL was sent */
-    bool cannot_die;     /* disk sleep: kills are never proven */
+    /* What its control file knows: the last checkpoint or restartpoint, behind what its WAL has after a crash. */
+    uint16_t control_way;
+    uint64_t control_lsn, restartpoint_at_us;
+    uint64_t
+        replaying_until_us; /* a standby that was started after a crash is still on its way to the end of its WAL */
+    enum pg_phase phase;    /* of the running postmaster */
+    bool orphan;            /* a backend of a dead postmaster of a primary goes on committing */
+    bool as_primary;        /* how it was started */
+    bool killed;            /* SIGKILL was sent */
+    bool cannot_die;        /* disk sleep: kills are never proven */
     bool stopping;
     int follows;
     uint32_t gen;
@@ -329,7 +337,7 @@ struct agent_op {
 };
 
 struct probe {
-    bool valid, in_recovery, streaming;
+    bool valid, in_recovery, streaming, replaying;
     uint64_t answered_at_us, silent_since_us, rejecting_since_us, lsn;
     uint32_t timeline;
     struct sync_names names;
@@ -408,7 +416,7 @@ struct agent {
     struct failsafe_list failsafe_list; /* of the store, as the decision core sees it */
     struct failsafe_model {
         uint8_t list, pending; /* a bit for each node */
-        uint64_t session, pending_over, missing_since_us;
+        uint64_t session, pending_over, missing_since_us, held_until_us;
         bool in_store, is_pending, write_busy, asking, holds;
         uint32_t timer_gen;
         struct failsafe_promise promises[NODES];
@@ -607,8 +615,9 @@ void pg_promote(struct world *w, struct node *n);
 void pg_postmaster_crash(struct world *w, struct node *n);
 void pg_power_off(struct world *w, struct node *n);
 void pg_event(struct world *w, struct node *n, const struct event *e);
-void pg_flow(struct world *w);       /* brings all positions up to now */
-bool pg_alive(const struct node *n); /* any process is left */
+void pg_flow(struct world *w);        /* brings all positions up to now */
+void pg_checkpointed(struct node *n); /* its control file knows all of its WAL */
+bool pg_alive(const struct node *n);  /* any process is left */
 bool pg_can_commit(const struct node *n);
 uint64_t pg_sysid(const struct world *w, const struct node *n);       /* each initdb gives another */
 bool pg_gate_is_open(const struct world *w, const struct node *n);    /* PostgreSQL's port: for clients and standbys */

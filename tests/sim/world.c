@@ -42,6 +42,9 @@ const char *const mutant_names[MUTANTS] = {
     [MUTANT_PROMISE_FORGOTTEN] = "promise-forgotten",
     [MUTANT_STRANGER_LEADS] = "stranger-leads",
     [MUTANT_NEW_STORE_AT_ONCE] = "new-store-at-once",
+    [MUTANT_CONTROL_TIMELINE] = "control-timeline",
+    [MUTANT_OLD_VERDICT] = "old-verdict",
+    [MUTANT_LIST_WHILE_PROMISED] = "list-while-promised",
     [MUTANT_STANDBY_PROMOTES] = "standby-promotes",
 };
 
@@ -110,6 +113,7 @@ static void make_node(struct world *w, uint8_t id, bool empty)
     n->pg.dir_there = !empty;
     n->pg.lsn = 1000000;
     n->pg.control = PG_CONTROL_SHUT_DOWN_IN_RECOVERY;
+    pg_checkpointed(n);
     host_boot(w, n);
 }
 

@@ -10,6 +10,7 @@ import pytest
 
 from lab import etcd, testing
 from lab.cluster import Cluster, Timing
+from lab.node import PG_MAJOR
 
 SLOTS = {"keep_phys": {"type": "physical"},
          "keep_logi": {"type": "logical", "database": "postgres", "plugin": "test_decoding"}}
@@ -195,6 +196,61 @@ def test_copy_that_is_not_known_to_be_complete_is_dropped_at_a_promotion(cluster
     cluster.wait(lambda: "keep_logi" in slots(cluster, new), 20, "it is there again")
     old.start()
     cluster.wait_whole()
+
+
+@pytest.mark.skipif(PG_MAJOR < 17, reason="PostgreSQL synchronizes slots since version 17")
+def test_slot_that_postgresql_synchronizes_is_left_to_it_also_a_permanent_one(cluster):
+    """Made by hand with failover = true: no copy of ours, and no restart for one."""
+    leader, others = cluster.leader(), standbys(cluster)
+    postgresql = json.loads(cluster.keys()["config"])["postgresql"]
+    parameters = {**postgresql["parameters"], "sync_replication_slots": "on", "hot_standby_feedback": "on"}
+    copied = {n.name: log(n).count('"keep_logi": copied from') for n in cluster.nodes}
+
+    def synchronized(node):
+        slot = slots(cluster, node).get("keep_logi")
+        return slot and slot["synced"] and lsn(slot["confirmed_flush_lsn"]) >= \
+            lsn(slots(cluster, cluster.leader())["keep_logi"]["confirmed_flush_lsn"])
+
+    def caught_up(node):
+        return lsn(cluster.query(node, "SELECT pg_last_wal_replay_lsn()")[0][0]) >= current_lsn(cluster)
+
+    def move():
+        """A slot that stands still is not taken over."""
+        cluster.query(cluster.leader(), "SELECT pg_log_standby_snapshot()")
+        assert consume(cluster, cluster.leader()) == []
+    try:
+        configure(cluster, postgresql={**postgresql, "parameters": parameters})
+        cluster.query(leader, "DROP TABLE IF EXISTS changes; CREATE TABLE changes (id int PRIMARY KEY)")
+        cluster.query(leader, "SELECT pg_create_logical_replication_slot('keep_logi', 'test_decoding', false, false, true)")
+        configure(cluster, slots={"keep_logi": SLOTS["keep_logi"]})
+        cluster.query(leader, "INSERT INTO changes VALUES (1)")
+        assert consume(cluster, leader) == [1]
+        cluster.wait(lambda: all(synchronized(n) for n in others), 90, "the standbys have it", move, 0.5)
+        cluster.query(leader, "INSERT INTO changes VALUES (2)")
+        cluster.wait_whole()
+        cluster.wait(lambda: all(caught_up(n) for n in others), 20, "the standbys have it all")
+
+        new = others[0]
+        code, text = cluster.ctl("switchover", "--leader", leader.name, "--candidate", new.name, "--force")
+        assert code == 0, text
+        cluster.wait(lambda: cluster.accepts_writes(new), 20, "it is promoted")
+        assert consume(cluster, new) == [2], "it goes on where it was"
+        cluster.wait_whole()
+        cluster.wait(lambda: all(synchronized(n) for n in standbys(cluster)), 90, "the old leader, too, has it", move, 0.5)
+        assert "in the way of PostgreSQL's own synchronization" in log(leader), "the one made by hand"
+        cluster.query(new, "INSERT INTO changes VALUES (3)")
+        cluster.wait(lambda: all(caught_up(n) for n in standbys(cluster)), 20, "the standbys have it all")
+
+        old, new = fail_over(cluster)
+        assert consume(cluster, new) == [3], "it goes on where it was"
+        old.start()
+        cluster.wait_whole()
+        assert copied == {n.name: log(n).count('"keep_logi": copied from') for n in cluster.nodes}
+    finally:
+        configure(cluster, slots=None)
+        cluster.query(cluster.leader(), "SELECT pg_drop_replication_slot('keep_logi')")
+        cluster.wait(lambda: not any("keep_logi" in slots(cluster, n) for n in cluster.nodes), 60, "it is gone")
+        configure(cluster, postgresql=postgresql)
 
 
 def test_stray_slot_is_dropped_but_not_what_others_use_or_look_after(cluster):

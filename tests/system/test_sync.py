@@ -164,7 +164,7 @@ def strand(cluster, watch):
     others = [n for n in cluster.nodes if n is not leader]
     behind = next((n for n in others if n.name not in standbys(cluster)), others[0])
     other, = [n for n in others if n is not behind]
-    cluster.net.cut_ports(behind.name, [PG_PORT])
+    cluster.net.cut_ports(behind.name, [PG_PORT], itself=False)
     since = now_us()
     cluster.wait(lambda: watch.writes_since(since) > 200, 60, "writes that it does not get")
     watch.strike(leader)

@@ -55,11 +55,17 @@ char *live_text(const char *fmt, ...)
     return keep(textbuf_take(&b));
 }
 
+/* The newest that is installed, or those of another version; see tests/system/get-postgresql. */
 static bool find_programs(void)
 {
+    const char *wanted = getenv("PGTETHER_TEST_PG");
     glob_t found = {0};
-    bool have = glob("/usr/lib/postgresql/*/bin/initdb", 0, NULL, &found) == 0 ||
-                glob("/usr/pgsql-*/bin/initdb", 0, NULL, &found) == 0 || glob("/usr/bin/initdb", 0, NULL, &found) == 0;
+    bool have;
+
+    if (wanted && *wanted)
+        return text_copy(bin_dir, sizeof(bin_dir), wanted);
+    have = glob("/usr/lib/postgresql/*/bin/initdb", 0, NULL, &found) == 0 ||
+           glob("/usr/pgsql-*/bin/initdb", 0, NULL, &found) == 0 || glob("/usr/bin/initdb", 0, NULL, &found) == 0;
 
     if (have) {
         (void)text_copy(bin_dir, sizeof(bin_dir), found.gl_pathv[found.gl_pathc - 1]);

@@ -279,6 +279,38 @@ static void test_guc_judges_and_prints_as_the_server(void **state)
     }
 }
 
+/* Of versions 16 and 17: their catalog does not say so. */
+static void test_guc_judges_what_only_check_hooks_of_the_server_know(void **state)
+{
+    struct guc slru = {.name = (char *)"subtransaction_buffers", .kind = GUC_INT, .unit = (char *)"8kB", .max = 131072};
+    struct guc ring = {.name = (char *)"vacuum_buffer_usage_limit", .kind = GUC_INT, .unit = (char *)"kB", .max = 1e6};
+    const struct {
+        const struct guc *guc;
+        const char *value;
+        enum guc_verdict verdict;
+        const char *limit, *why;
+    } all[] = {
+        {&slru, "0", GUC_GOOD, "", ""},
+        {&slru, "32", GUC_GOOD, "", ""},
+        {&slru, "1MB", GUC_GOOD, "", ""},
+        {&slru, "33", GUC_OUT_OF_RANGE, "48", "is not a multiple of 16"},
+        {&slru, "31", GUC_OUT_OF_RANGE, "32", "is not a multiple of 16"},
+        {&slru, "1000000", GUC_OUT_OF_RANGE, "131072", "is out of range (0 to 1GB)"},
+        {&ring, "0", GUC_GOOD, "", ""},
+        {&ring, "127", GUC_OUT_OF_RANGE, "128", "is neither 0 nor 128kB or more"},
+        {&ring, "128", GUC_GOOD, "", ""},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        char why[256], limit[64] = "";
+
+        if (guc_judge(all[i].guc, all[i].value, why, sizeof(why), limit, sizeof(limit)) != all[i].verdict ||
+            strcmp(limit, all[i].limit) != 0 || strcmp(why, all[i].why) != 0)
+            fail_msg("%s = \"%s\": got \"%s\", %s", all[i].guc->name, all[i].value, limit, why);
+    }
+}
+
 static const struct {
     const char *name, *a, *b;
     bool equal;
@@ -411,6 +443,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_guc_judges_and_prints_as_the_server),
+        cmocka_unit_test(test_guc_judges_what_only_check_hooks_of_the_server_know),
         cmocka_unit_test(test_guc_equal_compares_what_is_meant),
         cmocka_unit_test(test_guc_filter_leaves_out_what_would_stop_the_server),
         cmocka_unit_test(test_guc_filter_trusts_no_partial_view),

@@ -697,6 +697,9 @@ static void test_standby_that_does_not_stream_is_compared_with_the_leader(void *
     s.v.memory.not_streaming_since_us = 80 * S + 1;
     CHECK("not that long", HA_NOTHING);
     s.v.memory.not_streaming_since_us = 80 * S;
+    s.v.pg.replaying = true;
+    CHECK("it has not yet come to the end of its own WAL", HA_NOTHING);
+    s.v.pg.replaying = false;
     s.v.memory.retry_check_at_us = 101 * S;
     CHECK("asked a moment ago", HA_NOTHING);
     s.v.memory.retry_check_at_us = 0;

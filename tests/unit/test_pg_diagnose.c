@@ -75,7 +75,7 @@ static const struct {
      "a parameter is lower than on the primary: recovery aborted because of insufficient parameter settings: "
      "max_connections = 50"},
     {"standby parameters before 14",
-     LINE "FATAL:  hot standby is not possible because max_connections = 50 is a lower setting than on the primary "
+     LINE "FATAL:  hot standby is not possible because max_connections = 50 is a lower setting than on the master "
           "server (its value was 100)\n",
      "a parameter is lower than on the primary: hot standby"},
     {"diverged",

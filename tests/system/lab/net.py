@@ -94,13 +94,14 @@ class Network:
         spare_out, spare_in = (f"tcp sport != {{ {ports} }}", f"tcp dport != {{ {ports} }}") if ports else ("", "")
         self._filter(node, [f"out ip daddr {{ {them} }} {spare_out} drop", f"in ip saddr {{ {them} }} {spare_in} drop"])
 
-    def cut_ports(self, node, ports):
-        """Nothing passes between the node and these ports of anybody, itself included; others still reach its own.
+    def cut_ports(self, node, ports, itself=True):
+        """Nothing passes between the node and these ports of anybody, itself included or not; others still reach its own.
 
         Both ways: with its acknowledgements dropped alone it would still be sent what the sender's window holds.
         """
         ports = ", ".join(map(str, ports))
-        self._filter(node, [f"out tcp dport {{ {ports} }} drop", f"in tcp sport {{ {ports} }} drop"])
+        passes = [] if itself else ["out oifname lo accept", "in iifname lo accept"]
+        self._filter(node, passes + [f"out tcp dport {{ {ports} }} drop", f"in tcp sport {{ {ports} }} drop"])
 
     def refuse(self, node, address, ports):
         """Nothing passes between that address and these ports of the node; all else does."""

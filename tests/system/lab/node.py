@@ -8,13 +8,17 @@ import dataclasses
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
 
 from . import etcd, net, sysproc
 
-PG_BIN = "/usr/lib/postgresql/15/bin"
+# Another PostgreSQL: see get-postgresql.
+PG_BIN = os.environ.get("PGTETHER_TEST_PG") or "/usr/lib/postgresql/15/bin"
+PG_MAJOR = int(re.search(r"\) (\d+)", subprocess.run([f"{PG_BIN}/postgres", "-V"], stdout=subprocess.PIPE, text=True,
+                                                   check=True).stdout)[1])
 PG_PORT, REST_PORT = 5432, 8008
 PASSWORD = {"superuser": "super-secret", "replication": "rep-secret", "rewind": "rewind-secret"}
 USER = {"superuser": "postgres", "replication": "replicator", "rewind": "rewinder"}
@@ -208,7 +212,9 @@ state_dir = "{self.paths.state}";
 watchdog: {{ mode = "{watchdog}"; }};
 bootstrap: {{
     dcs: {dynamic};
-    initdb = ( "data-checksums", {{ encoding = "UTF8"; }}, {{ locale = "C.UTF-8"; }} );
+    # The last one for PostgreSQL 13, whose passwords would be MD5 otherwise.
+    initdb = ( "data-checksums", {{ encoding = "UTF8"; }}, {{ locale = "C.UTF-8"; }},
+               {{ auth-host = "scram-sha-256"; }} );
 }};
 postgresql: {{
     listen = "{"*" if self.cluster.vips else self.address}:{PG_PORT}";

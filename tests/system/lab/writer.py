@@ -160,7 +160,7 @@ class Writer:
         # A replica refuses every write: without these settings its log would consist of that.
         self.dsn = (f"host={host} port=5432 user=postgres dbname=postgres application_name=lab"
                     " options='-c log_min_messages=fatal -c log_min_error_statement=panic"
-                    " -c idle_session_timeout=0 -c statement_timeout=0'")
+                    " -c statement_timeout=0'")
         self.out = open(path, "w", buffering=1)
         self.count = 0
         self.sessions = [Session(self, "kept"), Session(self, "fresh")]
