@@ -34,6 +34,7 @@ static void on_cloned(void *userdata, int outcome, const struct err *err)
         agent_wake_at(a, a->memory.retry_clone_at_us);
     } else {
         log_info("the replica is created");
+        a->memory.retry_clone_at_us = 0;
         /* Of whom it is a copy does not say that it is on the leader's way: another may lead by now. */
         a->memory.divergence = DIVERGENCE_UNKNOWN;
         a->memory.is_new_copy = true;

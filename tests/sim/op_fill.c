@@ -136,6 +136,7 @@ static void cloned(struct world *w, struct node *n, const struct node *from)
         op_become_copy(n, from);
         TRACE(w, n->id, "is a copy of %s now", node_name(from->id));
         a->memory.divergence = DIVERGENCE_UNKNOWN;
+        a->memory.retry_clone_at_us = 0;
         a->memory.is_new_copy = true;
         a->memory.rewind_failed = false;
         a->memory.stopped_here = true;
