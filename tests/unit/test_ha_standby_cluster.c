@@ -533,6 +533,10 @@ static void test_what_is_down_without_the_key_follows_whom_it_can(void **state)
     s.v.policy.use_pg_rewind = false;
     s.v.policy.remove_data_directory_on_diverged_timelines = true;
     check("a new copy", HA_SET_ASIDE, NULL);
+    set_leader(NULL, 0);
+    check("nobody leads, but others run", HA_SET_ASIDE, NULL);
+    s.members[1].state = s.members[2].state = PG_STATE_STOPPED;
+    check("what it has is all there is", HA_START_STANDBY, REMOTE_CLUSTER);
 }
 
 static void test_an_empty_node_copies_the_other_cluster_when_nobody_here_can_help(void **state)
