@@ -319,6 +319,8 @@ void op_timer_due(struct world *w, struct node *n)
         op_copy_slots_timer(w, n);
     else if (op->kind == OP_RESTART)
         op_restart_timer(w, n);
+    else if (op->kind == OP_RELEASE)
+        op_release_timer(w, n);
     else if (op->kind == OP_ASK_PEERS)
         op_peer_answered(w, n, NULL);
     else

@@ -67,6 +67,7 @@ enum mutant {
     MUTANT_OLD_VERDICT,
     MUTANT_LIST_WHILE_PROMISED,
     MUTANT_STANDBY_PROMOTES,
+    MUTANT_KEY_BEFORE_ADDRESS,
     MUTANTS,
 };
 extern const char *const mutant_names[MUTANTS];
@@ -582,6 +583,7 @@ bool standby_is_whole(const struct world *w);
 void store_set_standby_cluster(struct world *w, bool there);
 void op_become_copy(struct node *n, const struct node *from);
 void op_release(struct world *w, struct node *n, const struct ha_decision *d);
+void op_release_timer(struct world *w, struct node *n);
 
 /* host.c */
 uint64_t local_us(const struct world *w, const struct node *n);

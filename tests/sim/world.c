@@ -46,6 +46,7 @@ const char *const mutant_names[MUTANTS] = {
     [MUTANT_OLD_VERDICT] = "old-verdict",
     [MUTANT_LIST_WHILE_PROMISED] = "list-while-promised",
     [MUTANT_STANDBY_PROMOTES] = "standby-promotes",
+    [MUTANT_KEY_BEFORE_ADDRESS] = "key-before-address",
 };
 
 /* --- trace ----------------------------------------------------------------------------------------------------------
