@@ -132,8 +132,8 @@ static bool answer_is_valid(const struct keeper_answer *a)
 {
     return a->version == KEEPER_PROTOCOL && a->op >= KEEPER_ARM && a->op <= KEEPER_SERVE &&
            a->result <= KEEPER_REFUSED_GATE && a->state >= KEEPER_DISARMED && a->state <= KEEPER_STARVING &&
-           a->watchdog <= KEEPER_WATCHDOG_FAILED && a->rung <= FENCE_RUNG_STARVE && a->serve <= KEEPER_SERVE_PRIMARY &&
-           a->gate <= KEEPER_GATE_FAILED;
+           a->watchdog <= KEEPER_WATCHDOG_FAILED && a->rung <= FENCE_RUNG_STARVE &&
+           a->serve <= KEEPER_SERVE_STANDBY_LEADER && a->gate <= KEEPER_GATE_FAILED;
 }
 
 int keeper_recv_answer(int fd, struct keeper_answer *ret, struct err *err)

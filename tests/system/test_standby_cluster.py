@@ -2,12 +2,11 @@
 a cluster becomes one and stands for itself again."""
 
 import json
-import time
 
 import psycopg2
 import pytest
 
-from lab import testing
+from lab import address, testing
 from lab.cluster import Timing
 from lab.remote import SLOT, RemoteLab
 
@@ -16,7 +15,7 @@ TIMING = Timing(ttl=5, loop_wait=1, retry_timeout=1)
 
 @pytest.fixture(scope="module")
 def shared_lab():
-    lab = testing.adopt(RemoteLab.create(timing=TIMING, label="standby-cluster"))
+    lab = testing.adopt(RemoteLab.create(timing=TIMING, label="standby-cluster", vips=["primary"]))
     lab.wait_following(90)
     yield lab
     testing.drop(lab)
@@ -93,6 +92,16 @@ def test_words_and_health_checks_are_those_of_the_reference(lab):
     assert "history" not in lab.keys() or lab.keys()["history"] == "[]", "a standby leader writes none"
 
 
+def test_the_virtual_address_is_the_standby_leaders(lab):
+    vip = lab.vip()
+    lab.wait(lambda: address.holders(lab, vip) == [lab.leader().name], 10, "the standby leader has the address")
+    new = others(lab)[0]
+    code, text = lab.ctl("switchover", lab.scope, "--leader", lab.leader().name, "--candidate", new.name, "--force")
+    assert code == 0, text
+    lab.wait(lambda: address.holders(lab, vip) == [new.name], 10, "its successor has it")
+    lab.wait_following()
+
+
 def test_a_section_that_cannot_be_used_is_refused(lab):
     for section, why in (({"host": "h", "port": "many"}, "number of a port"),
                          ({"create_replica_methods": ["wal_e"]}, "there is no method"),
@@ -160,3 +169,110 @@ def test_the_cluster_is_promoted_and_demoted_again(lab):
     lab.wait_replayed(lab.remotes[0].write(7))
     for n in lab.nodes:
         assert {6, 7} <= rows(lab, n) and 100 not in rows(lab, n), "rewound to the cluster that is followed"
+
+
+def test_failover_restart_and_a_new_copy_are_as_in_any_cluster(lab):
+    leader, (one, two) = lab.leader(), others(lab)
+    before = leader.postmaster_pid()
+    code, text = lab.ctl("restart", lab.scope, leader.name, "--force")
+    assert code == 0 and f"Success: restart on member {leader.name}" in text, text
+    lab.wait_following()
+    assert lab.leader() is leader and leader.postmaster_pid() != before
+    code, text = lab.ctl("failover", lab.scope, "--candidate", one.name, "--force")
+    assert code == 0 and "Successfully failed over" in text, text
+    assert lab.wait_following() is one
+    code, text = lab.ctl("reinit", lab.scope, two.name, "--wait", "--force")
+    assert code == 0, text
+    lab.wait_following()
+    lab.wait_replayed(lab.remotes[0].write(8))
+
+
+def test_an_agent_that_dies_stops_nothing(lab):
+    leader = lab.leader()
+    before = leader.postmaster_pid()
+    leader.send(leader.agent_pid(), 9)
+    lab.wait(lambda: leader.agent_pid() and lab.why_not_following() is None, 30, "all follow again")
+    assert leader.postmaster_pid() == before
+    lab.wait_replayed(lab.remotes[0].write(9))
+
+
+def test_who_has_more_than_the_other_cluster_after_its_failover_is_rewound(lab):
+    """The cluster that is followed fails over to a standby that lacks what was streamed to here."""
+    first, second = lab.remotes
+    lab.wait_replayed(first.write(10), [*lab.nodes, second])
+    second.stop()
+    lab.wait_replayed(first.write(11))
+    first.stop("immediate")
+    second.start()
+    second.promote()
+    lab.query(second, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+    lab.query(second, "SELECT pg_create_physical_replication_slot(%s)", (SLOT,))
+    lab.query(second, "INSERT INTO of_remote SELECT generate_series(1000, 20000)")
+    lsn = second.write(12)
+    lab.wait_following(90)
+    lab.wait_replayed(lsn)
+    for n in lab.nodes:
+        assert 12 in rows(lab, n) and 11 not in rows(lab, n), "on the way of the other cluster"
+    first.copy(second)
+    lab.remotes.reverse()
+
+
+def test_nobody_is_promoted_while_the_other_cluster_is_gone_until_somebody_says_so(lab):
+    first, second = lab.remotes
+    lab.wait_replayed(first.write(13))
+    first.stop()
+    second.stop()
+    old = lab.leader()
+    old.kill_all()
+    lab.wait(lambda: lab.leader() not in (None, old), 20, "somebody else leads")
+    old.start()
+    lab.wait(lambda: all(lab.member(n).get("state") in ("running", "streaming") for n in lab.nodes), 30, "all run")
+    assert not any(lab.accepts_writes(n) for n in lab.nodes)
+    lab.change(standby_cluster=None)
+    lab.wait(lambda: lab.leader() and lab.accepts_writes(lab.leader()), 30, "a primary")
+    lab.wait_whole(60)
+    assert 13 in rows(lab, lab.leader())
+
+
+@pytest.mark.long
+def test_cluster_of_its_own_becomes_a_standby_cluster_of_a_copy_of_itself(new_lab):
+    """A migration: the other cluster was made from this one, was promoted, and is followed from then on."""
+    lab = new_lab(dcs_settings={"alone": True, "synchronous_mode": True})
+    leader = lab.wait_whole(90)
+    remote = lab.remotes[0]
+    lab.query(leader, "CREATE TABLE of_remote (n int)")
+    remote.stop()
+    remote.copy(leader)
+    lab.query(leader, "INSERT INTO of_remote VALUES (1)")
+    remote.promote()
+    lab.query(leader, "INSERT INTO of_remote VALUES (2)")
+    lab.change(standby_cluster={"host": remote.address})
+    lab.wait_following(90)
+    assert lab.leader() is leader
+    lab.wait_replayed(remote.write(3))
+    for n in lab.nodes:
+        assert 2 not in rows(lab, n) and 3 in rows(lab, n)
+    text = lab.ctl("list")[1]
+    assert "Sync Standby" not in text, text
+    lab.change(standby_cluster=None)
+    lab.wait_whole(60)
+    lab.wait(lambda: "Sync Standby" in lab.ctl("list")[1], 30, "synchronous again")
+
+
+@pytest.mark.long
+def test_an_archive_is_enough_for_who_has_a_copy(new_lab):
+    lab = new_lab()
+    lab.wait_following(90)
+    remote = lab.remotes[0]
+    remote.run("mkdir", "-p", f"{remote.dir}/archive")
+    remote.run("psql", "-h", remote.dir, "-U", "postgres", "-c", "ALTER SYSTEM SET archive_mode = on", "-c",
+               f"ALTER SYSTEM SET archive_command = 'cp %p {remote.dir}/archive/%f'")
+    remote.stop()
+    remote.start()
+    lab.wait_following(60)
+    lab.change(standby_cluster={"host": None, "primary_slot_name": None,
+                                "restore_command": f"cp {remote.dir}/archive/%f %p"})
+    lsn = remote.write(1)
+    lab.query(remote, "SELECT pg_switch_wal()")
+    lab.wait_replayed(lsn, timeout=60)
+    assert lab.member(lab.leader())["role"] == "standby_leader"

@@ -211,7 +211,7 @@ static void test_protocol_keeps_none_of_several_descriptors(void **state)
 static void test_protocol_refuses_answers_beyond_the_enums(void **state)
 {
     int *pair = *state;
-    const struct keeper_answer good = {.version = KEEPER_PROTOCOL, .op = KEEPER_STATUS, .state = KEEPER_STARVING};
+    struct keeper_answer good = {.version = KEEPER_PROTOCOL, .op = KEEPER_STATUS, .state = KEEPER_STARVING};
     struct keeper_answer bad[11], got;
 
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
@@ -231,6 +231,9 @@ static void test_protocol_refuses_answers_beyond_the_enums(void **state)
         assert_int_equal(keeper_answer(pair[KEEPER_END], &bad[i], NULL), 0);
         assert_int_equal(keeper_recv_answer(pair[AGENT_END], &got, NULL), -EBADMSG);
     }
+    assert_int_equal(keeper_answer(pair[KEEPER_END], &good, NULL), 0);
+    assert_int_equal(keeper_recv_answer(pair[AGENT_END], &got, NULL), 0);
+    good.serve = KEEPER_SERVE_STANDBY_LEADER; /* the last value of each is good */
     assert_int_equal(keeper_answer(pair[KEEPER_END], &good, NULL), 0);
     assert_int_equal(keeper_recv_answer(pair[AGENT_END], &got, NULL), 0);
 }
