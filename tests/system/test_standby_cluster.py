@@ -160,7 +160,7 @@ def test_the_cluster_is_promoted_and_demoted_again(lab):
     lab.query(leader, "INSERT INTO of_remote VALUES (100)")
     lab.remotes[0].write(6)
 
-    host = lab.remotes[0].address
+    host = lab.section()["host"]
     code, text = lab.ctl("demote-cluster", "--host", host, "--port", "5432", "--primary-slot-name", SLOT, "--force", lab.scope,
                          timeout=120)
     assert code == 0 and "cluster is successfully demoted" in text, text

@@ -41,7 +41,9 @@ class RemoteServer(Host):
 
     def start(self):
         """Its own settings on the command line: what is in its files comes to whoever copies it, or is rewound to it."""
-        self.pg_ctl("start", "-o", f"-c unix_socket_directories={self.dir}")
+        own = {"unix_socket_directories": self.dir, "listen_addresses": "*", "hba_file": f"{self.data_dir}/pg_hba.conf",
+               "ident_file": f"{self.data_dir}/pg_ident.conf"}
+        self.pg_ctl("start", "-o", " ".join(f"-c {name}={value}" for name, value in own.items()))
 
     def prepare(self):
         super().prepare()
