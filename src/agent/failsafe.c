@@ -367,10 +367,13 @@ static json_t *own_slots(const struct agent *a)
     json_t *slots = json_object();
     char own[SLOT_NAME_SIZE];
 
-    for (size_t i = 0; slots && i < a->pg.facts.n_slots; i++)
-        if (a->pg.facts.slots[i].physical && a->pg.facts.slots[i].restart_lsn)
-            (void)json_object_set_new(slots, a->pg.facts.slots[i].name,
-                                      json_integer((json_int_t)a->pg.facts.slots[i].restart_lsn));
+    for (size_t i = 0; slots && i < a->pg.facts.n_slots; i++) {
+        const struct slot *s = &a->pg.facts.slots[i];
+        uint64_t lsn = s->physical ? s->restart_lsn : s->confirmed_lsn;
+
+        if (lsn && !s->temporary && !slot_is_lost(s))
+            (void)json_object_set_new(slots, s->name, json_integer((json_int_t)lsn));
+    }
     slot_name_of_member(a->config->name, own, sizeof(own));
     if (slots && a->pg.facts.current_lsn)
         (void)json_object_set_new(slots, own, json_integer((json_int_t)a->pg.facts.current_lsn));

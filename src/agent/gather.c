@@ -80,6 +80,7 @@ static void on_cluster(void *userdata, struct dcs_answer *answer)
         a->restart_taken_up = true;
         store_note_change(a);
         timeline_note(a);
+        cold_start_note_cluster(a);
         a->memory.seen_initialized |= cluster_sysid_is_known(a->cluster);
         cluster_free(before);
         agent_apply_config(a);
@@ -190,7 +191,8 @@ static void note_doubt(struct agent *a, const char *doubt)
 {
     if (*doubt && !text_equal(doubt, a->pg.facts.timeline_doubt))
         log_warning("could not ask this standby which timeline it has replayed, so its position counts for nothing in "
-                    "a synchronous mode: %s; pg_hba.conf must let \"%s\" in for replication from this node itself",
+                    "a synchronous mode, or after an outage of all members: %s; pg_hba.conf must let \"%s\" in for "
+                    "replication from this node itself",
                     doubt, a->config->postgresql.replication.username);
 }
 
@@ -249,6 +251,7 @@ void gather_forget_pg(struct agent *a)
     a->control.control_known = false;
     a->control.data_dir_known = false;
     a->memory.not_streaming_since_us = 0;
+    a->parameters.starved_since_us = 0;
     request_forget_checkpoint(a);
 }
 
@@ -356,6 +359,7 @@ static void view_pg(const struct agent *a, uint64_t now_us, struct local_pg *pg)
     pg->replay_lsn = f->replay_lsn;
     pg->streaming = strcmp(f->replication_state, "streaming") == 0;
     pg->replay_paused = f->replay_paused;
+    pg->starved_since_us = a->parameters.starved_since_us;
     pg->replaying = f->in_recovery && !f->replayed_all && !*f->timeline_doubt;
 }
 
@@ -414,6 +418,7 @@ void gather_view(struct agent *a, struct ha_view *ret)
         .peers = a->peers,
         .n_peers = a->n_peers,
         .peers_asked_at_us = a->peers_asked_at_us,
+        .known = cold_start_known(a),
         .sync_is_foreign = sync_is_foreign(a),
         .acquiring = a->acquiring,
         .memory = a->memory,

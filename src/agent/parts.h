@@ -112,6 +112,7 @@ struct parameters {
     struct pg_controldata *control_run;
     struct local_pg control; /* of a running standby: what its WAL was written with, as last known */
     uint64_t control_at_us;
+    uint64_t starved_since_us;   /* struct local_pg */
     char *pending_json;          /* restarts that are due and why; NULL = none */
     char *later;                 /* what waits for the restart of others; NULL = nothing */
     unsigned pending_generation; /* counts changes of pending_json */
@@ -212,7 +213,8 @@ struct agent {
         uint64_t again_at_us, await_until_us;
         uint64_t sealing_since_us; /* of the promotion whose write is under way */
         struct sync_names sealed_names;
-        char *leaving_tags_json; /* what is published instead of our tags while this standby stops; NULL = not made */
+        char *leaving_tags_json; /* what is published instead of our tags while nobody is to wait for us; NULL = not
+                                    made */
     } sync;
     struct {
         const char *trouble; /* static text; NULL = none */
@@ -225,8 +227,9 @@ struct agent {
     struct failsafe *failsafe;    /* the leader's side of it */
     uint64_t longest_promise_us;  /* no promise is longer, and the disk knows it */
     struct {
-        uint64_t at_us;   /* when a leader without store last asked us, and we promised; 0 = never */
-        char *slots_json; /* the positions of its slots, as it said then; owned, NULL = none */
+        uint64_t at_us;              /* when a leader without store last asked us, and we promised; 0 = never */
+        struct slot_position *slots; /* where its slots were, as it said then; owned */
+        size_t n_slots;
     } failsafe_heard;
     struct memory memory;
     struct operation op;
@@ -283,6 +286,24 @@ struct agent {
         uint64_t session, asked_session;   /* under which lease */
         bool busy;
     } timeline;
+
+    struct {
+        struct failsafe_list kept; /* the known members as on our disk, for a store that has lost them */
+        struct {
+            char name[MEMBER_NAME_SIZE];
+            uint64_t since_us;
+        } missing[FAILSAFE_MEMBERS_MAX]; /* as the leader: known members without a key */
+        size_t n_missing;
+        bool busy, has_looked;
+        uint64_t first_session, first_look_at_us; /* the leader key that this agent found when it came up */
+        pid_t seen_by;         /* the postmaster for which the runtime directory says that a leader was seen */
+        struct cold_start now; /* what an election waits for */
+        bool waits;
+        char note[NOTE_SIZE], said[NOTE_SIZE];
+        uint64_t said_at_us;
+    } cold;
+
+    struct why_round *whys; /* questions of others that wait for the members */
 
     struct fence_record record;
     struct fence_history fence_history;
@@ -412,6 +433,18 @@ void promise_prepare(struct agent *a); /* after a configuration was accepted */
 /* POST /failsafe: a leader that cannot reach the store asks this node not to lead. */
 void promise_command(struct agent *a, struct command *command);
 
+/* cold_start.c: after an outage of all members */
+void cold_start_open(struct agent *a);         /* once, when the postmaster was adopted or not; waits for the disk */
+void cold_start_note_cluster(struct agent *a); /* after each good read of the store */
+void cold_start_update(struct agent *a, const struct ha_view *v); /* after each decision: says what is waited for */
+void cold_start_publish(struct agent *a);                         /* as the leader: who is a member now */
+const struct failsafe_list *cold_start_known(const struct agent *a);
+const char *cold_start_note(const struct agent *a); /* for people, "" = nothing is waited for */
+
+/* why.c: GET /why */
+void why_command(struct agent *a, struct command *command);
+void why_done(struct agent *a);
+
 /* serve.c */
 void serve_update(struct agent *a); /* after each decision, and as the first thing of a demotion */
 void serve_forget(struct agent *a); /* the keeper has fenced: it knows nothing any more */
@@ -432,17 +465,20 @@ uint64_t replica_address_member_ttl_us(const struct agent *a);
 /* sync.c: synchronous replication */
 bool sync_is_on(const struct agent *a);
 void sync_update(struct agent *a, const struct ha_view *v); /* after each decision, before the files are settled */
-bool sync_is_foreign(const struct agent *a);                /* /sync as read last is of a restored store */
-void sync_note_pg(struct agent *a);                         /* SQL has answered */
-void sync_forget(struct agent *a);    /* no primary any more: the next one begins with names that block */
-void sync_forget_pg(struct agent *a); /* the server went down; what the files say stays true */
+/* The position of this standby that a commit waits for, by synchronous_commit. */
+uint64_t sync_waited_for_lsn(const struct pg_facts *f, const struct pg_walsender *w);
+bool sync_is_foreign(const struct agent *a); /* /sync as read last is of a restored store */
+void sync_note_pg(struct agent *a);          /* SQL has answered */
+void sync_forget(struct agent *a);           /* no primary any more: the next one begins with names that block */
+void sync_forget_pg(struct agent *a);        /* the server went down; what the files say stays true */
 void sync_begin_reign(struct agent *a);
 /* What belongs into the files; NULL = the user's own. */
 const char *sync_names_for_files(const struct agent *a);
 /* Writes /sync with our name; compares with the view's revision. sync.busy stays false if memory ran out. */
 void sync_write_key(struct agent *a, const struct sync_promise *promise, dcs_done_fn done);
 int sync_write_names(struct agent *a, bool standby, const struct sync_names *names); /* and reloads */
-/* The tags as published: of a standby that stops, such that nobody waits for it. */
+/* A standby that stops or is restarted, and its tags as published: such that nobody waits for it then. */
+bool sync_is_leaving(const struct agent *a);
 const char *sync_tags_json(struct agent *a);
 /* sync_promote.c: calls done(true) when PostgreSQL may be promoted, done(false) when the view was out of date */
 void sync_seal(struct agent *a, void (*done)(struct agent *a, bool sealed));

@@ -99,6 +99,38 @@ static void look_at_control(struct agent *a)
         log_warning("could not read the control file: %s", err.msg);
 }
 
+/* --- replay that stands still ----------------------------------------------------------------------------------------
+ */
+
+/* The control file has what the WAL says as soon as that is replayed, before PostgreSQL looks whether it has as much.
+ */
+static bool has_less_than_its_wal(const struct agent *a)
+{
+    for (size_t i = 0; params_protected_name(i); i++) {
+        const struct guc *g = guc_find(a->parameters.catalog, params_protected_name(i));
+        bool must_not_fall;
+        uint32_t wal = wal_value(&a->parameters.control, params_protected_name(i), &must_not_fall);
+        int64_t running;
+
+        if (g && wal && value_to_int(g->setting, VALUE_PLAIN, &running) && running < wal)
+            return true;
+    }
+    return false;
+}
+
+static void note_replay(struct agent *a)
+{
+    if (!a->pg.facts.in_recovery || !a->pg.facts.replay_paused) {
+        a->parameters.starved_since_us = 0;
+        return;
+    }
+    if (!a->parameters.starved_since_us && has_less_than_its_wal(a)) {
+        log_warning("replay stands still: this standby was started with less than the primary has by now");
+        a->parameters.starved_since_us = clock_now_us();
+    }
+    look_at_control(a);
+}
+
 /* --- what waits --------------------------------------------------------------------------------------------------- */
 
 struct findings {
@@ -228,6 +260,7 @@ void pending_update(struct agent *a)
     json_decref(f.due);
     if (f.wants_control)
         look_at_control(a);
+    note_replay(a);
 }
 
 const char *pending_restart_reason(const struct agent *a)

@@ -145,17 +145,37 @@ static void accept(struct agent *a, struct command *command, const json_t *quest
     command->answer(command, &answer);
 }
 
+/* Slots that do not move while the store is away hold back all WAL that is written meanwhile. */
+static void hear_slots(struct agent *a, json_t *slots)
+{
+    const char *name;
+    json_t *lsn;
+
+    free(a->failsafe_heard.slots);
+    a->failsafe_heard.slots = calloc(json_object_size(slots) + 1, sizeof(*a->failsafe_heard.slots));
+    a->failsafe_heard.n_slots = 0;
+    if (!a->failsafe_heard.slots)
+        return;
+    json_object_foreach(slots, name, lsn)
+    {
+        struct slot_position *p = &a->failsafe_heard.slots[a->failsafe_heard.n_slots];
+
+        if (json_integer_value(lsn) > 0 && text_copy(p->name, sizeof(p->name), name)) {
+            p->lsn = (uint64_t)json_integer_value(lsn);
+            a->failsafe_heard.n_slots++;
+        }
+    }
+}
+
 static void note_leader(struct agent *a, const char *name, const json_t *question)
 {
-    const json_t *slots = json_object_get(question, "slots");
     uint64_t now_us = clock_now_us();
 
     if (!a->failsafe_heard.at_us || now_us - a->failsafe_heard.at_us >= a->dynamic->policy.ttl_us)
         log_info("failsafe mode: \"%s\" cannot reach the store and stays leader, as this node promises not to lead",
                  name);
     a->failsafe_heard.at_us = now_us;
-    free(a->failsafe_heard.slots_json);
-    a->failsafe_heard.slots_json = json_is_object(slots) ? json_dumps(slots, JSON_COMPACT) : NULL;
+    hear_slots(a, json_object_get(question, "slots"));
 }
 
 /* Decides, and makes sure that what is promised outlives this process. */

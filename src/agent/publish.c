@@ -88,7 +88,8 @@ void agent_api_url(const struct agent *a, char *buf, size_t size)
 /* The worse one, where there are two. */
 static const char *agent_note(const struct agent *a)
 {
-    const char *const notes[] = {impostor_note(a), kernel_leases_note(a), slots_note(a), parameters_summary(a)};
+    const char *const notes[] = {cold_start_note(a), impostor_note(a), kernel_leases_note(a), slots_note(a),
+                                 parameters_summary(a)};
 
     for (size_t i = 0; i < ARRAY_LEN(notes); i++)
         if (notes[i][0])
@@ -161,9 +162,10 @@ static bool member_is_due(struct agent *a)
     enum pg_role role;
 
     publish_state(a, &state, &role);
-    (void)text_print(face, sizeof(face), "%d %d %d %d %u %s %d %d %u %c %lld", a->fence_guard, a->stopping, (int)state,
-                     (int)role, a->pg.facts.timeline, a->pg.facts.replication_state, a->dynamic->policy.pause,
-                     a->checkpoint_pending, a->parameters.pending_generation, *agent_note(a) ? *agent_note(a) : '-',
+    (void)text_print(face, sizeof(face), "%d %d %d %d %u %s %d %d %u %c %lld", a->fence_guard, sync_is_leaving(a),
+                     (int)state, (int)role, a->pg.facts.timeline, a->pg.facts.replication_state,
+                     a->dynamic->policy.pause, a->checkpoint_pending, a->parameters.pending_generation,
+                     *agent_note(a) ? *agent_note(a) : '-',
                      (long long)(a->requests.schedule_json ? a->requests.schedule_at_s : 0));
     if (strcmp(face, a->member_face) == 0 && now_us - a->member_written_at_us < a->dynamic->policy.loop_wait_us)
         return false;
@@ -379,6 +381,7 @@ void publish(struct agent *a)
         return;
     publish_status(a);
     failsafe_publish(a);
+    cold_start_publish(a);
     if (leads_as_primary(a)) {
         publish_history(a);
         timeline_publish(a);

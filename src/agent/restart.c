@@ -117,13 +117,14 @@ static int on_patience_ends(sd_event_source *source, uint64_t planned_us, void *
     return 0;
 }
 
-static void be_patient(struct agent *a)
+static void be_patient(struct agent *a, uint64_t more_us)
 {
     uint64_t timeout_us = a->requests.restart_timeout_us;
 
     if (!timeout_us)
         timeout_us = a->dynamic->policy.primary_start_timeout_us;
-    (void)loop_timer_at(a->loop, &a->requests.restart_timer, clock_now_us() + timeout_us, on_patience_ends, a);
+    (void)loop_timer_at(a->loop, &a->requests.restart_timer, clock_now_us() + timeout_us + more_us, on_patience_ends,
+                        a);
 }
 
 void request_begun(struct agent *a)
@@ -139,7 +140,7 @@ void request_starting(struct agent *a)
 {
     request_begun(a);
     if (a->requests.restart_runs)
-        be_patient(a);
+        be_patient(a, 0);
 }
 
 uint64_t request_restart_timeout_us(const struct agent *a)
@@ -186,9 +187,11 @@ static void restart_now(struct agent *a, const json_t *filters, struct command *
         return;
     }
     a->requests.of_node.restart = true;
+    a->requests.of_node.restart_since_us = clock_now_us();
     a->requests.restart_timeout_us = timeout_s > 0 ? (uint64_t)timeout_s * USEC_PER_SEC : 0;
     a->requests.restart_command = command;
-    be_patient(a);
+    /* A synchronous standby may have to wait before it stops (ha_sync_must_leave()). */
+    be_patient(a, sync_is_on(a) ? 2 * a->dynamic->policy.loop_wait_us : 0);
     agent_wake(a);
 }
 

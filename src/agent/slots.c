@@ -371,8 +371,24 @@ static void take_stock(struct agent *a, bool leads)
         a->slots->missing_since_us = v.now_us;
 }
 
+/* Failsafe mode: without the store nobody else says where slots are that others need less of by now. */
+static void follow_leader_without_store(struct agent *a)
+{
+    CLEANUP(freep) struct slot_step *steps = calloc(a->pg.facts.n_slots + 1, sizeof(*steps));
+    struct slots_view v;
+
+    if (!steps || !a->pg.facts.in_recovery || !a->failsafe_heard.n_slots ||
+        clock_now_us() - a->failsafe_heard.at_us >= a->dynamic->policy.ttl_us ||
+        a->pg.facts.asked_at_us < a->slots->stepped_at_us)
+        return;
+    slots_fill_view(a, false, &v);
+    take_steps(a, steps, ha_slots_follow(&v, a->failsafe_heard.slots, a->failsafe_heard.n_slots, steps, v.n_have));
+}
+
 void slots_maintain(struct agent *a, bool leads)
 {
+    if (state(a) && a->store_failed)
+        follow_leader_without_store(a);
     if (!state(a) || !a->cluster || a->store_failed || !a->cluster->config.exists ||
         a->cluster->read_sent_at_us < a->frozen_at_us || a->pg.facts.asked_at_us < a->slots->stepped_at_us)
         return;

@@ -118,7 +118,7 @@ static enum sync_rank rank_of(const char *state)
     return SYNC_RANK_ASYNC;
 }
 
-static uint64_t waited_for_lsn(const struct pg_facts *f, const struct pg_walsender *w)
+uint64_t sync_waited_for_lsn(const struct pg_facts *f, const struct pg_walsender *w)
 {
     if (strcmp(f->synchronous_commit, "remote_apply") == 0)
         return w->replay_lsn;
@@ -135,7 +135,7 @@ static size_t find_standbys(const struct pg_facts *f, struct sync_standby *ret, 
         if (strcmp(w->state, "streaming") != 0)
             continue;
         ret[n] = (struct sync_standby){
-            .rank = rank_of(w->sync_state), .lsn = waited_for_lsn(f, w), .flush_lsn = w->flush_lsn};
+            .rank = rank_of(w->sync_state), .lsn = sync_waited_for_lsn(f, w), .flush_lsn = w->flush_lsn};
         (void)text_copy(ret[n++].name, sizeof(ret->name), w->application_name);
     }
     return n;
@@ -330,12 +330,22 @@ void sync_update(struct agent *a, const struct ha_view *v)
     do_step(a, &step, &s);
 }
 
+bool sync_is_leaving(const struct agent *a)
+{
+    if (!sync_is_on(a) || a->lease.held || agent_is_primary(a))
+        return false;
+    return a->stopping || a->requests.of_node.restart || a->requests.restart_runs || a->parameters.starved_since_us;
+}
+
 const char *sync_tags_json(struct agent *a)
 {
     json_t *tags;
 
-    if (!a->stopping || !sync_is_on(a) || agent_is_primary(a))
+    if (!sync_is_leaving(a)) {
+        freep(&a->sync.leaving_tags_json);
+        a->sync.leaving_tags_json = NULL;
         return fence_tags_json(a);
+    }
     if (!a->sync.leaving_tags_json) {
         tags = json_loads(fence_tags_json(a), 0, NULL);
         if (!json_is_object(tags)) {

@@ -92,7 +92,7 @@ static struct ha_decision decide_busy(const struct ha_view *v)
         return d;
     if (op_needs_lease(v->op) && ha_disk_is_unfit(v))
         return ha_disk_demote(v);
-    /* What was adopted frozen never answers, and what is promoted may freeze on the way. */
+    /* What was adopted frozen never answers, what is promoted may freeze on the way, and what hangs does not stop. */
     if (op_is_bound(v) && v->pg.hung)
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
                            "PostgreSQL does not answer any more while %s: giving the leader key up", ha_op_text(v->op));
@@ -114,7 +114,7 @@ static struct ha_decision decide_stopping(const struct ha_view *v)
 
     if (v->pg.running && (!v->pg.in_recovery || v->keeper.armed))
         return ha_say_stop(HA_DEMOTE, HA_GRACEFUL, true, "stopping: handing the leader key over");
-    if (v->pg.running && ha_sync_must_leave(v, &d))
+    if (v->pg.running && ha_sync_must_leave(v, "stopping", v->stopping_since_us, &d))
         return d;
     if (v->pg.running)
         return ha_say_stop(HA_STOP, HA_GRACEFUL, false, "stopping PostgreSQL");

@@ -196,7 +196,8 @@ bool ha_decide_standby_request(const struct ha_view *v, struct ha_decision *ret)
     }
     if (!v->request.restart || !v->pg.accepting)
         return false;
-    *ret = decide_restart(v);
+    if (!ha_sync_must_leave(v, "restart", v->request.restart_since_us, ret))
+        *ret = decide_restart(v);
     return true;
 }
 

@@ -64,7 +64,10 @@ bool ha_race_is_for_another(const struct ha_view *v, struct ha_decision *ret)
     if (!key->candidate[0] && rank == REQUEST_TO_ANOTHER)
         return false; /* to any member: this is one */
     for (size_t i = 0; i < v->n_peers; i++) {
-        if ((key->candidate[0] && !ha_candidate_is(key, v->peers[i].name)) || !peer_can(v, key, &v->peers[i]))
+        /* Who stepped down leaves it to whoever can: the operator wants anybody but this node. */
+        bool is_meant = rank == REQUEST_AWAY_FROM_US || ha_candidate_is(key, v->peers[i].name);
+
+        if (!is_meant || !peer_can(v, key, &v->peers[i]))
             continue;
         *ret = ha_say(HA_NOTHING, "no leader; leaving the key to \"%s\", as the %s says", v->peers[i].name,
                       ha_request_text(key));

@@ -2,6 +2,10 @@
 #pragma once
 #include "ha/ha.h"
 
+/* Begins a reason that is about an election; what follows is a sentence of its own. */
+#define HA_NO_LEADER "no leader; "
+/* A rule that keeps this node out of the election: "no leader; …". */
+struct ha_decision ha_bar(enum ha_rule rule, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 struct ha_decision ha_say(enum ha_action action, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 struct ha_decision ha_say_target(enum ha_action action, const char *target, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -32,14 +36,29 @@ bool ha_sync_speaks(const struct ha_view *v);
  * then whoever has most goes first, as without the mode, but votes are still needed.
  */
 bool ha_sync_chooses(const struct ha_view *v);
-/* A standby that is to stop, and that commits wait for: it lets the leader take it out of /sync first (3.10). */
-bool ha_sync_must_leave(const struct ha_view *v, struct ha_decision *ret);
+/*
+ * A standby that commits wait for is to stop, or to be restarted, since then: it lets the leader take it out of /sync
+ * first, for a while (facts sheet 3.10).
+ */
+bool ha_sync_must_leave(const struct ha_view *v, const char *what, uint64_t since_us, struct ha_decision *ret);
 /* Whether this peer's position matters: one that may not lead cannot be the better choice, whatever it has. */
 bool ha_sync_counts(const struct ha_view *v, const struct peer *p);
 /* Where positions of several timelines meet, the later timeline has what was acknowledged. */
 bool ha_sync_is_ahead(const struct ha_view *v, const struct peer *p);
 /* Too few of the voters have answered and are not ahead: this node may lack a commit that one of the others has. */
 bool ha_sync_lacks_votes(const struct ha_view *v, struct ha_decision *ret);
+
+/*
+ * After an outage of all members (src/ha/cold_start.c). Not in force where /sync chooses, or somebody that was up has
+ * seen a leader: that is an ordinary failover.
+ */
+bool ha_cold_start_is_on(const struct ha_view *v);
+/* The order of the candidates then: a later timeline, more WAL, a higher failover_priority. */
+bool ha_cold_start_goes_first(const struct ha_view *v, const struct peer *p, struct ha_decision *ret);
+/* Somebody who was a member when somebody led last has not said what it has. */
+bool ha_cold_start_waits(const struct ha_view *v, struct ha_decision *ret);
+/* The limits of lag and timeline (race.c): they count once nobody is missing. */
+bool ha_is_behind(const struct ha_view *v, struct ha_decision *ret);
 
 /* Another member is well and near enough to take over (facts sheet 3.7: a start that takes long is given up only then).
  */

@@ -456,6 +456,33 @@ static const char *collision(const struct slot_want *w)
     return w->shared ? "two members' names make the same slot name: they cannot both stream from one node" : NULL;
 }
 
+static uint64_t said_lsn(const struct slot_position *said, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(said[i].name, name) == 0)
+            return said[i].lsn;
+    return 0;
+}
+
+size_t ha_slots_follow(const struct slots_view *v, const struct slot_position *said, size_t n_said,
+                       struct slot_step *ret, size_t max)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < v->n_have && n < max; i++) {
+        const struct slot *s = &v->have[i];
+        struct slot_want w = {.logical = !s->physical, .lsn = said_lsn(said, n_said, s->name)};
+        uint64_t at_lsn = s->physical ? s->restart_lsn : s->confirmed_lsn;
+
+        if (!at_lsn || s->temporary || s->failover || slot_is_lost(s) || (s->physical && s->holds_xmin) ||
+            ha_slot_is_ignored(v, s))
+            continue;
+        copy_name(w.database, s->database);
+        n += advance(v, s, at_lsn, &w, &ret[n]);
+    }
+    return n;
+}
+
 size_t ha_slots_steps(const struct slots_view *v, const struct slot_want *want, size_t n_want, struct slot_step *ret,
                       size_t max)
 {

@@ -73,6 +73,12 @@ size_t ha_slots_wanted(const struct slots_view *v, struct slot_want *ret, size_t
 size_t ha_slots_steps(const struct slots_view *v, const struct slot_want *want, size_t n_want, struct slot_step *ret,
                       size_t max);
 /*
+ * Without the store, when a leader that goes on without it has said where its slots are (failsafe mode): what is here
+ * follows, or WAL would pile up. Nothing is made or dropped. At most one step for each slot that is there.
+ */
+size_t ha_slots_follow(const struct slots_view *v, const struct slot_position *said, size_t n_said,
+                       struct slot_step *ret, size_t max);
+/*
  * The memory of members' slots: those whose member is there are seen now, those not seen for member_slots_ttl are
  * forgotten. At the begin of a leader's term it also takes what the last one kept, as seen now (facts sheet 5.3). Works
  * in place on n entries in an array of max, returns the new number.

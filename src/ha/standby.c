@@ -115,6 +115,21 @@ static struct ha_decision decide_elected(const struct ha_view *v)
     return ha_say(HA_PROMOTE, "elected leader: promoting");
 }
 
+/*
+ * The primary was restarted with more of what a standby must have as much of. PostgreSQL stops to replay and waits (13
+ * and older: ends) until it is started anew; then it gets what its WAL needs. The reference resumes the replay, which
+ * ends the server, and also what people have paused.
+ */
+static struct ha_decision decide_starved(const struct ha_view *v)
+{
+    struct ha_decision d;
+
+    if (ha_sync_must_leave(v, "replay stands still", v->pg.starved_since_us, &d))
+        return d;
+    return ha_say(HA_RESTART, "replay stands still, since the primary runs with higher parameters than this standby: "
+                              "restarting PostgreSQL");
+}
+
 struct ha_decision ha_decide_standby(const struct ha_view *v)
 {
     struct ha_decision d;
@@ -130,6 +145,8 @@ struct ha_decision ha_decide_standby(const struct ha_view *v)
         return ha_say_stop(HA_STOP, HA_AT_ONCE, false, "the data directory is gone: stopping PostgreSQL");
     if (!v->pg.accepting)
         return ha_say(HA_NOTHING, "%s", v->pg.hung ? "PostgreSQL does not answer" : "PostgreSQL is starting up");
+    if (v->pg.starved_since_us && !v->policy.pause)
+        return decide_starved(v);
     if (!v->cluster)
         return ha_say(HA_NOTHING, "the store cannot be read: staying a standby");
     if (!v->cluster->leader.exists) {

@@ -48,14 +48,14 @@ bool ha_sync_is_ahead(const struct ha_view *v, const struct peer *p)
     return p->lsn > local_pg_lsn(&v->pg);
 }
 
-bool ha_sync_must_leave(const struct ha_view *v, struct ha_decision *ret)
+bool ha_sync_must_leave(const struct ha_view *v, const char *what, uint64_t since_us, struct ha_decision *ret)
 {
-    uint64_t until_us = v->stopping_since_us + 2 * v->policy.loop_wait_us;
+    uint64_t until_us = since_us + 2 * v->policy.loop_wait_us;
 
     if (!v->cluster || !v->cluster->leader.exists || v->now_us >= until_us || !ha_sync_speaks(v) ||
         !is_voter(v, v->name))
         return false;
-    *ret = ha_say(HA_NOTHING, "stopping: waiting until no commit waits for this standby any more");
+    *ret = ha_say(HA_NOTHING, "%s: waiting until no commit waits for this standby any more", what);
     ret->wake_at_us = until_us;
     return true;
 }

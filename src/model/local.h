@@ -37,6 +37,9 @@ struct local_pg {
     uint64_t receive_lsn, replay_lsn; /* standby */
     bool streaming;
     bool replay_paused;
+    /* Replay stands still since then, as the WAL needs higher parameters than the server was started with; 0 = it does
+     * not. */
+    uint64_t starved_since_us;
     /* standby: it has not been at the end of the WAL it has since it was started; its position will grow by itself */
     bool replaying;
     char follows[MEMBER_NAME_SIZE]; /* whom our primary_conninfo points to, as in a decision; "" = nobody */

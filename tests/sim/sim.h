@@ -66,6 +66,8 @@ enum mutant {
     MUTANT_CONTROL_TIMELINE,
     MUTANT_OLD_VERDICT,
     MUTANT_LIST_WHILE_PROMISED,
+    MUTANT_LEAD_WHO_IS_THERE,
+    MUTANT_KEY_IS_A_LEADER,
     MUTANT_STANDBY_PROMOTES,
     MUTANT_KEY_BEFORE_ADDRESS,
     MUTANTS,
@@ -228,10 +230,13 @@ struct stored {
     uint16_t sync_voters, sync_quorum; /* voters: a bit per node */
     uint64_t sync_revision;
     uint64_t status_lsn, shutdown_lsn, shutdown_session;
+    uint32_t shutdown_timeline;
     struct stored_failover failover;
     bool paused, standby_cluster;
     uint8_t failsafe; /* who is in the failsafe list, a bit each */
     uint64_t failsafe_revision;
+    uint8_t known; /* who was a member when somebody led last, a bit each */
+    uint64_t known_revision;
     uint8_t status_retain; /* a bit for each node: its slot is kept */
     bool status_logical;   /* the leader has the logical slot */
     struct stored_member members[NODES];
@@ -248,7 +253,8 @@ struct call {
     uint64_t session, revision, ttl_us, granted_us;
     uint64_t sent_at_us, deadline_us; /* local clock of the client */
     struct stored_member member;
-    uint64_t status_lsn;
+    uint64_t status_lsn, known_revision;
+    uint8_t known;
     uint32_t timeline; /* TIMELINE */
     uint8_t status_retain;
     bool status_logical;
@@ -415,6 +421,11 @@ struct agent {
     struct leader_lease lease;
     bool renewing, acquiring, keeper_refused;
     struct failsafe_list failsafe_list; /* of the store, as the decision core sees it */
+    struct failsafe_list known_list;
+    struct { /* as in src/agent/parts.h */
+        bool has_looked;
+        uint64_t first_session, first_look_at_us, missing_since_us[NODES];
+    } cold;
     struct failsafe_model {
         uint8_t list, pending; /* a bit for each node */
         uint64_t session, pending_over, missing_since_us, held_until_us;
@@ -511,7 +522,9 @@ struct node {
         uint64_t promised_until_us, session;
         uint8_t list;
         bool in_store;
+        uint32_t seen_by; /* the postmaster that was up while somebody led */
     } run_dir;
+    uint8_t known_kept; /* on its disk */
     uint64_t longest_promise_us;
     uint32_t store_life; /* which store its next agent recalls; survives a start of the host only here */
 };
@@ -547,6 +560,7 @@ struct world {
     struct node remote; /* of the other cluster, if there is one; nothing happens to it */
     bool has_remote, remote_cut;
     uint64_t standby_since_us; /* since when the store says that the cluster follows it; real time, 0 = it does not */
+    uint64_t primary_seen_us;  /* when there was one last, real time */
     uint64_t handed_lsn;       /* where the WAL of the leader ended that gave the key up last */
     uint32_t wanted_max;       /* max_connections of the dynamic configuration */
     uint64_t heal_at_us;
@@ -568,6 +582,13 @@ void config_read(struct world *w, struct node *n); /* the agent has read the sto
 uint32_t config_start_value(const struct world *w, struct node *n, bool as_primary);
 void config_started(struct world *w, struct node *n); /* PostgreSQL runs: what its parameters do to the others */
 void config_copied(struct node *to, const struct node *from);
+
+/* cold_start.c */
+void cold_start_adopt(struct node *n);
+void cold_start_fill_cluster(struct node *n, const struct stored *s);
+void cold_start_look(struct world *w, struct node *n);
+uint8_t cold_start_members(struct world *w, struct node *n);
+void check_cold_start(struct world *w, const struct node *n);
 
 /* standby_cluster.c */
 void standby_plan(struct world *w, bool empty);

@@ -11,7 +11,8 @@ import threading
 import psycopg2
 import pytest
 
-from lab import net
+from lab import etcd, net
+from lab.cluster import Timing
 
 PATIENCE_S = 30
 
@@ -66,6 +67,9 @@ def tuned(cluster):
     yield cluster
     status_code, _ = change(cluster, json.loads(before), cluster.leader(), "PUT")
     assert status_code == 200
+    for n in cluster.nodes:
+        if pending(cluster, n):
+            assert restart(cluster, n)[0] == 200
 
 
 # -- PATCH and PUT ----------------------------------------------------------------------------------------------------
@@ -136,6 +140,29 @@ def test_no_change_is_lost_when_many_write_at_once(tuned):
     written = config(tuned)["our"]
     assert answers.count(200) == len(written), (answers, written)
     assert set(answers) <= {200, 409} and len(written) >= 8
+
+
+def test_a_configuration_that_nobody_can_read_changes_nothing(tuned):
+    """Written past every check: each member says so and goes on with what it had, also if it has to fail over."""
+    leader, before = tuned.leader(), tuned.keys()["config"]
+    hosts, key = [h.address for h in tuned.store], f"/service/{tuned.scope}/config"
+    said = {n.name: log_of(n).count("dynamic configuration: ttl") for n in tuned.nodes}
+    wrong = {**json.loads(before), "ttl": "soon"}
+    wrong["postgresql"]["parameters"]["work_mem"] = "27MB"
+    assert etcd.put(tuned.net.client, hosts, key, json.dumps(wrong))
+    try:
+        for n in tuned.nodes:
+            wait(tuned, lambda n=n: log_of(n).count("dynamic configuration: ttl") > said[n.name], f"{n.name} refuses it")
+            assert show(tuned, n, "work_mem") == "4MB"
+        assert tuned.what_is_missing() is None and tuned.leader() is leader
+        leader.kill_all()
+        tuned.wait(lambda: tuned.leader() not in (None, leader) and tuned.accepts_writes(tuned.leader()), 30,
+                   "another leads by the old configuration")
+    finally:
+        assert etcd.put(tuned.net.client, hosts, key, before)
+        if not leader.keeper_pid():
+            leader.start()
+    tuned.wait_whole(60)
 
 
 # -- what PostgreSQL does not accept ------------------------------------------------------------------------------------
@@ -230,6 +257,29 @@ def test_raised_on_the_standbys_first_and_lowered_on_the_primary_first(new_clust
         assert restart(cluster, n, restart_pending=True)[0] == 200
         wait(cluster, lambda n=n: show(cluster, n, "max_connections") == "50" and not pending(cluster, n), "lowered")
     cluster.wait_whole(60)
+
+
+def test_standby_whose_replay_stands_still_for_a_parameter_is_restarted(new_cluster):
+    """The leader is raised first, against what is offered: its standbys could not replay for ever."""
+    cluster = new_cluster(label="config-starved", timing=Timing(ttl=5, loop_wait=1, retry_timeout=1))
+    leader = cluster.wait_whole(120)
+    standbys = [n for n in cluster.nodes if n is not leader]
+    assert change(cluster, parameters(max_connections=90))[0] == 200
+    wait(cluster, lambda: "all standbys must be restarted for first" in log_of(leader), "the leader waits")
+    # What a person has paused stays paused.
+    cluster.query(standbys[1], "SELECT pg_wal_replay_pause()")
+    assert restart(cluster, leader) == (200, "restarted successfully")
+    cluster.query(leader, "CREATE TABLE after_restart AS SELECT 1")
+    wait(cluster, lambda: show(cluster, standbys[0], "max_connections") == "90", f"{standbys[0].name} is restarted")
+    wait(cluster, lambda: cluster.query(standbys[0], "SELECT count(*) FROM after_restart") == [(1,)], "it replays")
+    assert "replay stands still" in log_of(standbys[0])
+    assert show(cluster, standbys[1], "max_connections") == "60"
+    assert cluster.query(standbys[1], "SELECT pg_get_wal_replay_pause_state()") == [("paused",)]
+    cluster.query(standbys[1], "SELECT pg_wal_replay_resume()")
+    wait(cluster, lambda: show(cluster, standbys[1], "max_connections") == "90", f"{standbys[1].name} is restarted")
+    cluster.wait_whole(60)
+    assert not any(pending(cluster, n) for n in cluster.nodes)
+    assert cluster.leader() is leader
 
 
 # -- the local file -------------------------------------------------------------------------------------------------------

@@ -85,11 +85,15 @@ def nobody_writes(cluster):
 
 def test_leader_writes_through_an_outage_of_the_whole_store(cluster, outage):
     leader = cluster.leader()
-    before = timeline(cluster, leader)
+    before, one, other = timeline(cluster, leader), *others(cluster, leader)
     with Watch(cluster) as watch:
         watch.strike(leader)
         outage()
-        hold(cluster, watch, 3)
+        hold(cluster, watch, 1)
+        here = cluster.query(leader, "SELECT pg_current_wal_lsn()")[0][0]
+        hold(cluster, watch, 2)
+        assert cluster.query(one, "SELECT restart_lsn >= %s FROM pg_replication_slots WHERE slot_name = %s",
+                             (here, other.name)) == [(True,)], "a slot that nobody uses holds back no WAL of the outage"
         assert cluster.accepts_writes(leader)
         assert cluster.rest(leader, "/primary")[0] == 200
         assert is_active(cluster, leader)

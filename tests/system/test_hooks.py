@@ -1,5 +1,6 @@
 """The operator's programs: callbacks, pre_promote, before_stop, post_bootstrap, on a real cluster."""
 
+import json
 import os
 import pwd
 import signal
@@ -94,6 +95,10 @@ def test_first_callback_after_a_bootstrap_is_on_start_primary(hooked):
     leader = hooked.wait_whole()
     lines = hooks_log(leader)
     assert lines[0] == callback(hooked, "on_start", "primary"), lines
+    # What the bootstrap left in the store.
+    keys = hooked.keys()
+    assert json.loads(keys["config"])["ttl"] == hooked.timing.ttl
+    assert keys["initialize"] == str(hooked.query(leader, "SELECT system_identifier FROM pg_control_system()")[0][0])
     for n in standbys(hooked, leader):
         wait_for_line(hooked, n, callback(hooked, "on_start", "replica"))
         assert hooks_log(n)[0] == callback(hooked, "on_start", "replica")

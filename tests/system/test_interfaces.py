@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from lab.node import PG_MAJOR
+
 
 def members(text):
     return {m["Member"]: m for m in json.loads(text)}
@@ -76,7 +78,7 @@ def test_rest_patroni_document_has_the_references_fields(cluster):
     cluster.wait(all_stream, 30, "the leader shows its standbys")
     assert document["role"] in ("master", "primary") and document["state"] == "running"
     assert document["patroni"]["scope"] == cluster.scope
-    assert document["server_version"] // 10000 == 15
+    assert document["server_version"] // 10000 == PG_MAJOR
 
 
 def test_rest_cluster_document_lists_every_member(cluster):

@@ -192,3 +192,20 @@ def test_timeline_that_another_leader_has_reserved_is_not_used_again(flapping):
     flapping.wait(lambda: flapping.leader() and leads_on_a_later_timeline(flapping, before + 4), 30, "the next one")
     flapping.wait_whole()
     assert {timeline_of(flapping, n) for n in flapping.nodes} == {before + 5}
+
+
+def test_history_is_cut_to_its_newest_lines(flapping):
+    leader = flapping.wait_whole()
+    status, _ = flapping.rest(leader, "/config", "PATCH", json.dumps({"max_timelines_history": 2}))
+    assert status == 200
+    try:
+        for _ in range(3):
+            leader = flapping.wait_whole()
+            before = timeline_of(flapping, leader)
+            kill_postmaster(leader)
+            flapping.wait(lambda before=before: leads_on_a_later_timeline(flapping, before), 30, "a new timeline")
+        now = timeline_of(flapping, flapping.wait_whole())
+        flapping.wait(lambda: [line[0] for line in json.loads(flapping.keys()["history"])] == [now - 2, now - 1], 15,
+                      "the last two lines")
+    finally:
+        flapping.rest(flapping.wait_whole(), "/config", "PATCH", json.dumps({"max_timelines_history": None}))

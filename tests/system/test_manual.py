@@ -6,10 +6,12 @@ import os
 import re
 import signal
 import subprocess
+import threading
+import time
 
 import pytest
 
-from lab import net
+from lab import net, sysproc
 from lab.node import PG_BIN
 from lab.watch import Watch
 
@@ -79,6 +81,12 @@ def test_switchover_moves_the_leader_and_loses_nothing(cluster, asked):
     assert outcome.lost == 0 and outcome.window_ms <= 0
     assert outcome.gap_ms < 5000
     assert failover_key(cluster) == {}
+    # pg_rewind on the others reads the control file: a checkpoint has put the new timeline there.
+    member = json.loads(cluster.keys()[f"members/{to.name}"])
+    cluster.wait(lambda: cluster.query(to, "SELECT timeline_id FROM pg_control_checkpoint()") == [(member["timeline"],)],
+                 30, "the checkpoint after the promotion")
+    cluster.wait(lambda: "checkpoint_after_promote" not in json.loads(cluster.keys()[f"members/{to.name}"]), 15,
+                 "the member key says that it is done")
 
 
 def test_switchover_without_candidate_finds_one(cluster):
@@ -167,6 +175,7 @@ REFUSALS = [
     ("/restart", {"postgres_version": "9.6"}, 400,
      "Invalid PostgreSQL version format: X.Y or X.Y.Z is accepted: 9.6"),
     ("/restart", {"postgres_version": "9.6.1"}, 503, "restart conditions are not satisfied"),
+    ("/restart", {"role": "replica"}, 503, "restart conditions are not satisfied"),
     ("/restart", {"restart_pending": False}, 503, "restart conditions are not satisfied"),
     ("/restart", {"schedule": "2001-01-01T00:00:00Z"}, 422, "Cannot schedule restart in the past"),
     ("/reinitialize", {"force": True}, 503, "I am the leader, can not reinitialize"),
@@ -180,6 +189,101 @@ def test_what_cannot_be_done_is_refused_in_the_references_words(cluster, path, b
     body = {key: names.get(value, value) if isinstance(value, str) else value for key, value in body.items()}
     assert post(cluster, leader, path, body) == (status, text)
     assert cluster.leader() is leader
+
+
+def freeze(pids):
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+
+
+def thaw(pids):
+    for pid in pids:
+        if sysproc.Process(pid).alive:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_switchover_to_one_that_lags_fails_and_says_so(cluster):
+    """Any member takes the request, for it does not know how far the candidate is; the leader does."""
+    leader = cluster.leader()
+    to = other(cluster, leader)
+    frozen = to.postgres_pids()
+    freeze(frozen)
+    try:
+        cluster.query(leader, "CREATE TABLE lag AS SELECT repeat('x', 1000) FROM generate_series(1, 3000)")
+        status, text = post(cluster, leader, "/switchover", {"leader": leader.name, "candidate": to.name})
+        assert (status, text) == (503, "Switchover failed")
+        assert cluster.leader() is leader and cluster.accepts_writes(leader)
+        assert failover_key(cluster) == {}
+        assert "lags by more than maximum_lag_on_failover" in agent_log(leader)
+    finally:
+        thaw(frozen)
+    cluster.query(leader, "DROP TABLE lag")
+    cluster.wait_whole(PATIENCE_S)
+
+
+def agent_log(node):
+    with open(f"{node.dir}/agent.log", errors="replace") as f:
+        return f.read()
+
+
+class SlowStop:
+    """A session of a client that cannot end: PostgreSQL's stop waits for it, and primary_stop_timeout ends that."""
+
+    def __init__(self, cluster, leader, timeout_s):
+        code, text = cluster.patronictl("edit-config", cluster.scope, "--force", "-s",
+                                        f"primary_stop_timeout={timeout_s}")
+        assert code == 0, text
+        cluster.wait(lambda: json.loads(cluster.rest(leader, "/config")[1]).get("primary_stop_timeout") == timeout_s,
+                     15, "the leader knows the limit")
+        self.cluster, self.session = cluster, cluster.connect(leader)
+        self.pid = self.session.info.backend_pid
+        freeze([self.pid])
+
+    def over(self):
+        thaw([self.pid])
+        self.session.close()
+        code, text = self.cluster.patronictl("edit-config", self.cluster.scope, "--force", "-s",
+                                             "primary_stop_timeout=null")
+        assert code == 0, text
+
+
+def test_primary_stop_timeout_cuts_a_stop_short(cluster):
+    leader = cluster.leader()
+    to, logged = other(cluster, leader), len(agent_log(leader))
+    slow = SlowStop(cluster, leader, 2)
+    try:
+        begun = time.monotonic()
+        status, text = post(cluster, leader, "/switchover", {"leader": leader.name, "candidate": to.name})
+        took_s = time.monotonic() - begun
+        assert (status, text) == (200, f'Successfully switched over to "{to.name}"')
+    finally:
+        slow.over()
+    print(f"switched over after {took_s:.1f} s")
+    assert "PostgreSQL did not stop in time: immediate shutdown" in agent_log(leader)[logged:]
+    assert 2 < took_s < 15
+    cluster.wait_whole(PATIENCE_S)
+
+
+def test_candidate_that_does_not_come_is_replaced_and_that_is_said(cluster):
+    """Its agent stands still from the moment at which the leader begins to stop."""
+    leader = cluster.leader()
+    to = other(cluster, leader)
+    third, logged = other(cluster, leader, to), len(agent_log(leader))
+    slow, agent, answers = SlowStop(cluster, leader, 2), to.agent_pid(), []
+    asking = threading.Thread(target=lambda: answers.append(
+        post(cluster, third, "/switchover", {"leader": leader.name, "candidate": to.name})))
+    try:
+        asking.start()
+        cluster.wait(lambda: "demoting this node" in agent_log(leader)[logged:], 15, "the leader begins to stop",
+                     interval=0.05)
+        freeze([agent])
+        asking.join(PATIENCE_S)
+        assert answers == [(200, f'Switched over to "{third.name}" instead of "{to.name}"')]
+        assert cluster.leader() is third
+    finally:
+        thaw([agent])
+        slow.over()
+    cluster.wait_whole(PATIENCE_S)
 
 
 # -- failover --------------------------------------------------------------------------------------------------------
@@ -199,6 +303,7 @@ def test_failover_without_a_leader_goes_to_the_candidate(paused):
     to = other(paused, leader)
     assert pg_ctl(leader, "stop", "-m", "fast").returncode == 0
     paused.wait(lambda: paused.leader() is None, 30, "a leader that was stopped loses the key")
+    assert post(paused, to, "/reinitialize") == (503, "Cluster has no leader, can not reinitialize")
     status, text = post(paused, to, "/failover", {"candidate": to.name})
     assert (status, text) == (200, f'Successfully failed over to "{to.name}"')
     paused.wait(lambda: paused.accepts_writes(to), 30, "it is the primary")
@@ -274,6 +379,8 @@ def test_reinitialize_removes_the_old_data_only_when_asked_to(cluster):
     before, inode = kept(), os.stat(node.data_dir).st_ino
     status, text = post(cluster, node, "/reinitialize", {"remove": True, "from_leader": True})
     assert (status, text) == (200, "reinitialize started")
+    status, text = post(cluster, node, "/reinitialize")
+    assert status == 503 and text.endswith("already in progress")
     cluster.wait(lambda: os.path.exists(node.data_dir) and os.stat(node.data_dir).st_ino != inode, 30, "a new copy")
     cluster.wait_whole(PATIENCE_S)
     assert kept() == before

@@ -22,6 +22,8 @@ def test_stop_of_the_leader_hands_over_at_once_and_loses_nothing(cluster):
     with Watch(cluster) as watch:
         watch.strike(leader)
         stop_daemon(cluster, leader)
+        # Its key lives on for a ttl, and says what it left.
+        assert json.loads(cluster.keys()[f"members/{leader.name}"])["state"] == "stopped"
         cluster.wait(lambda: cluster.leader() not in (None, leader), 10, "a successor leads")
         leader.start_agent()
         cluster.wait_whole()

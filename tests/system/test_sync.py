@@ -339,6 +339,30 @@ def test_synchronous_standby_that_is_stopped_in_order_holds_nobody_up(mode):
     cluster.wait_whole()
 
 
+def test_restart_of_a_synchronous_standby_holds_nobody_up(mode):
+    """It leaves /sync before it stops, and comes back into it."""
+    cluster = mode(ON)
+    name, = standbys(cluster)
+    node, left = cluster.node(name), []
+    with Watch(cluster) as watch:
+        watch.strike(node)
+        asking = threading.Thread(target=lambda: left.append(cluster.rest(node, "/restart", "POST", timeout=60)))
+        asking.start()
+        cluster.wait(lambda: not node.postmaster_pid() or name not in standbys(cluster), 30, "one or the other",
+                     interval=0.02)
+        assert node.postmaster_pid() and name not in standbys(cluster), "it leaves before it stops"
+        asking.join(60)
+        assert left == [(200, "restarted successfully")]
+        since = now_us()
+        cluster.wait(lambda: watch.writes_since(since) > 50, 30, "writes go on")
+        outcome = watch.outcome()
+    print(outcome.line())
+    assert outcome.lost == 0 and outcome.gap_ms < 1000
+    cluster.wait(lambda: "nosync" not in json.loads(cluster.keys()[f"members/{name}"]).get("tags", {}), 15,
+                 "it is a candidate again")
+    wait_settled(cluster, ON)
+
+
 def test_mode_off_leaves_the_users_own_names_in_force(mode):
     cluster = mode(QUORUM)
     leader = cluster.leader()

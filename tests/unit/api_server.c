@@ -125,3 +125,44 @@ char *api_server_hear(struct api_server *s, int fd)
     fail_msg("the server did not close the connection");
     return NULL;
 }
+
+int api_server_set_up(void **state)
+{
+    struct api_server *s = calloc(1, sizeof(*s));
+    struct err err;
+
+    assert_non_null(s);
+    api_server_init(s);
+    if (api_server_start(s, &err) < 0)
+        fail_msg("%s", err.msg);
+    assert_int_not_equal(api_port(s->api), 0);
+    *state = s;
+    return 0;
+}
+
+int api_server_tear_down(void **state)
+{
+    api_server_done(*state);
+    free(*state);
+    return 0;
+}
+
+char *api_server_ask(struct api_server *s, const char *request)
+{
+    int fd = api_server_dial(s);
+    char *answer;
+
+    api_server_say(fd, request);
+    answer = api_server_hear(s, fd);
+    assert_int_equal(close(fd), 0);
+    return answer;
+}
+
+void api_server_expect(struct api_server *s, const char *request, const char *start, const char *part)
+{
+    char *answer = api_server_ask(s, request);
+
+    if (!text_starts_with(answer, start) || !strstr(answer, part))
+        fail_msg("asked: %s\nwanted \"%s\" and \"%s\", got:\n%s", request, start, part, answer);
+    free(answer);
+}

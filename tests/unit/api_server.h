@@ -24,6 +24,10 @@ void api_server_init(struct api_server *s);
 int api_server_start(struct api_server *s, struct err *err);
 void api_server_done(struct api_server *s);
 
+/* The two as cmocka wants them: *state is a server that runs. */
+int api_server_set_up(void **state);
+int api_server_tear_down(void **state);
+
 /* One turn of the loop; fails the test when the server keeps the loop to itself. */
 void api_server_turn(struct api_server *s);
 /* A connection to it. */
@@ -31,3 +35,8 @@ int api_server_dial(const struct api_server *s);
 void api_server_say(int fd, const char *text);
 /* Everything until the server closes; "" when it closes without a word. The caller frees. */
 char *api_server_hear(struct api_server *s, int fd);
+
+/* All of it for one request: the answer, which the caller frees. */
+char *api_server_ask(struct api_server *s, const char *request);
+/* Fails the test unless the answer begins with `start` and has `part` in it. */
+void api_server_expect(struct api_server *s, const char *request, const char *start, const char *part);

@@ -13,57 +13,26 @@ static char user[] = "admin", password[] = "s3cret";
 
 static int set_up(void **state)
 {
-    struct api_server *s = calloc(1, sizeof(*s));
-    struct err err;
+    struct api_server *s;
 
-    assert_non_null(s);
-    api_server_init(s);
+    (void)api_server_set_up(state);
+    s = *state;
     s->answer_at_once = true;
-    if (api_server_start(s, &err) < 0)
-        fail_msg("%s", err.msg);
-    *state = s;
     return 0;
-}
-
-static int tear_down(void **state)
-{
-    api_server_done(*state);
-    free(*state);
-    return 0;
-}
-
-static char *ask(struct api_server *s, const char *request)
-{
-    int fd = api_server_dial(s);
-    char *answer;
-
-    api_server_say(fd, request);
-    answer = api_server_hear(s, fd);
-    assert_int_equal(close(fd), 0);
-    return answer;
-}
-
-static void assert_answer(struct api_server *s, const char *request, const char *start, const char *part)
-{
-    char *answer = ask(s, request);
-
-    if (!text_starts_with(answer, start) || !strstr(answer, part))
-        fail_msg("asked: %s\nwanted \"%s\" and \"%s\", got:\n%s", request, start, part, answer);
-    free(answer);
 }
 
 static void test_command_when_answered_at_once_is_answered(void **state)
 {
     struct api_server *s = *state;
 
-    assert_answer(s, "PATCH /config HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{\"ttl\": 9}", "HTTP/1.1 202 ",
-                  "\r\n\r\ndone at once");
+    api_server_expect(s, "PATCH /config HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{\"ttl\": 9}", "HTTP/1.1 202 ",
+                      "\r\n\r\ndone at once");
     assert_int_equal(s->kind, COMMAND_PATCH_CONFIG);
     assert_string_equal(s->body, "{\"ttl\": 9}");
-    assert_answer(s, "POST /reload HTTP/1.0\r\n\r\n", "HTTP/1.", " 202 ");
+    api_server_expect(s, "POST /reload HTTP/1.0\r\n\r\n", "HTTP/1.", " 202 ");
     assert_int_equal(s->kind, COMMAND_RELOAD);
     assert_string_equal(s->body, "");
-    assert_answer(s, "DELETE /switchover HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 202 ", "");
+    api_server_expect(s, "DELETE /switchover HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 202 ", "");
     assert_int_equal(s->kind, COMMAND_CANCEL_SWITCHOVER);
 }
 
@@ -88,7 +57,7 @@ static void test_command_when_answered_later_keeps_the_client_and_no_one_else(vo
     command = wait_for_command(s);
     assert_int_equal(command->kind, COMMAND_RESTART);
     assert_null(command->body);
-    assert_answer(s, "GET /primary HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 ", "");
+    api_server_expect(s, "GET /primary HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 ", "");
     command_answer_json(command, 200, strdup("{\"restarted\": true}"));
     answer = api_server_hear(s, fd);
     assert_true(text_starts_with(answer, "HTTP/1.1 200 OK\r\n"));
@@ -110,7 +79,7 @@ static void test_command_when_its_client_is_gone_can_still_be_answered(void **st
     assert_int_equal(close(fd), 0);
     api_server_turn(s);
     command_answer_text(command, 200, "restarted successfully");
-    assert_answer(s, "GET /primary HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 ", "");
+    api_server_expect(s, "GET /primary HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 ", "");
 }
 
 static void test_command_when_the_server_ends_can_still_be_answered(void **state)
@@ -150,12 +119,12 @@ static void test_body_that_is_needed_must_be_an_object(void **state)
 {
     struct api_server *s = *state;
 
-    assert_answer(s, "POST /switchover HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 411 ", "");
-    assert_answer(s, "POST /switchover HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 400 ", "");
-    assert_answer(s, "PUT /config HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n[{}]", "HTTP/1.1 400 ", "");
-    assert_answer(s, "POST /restart HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n{\"a\"", "HTTP/1.1 400 ", "");
+    api_server_expect(s, "POST /switchover HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 411 ", "");
+    api_server_expect(s, "POST /switchover HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 400 ", "");
+    api_server_expect(s, "PUT /config HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n[{}]", "HTTP/1.1 400 ", "");
+    api_server_expect(s, "POST /restart HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n{\"a\"", "HTTP/1.1 400 ", "");
     assert_int_equal(s->commands, 0);
-    assert_answer(s, "POST /restart HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", "HTTP/1.1 202 ", "");
+    api_server_expect(s, "POST /restart HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", "HTTP/1.1 202 ", "");
 }
 
 static void test_body_when_too_long_is_refused(void **state)
@@ -167,7 +136,7 @@ static void test_body_when_too_long_is_refused(void **state)
     textbuf_puts(&request, "PATCH /config HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\n\r\n");
     for (unsigned i = 0; i < 7000; i++)
         textbuf_puts(&request, "          ");
-    answer = ask(s, request.data);
+    answer = api_server_ask(s, request.data);
     assert_string_equal(answer, "");
     free(answer);
     textbuf_done(&request);
@@ -180,38 +149,38 @@ static void test_password_when_one_is_set_must_be_right(void **state)
 
     s->config.restapi.username = user;
     s->config.restapi.password = password;
-    assert_answer(s, "POST /reload HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 401 ", "no auth header received");
-    assert_answer(s, "POST /reload HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 401 ",
-                  "\r\nWWW-Authenticate: Basic realm=\"Patroni\"\r\n");
-    assert_answer(s, "POST /reload HTTP/1.1\r\nHost: x\r\nAuthorization: Basic YWRtaW46d3Jvbmc=\r\n\r\n",
-                  "HTTP/1.1 401 ", "not authenticated");
+    api_server_expect(s, "POST /reload HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 401 ", "no auth header received");
+    api_server_expect(s, "POST /reload HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 401 ",
+                      "\r\nWWW-Authenticate: Basic realm=\"Patroni\"\r\n");
+    api_server_expect(s, "POST /reload HTTP/1.1\r\nHost: x\r\nAuthorization: Basic YWRtaW46d3Jvbmc=\r\n\r\n",
+                      "HTTP/1.1 401 ", "not authenticated");
     assert_int_equal(s->commands, 0);
-    assert_answer(s, "POST /reload HTTP/1.1\r\nHost: x\r\nAuthorization: Basic YWRtaW46czNjcmV0\r\n\r\n",
-                  "HTTP/1.1 202 ", "");
+    api_server_expect(s, "POST /reload HTTP/1.1\r\nHost: x\r\nAuthorization: Basic YWRtaW46czNjcmV0\r\n\r\n",
+                      "HTTP/1.1 202 ", "");
     /* reading stays open to all */
-    assert_answer(s, "GET /patroni HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 ", "");
+    api_server_expect(s, "GET /patroni HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 ", "");
 }
 
 static void test_what_nobody_knows_is_not_supported(void **state)
 {
-    assert_answer(*state, "POST /nonsense HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", "HTTP/1.1 501 ",
-                  "\r\n\r\nnot supported by this version");
-    assert_answer(*state, "BREW /coffee HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 501 ", "");
+    api_server_expect(*state, "POST /nonsense HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", "HTTP/1.1 501 ",
+                      "\r\n\r\nnot supported by this version");
+    api_server_expect(*state, "BREW /coffee HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 501 ", "");
 }
 
 int main(void)
 {
+#define LIVE(test) cmocka_unit_test_setup_teardown(test, set_up, api_server_tear_down)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_command_when_answered_at_once_is_answered, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_command_when_answered_later_keeps_the_client_and_no_one_else, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(test_command_when_its_client_is_gone_can_still_be_answered, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_command_when_the_server_ends_can_still_be_answered, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_extra_header_of_an_answer_is_sent, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_body_that_is_needed_must_be_an_object, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_body_when_too_long_is_refused, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_password_when_one_is_set_must_be_right, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_what_nobody_knows_is_not_supported, set_up, tear_down),
+        LIVE(test_command_when_answered_at_once_is_answered),
+        LIVE(test_command_when_answered_later_keeps_the_client_and_no_one_else),
+        LIVE(test_command_when_its_client_is_gone_can_still_be_answered),
+        LIVE(test_command_when_the_server_ends_can_still_be_answered),
+        LIVE(test_extra_header_of_an_answer_is_sent),
+        LIVE(test_body_that_is_needed_must_be_an_object),
+        LIVE(test_body_when_too_long_is_refused),
+        LIVE(test_password_when_one_is_set_must_be_right),
+        LIVE(test_what_nobody_knows_is_not_supported),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,71 +25,37 @@ uint64_t __wrap_clock_now_us(void)
 
 static int set_up(void **state)
 {
-    struct api_server *s = calloc(1, sizeof(*s));
-    struct err err;
-
-    assert_non_null(s);
     clock_set_back_us = 0;
-    api_server_init(s);
-    if (api_server_start(s, &err) < 0)
-        fail_msg("%s", err.msg);
-    assert_int_not_equal(api_port(s->api), 0);
-    *state = s;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    api_server_done(*state);
-    free(*state);
-    return 0;
-}
-
-static char *ask(struct api_server *s, const char *request)
-{
-    int fd = api_server_dial(s);
-    char *answer;
-
-    api_server_say(fd, request);
-    answer = api_server_hear(s, fd);
-    assert_int_equal(close(fd), 0);
-    return answer;
-}
-
-static void assert_answer(struct api_server *s, const char *request, const char *start, const char *part)
-{
-    char *answer = ask(s, request);
-
-    if (!text_starts_with(answer, start) || !strstr(answer, part))
-        fail_msg("asked: %s\nwanted \"%s\" and \"%s\", got:\n%s", request, start, part, answer);
-    free(answer);
+    return api_server_set_up(state);
 }
 
 static void test_get_is_answered_with_length_and_closed(void **state)
 {
     struct api_server *s = *state;
 
-    assert_answer(s, "GET /primary HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "\r\nContent-Length: ");
-    assert_answer(s, "GET /primary HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "\r\nConnection: close\r\n");
-    assert_answer(s, "GET /patroni HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n",
-                  "\r\nContent-Type: application/json\r\n");
-    assert_answer(s, "GET /replica?lag=1MB HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 503 ", "{\"state\": \"running\"");
+    api_server_expect(s, "GET /primary HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "\r\nContent-Length: ");
+    api_server_expect(s, "GET /primary HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n",
+                      "\r\nConnection: close\r\n");
+    api_server_expect(s, "GET /patroni HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n",
+                      "\r\nContent-Type: application/json\r\n");
+    api_server_expect(s, "GET /replica?lag=1MB HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 503 ",
+                      "{\"state\": \"running\"");
 }
 
 static void test_old_and_terse_clients_are_answered(void **state)
 {
     struct api_server *s = *state;
 
-    assert_answer(s, "GET / HTTP/1.0\r\n\r\n", "HTTP/1.", " 200 OK\r\n");
-    assert_answer(s, "OPTIONS / HTTP/1.0\r\n\r\n", "HTTP/1.", " 200 OK\r\n");
+    api_server_expect(s, "GET / HTTP/1.0\r\n\r\n", "HTTP/1.", " 200 OK\r\n");
+    api_server_expect(s, "OPTIONS / HTTP/1.0\r\n\r\n", "HTTP/1.", " 200 OK\r\n");
     /* load balancers' checks often come without a Host header */
-    assert_answer(s, "OPTIONS /replica HTTP/1.1\r\n\r\n", "HTTP/1.1 503 ", "");
+    api_server_expect(s, "OPTIONS /replica HTTP/1.1\r\n\r\n", "HTTP/1.1 503 ", "");
 }
 
 static void test_head_is_answered_without_a_body(void **state)
 {
     struct api_server *s = *state;
-    char *answer = ask(s, "HEAD / HTTP/1.1\r\nHost: x\r\n\r\n");
+    char *answer = api_server_ask(s, "HEAD / HTTP/1.1\r\nHost: x\r\n\r\n");
 
     assert_true(text_starts_with(answer, "HTTP/1.1 200 OK\r\n"));
     assert_string_equal(answer + strlen(answer) - 4, "\r\n\r\n");
@@ -99,8 +65,8 @@ static void test_head_is_answered_without_a_body(void **state)
 
 static void test_browser_gets_the_page(void **state)
 {
-    assert_answer(*state, "GET / HTTP/1.1\r\nHost: x\r\nAccept: text/html,*/*\r\n\r\n", "HTTP/1.1 200 OK\r\n",
-                  "<!DOCTYPE html>");
+    api_server_expect(*state, "GET / HTTP/1.1\r\nHost: x\r\nAccept: text/html,*/*\r\n\r\n", "HTTP/1.1 200 OK\r\n",
+                      "<!DOCTYPE html>");
 }
 
 static void test_role_follows_the_lease_at_the_instant_of_the_answer(void **state)
@@ -131,7 +97,7 @@ static void test_target_too_long_is_refused(void **state)
     for (int i = 0; i < 2000; i++)
         textbuf_puts(&request, "x");
     textbuf_puts(&request, " HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert_answer(*state, request.data, "HTTP/1.1 414 ", "");
+    api_server_expect(*state, request.data, "HTTP/1.1 414 ", "");
     textbuf_done(&request);
 }
 
@@ -185,7 +151,7 @@ static void test_nonsense_does_no_harm(void **state)
         free(api_server_hear(s, fd));
         assert_int_equal(close(fd), 0);
     }
-    assert_answer(s, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "");
+    api_server_expect(s, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "");
 }
 
 static void test_slow_clients_keep_nobody_waiting(void **state)
@@ -201,7 +167,7 @@ static void test_slow_clients_keep_nobody_waiting(void **state)
     for (int i = 0; i < 20; i++) {
         for (size_t j = 0; j < ARRAY_LEN(slow); j++)
             api_server_say(slow[j], "x");
-        assert_answer(s, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "");
+        api_server_expect(s, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "");
     }
     for (size_t j = 0; j < ARRAY_LEN(slow); j++)
         assert_int_equal(close(slow[j]), 0);
@@ -229,7 +195,7 @@ static void test_one_host_cannot_take_all_connections(void **state)
     /* … and gets them back as soon as it is done. */
     for (int i = 0; i < 20; i++)
         api_server_turn(s);
-    assert_answer(s, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "");
+    api_server_expect(s, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "");
 }
 
 static void test_client_that_trickles_its_request_is_cut_off(void **state)
@@ -286,12 +252,12 @@ static void test_without_listen_host_both_families_are_served(void **state)
     s->config.restapi.listen_host = NULL;
     if (api_server_start(s, &err) < 0)
         fail_msg("%s", err.msg);
-    assert_answer(s, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "");
+    api_server_expect(s, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n", "");
 }
 
 int main(void)
 {
-#define LIVE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define LIVE(test) cmocka_unit_test_setup_teardown(test, set_up, api_server_tear_down)
     const struct CMUnitTest tests[] = {
         LIVE(test_get_is_answered_with_length_and_closed),
         LIVE(test_old_and_terse_clients_are_answered),

@@ -102,7 +102,7 @@ static void end_agent(void)
 {
     f.a.http = http_free(f.a.http);
     failsafe_free(&f.a);
-    free(f.a.failsafe_heard.slots_json);
+    free(f.a.failsafe_heard.slots);
     f.a.server = pg_server_free(f.a.server);
     f.a.link = keeper_link_free(f.a.link);
     for (size_t i = 0; i < 2; i++)
@@ -162,11 +162,13 @@ static void test_promise_when_asked_by_a_member_of_ours_says_how_long(void **sta
 
     (void)state;
     prepare();
-    assert_int_equal(ask("{\"name\":\"n2\",\"slots\":{\"n1\":7},\"promise_ms\":20000}"), 200);
+    assert_int_equal(ask("{\"name\":\"n2\",\"slots\":{\"n1\":7,\"n3\":0,\"n4\":\"8\"},\"promise_ms\":20000}"), 200);
     assert_string_equal(f.answer.body, "{\"promise_ms\":20000,\"lsn\":0}");
     assert_true(f.a.memory.promised_until_us >= before_us + 20 * S);
     assert_true(f.a.memory.promised_until_us <= clock_now_us() + 20 * S);
-    assert_string_equal(f.a.failsafe_heard.slots_json, "{\"n1\":7}");
+    assert_int_equal(f.a.failsafe_heard.n_slots, 1);
+    assert_string_equal(f.a.failsafe_heard.slots[0].name, "n1");
+    assert_true(f.a.failsafe_heard.slots[0].lsn == 7);
 }
 
 static void test_promise_when_asked_by_the_reference_is_one_word_and_a_whole_ttl(void **state)
@@ -515,6 +517,31 @@ static void test_list_in_the_store_is_completed_at_once_and_shortened_after_a_tt
     f.cluster.n_members = 0;
 }
 
+/* --- an election ----------------------------------------------------------------------------------------------------
+ */
+
+/* A leader that lost the store lost its member key, too, and may be alive. */
+static void test_members_of_the_list_are_asked_in_an_election(void **state)
+{
+    static const struct canned_rule leads_on[] = {{.path = "/patroni", .body = "{\"role\":\"primary\"}"}};
+    static const struct canned_rule follows[] = {
+        {.path = "/patroni", .body = "{\"role\":\"replica\",\"xlog\":{\"replayed_location\":7}}"}};
+
+    (void)state;
+    lead(leads_on, follows);
+    f.a.lease.held = false;
+    f.cluster.leader.exists = false;
+    op_ask_peers(&f.a);
+    for (int i = 0; f.a.op.kind == OP_ASK_PEERS && i < 500; i++)
+        run_for(10000);
+    assert_int_equal(f.cluster.n_members, 0);
+    assert_int_equal(f.a.n_peers, 2);
+    assert_string_equal(f.a.peers[0].name, "n2");
+    assert_true(f.a.peers[0].answered && f.a.peers[0].is_primary);
+    assert_true(f.a.peers[1].answered && f.a.peers[1].lsn == 7);
+    assert_true(f.a.peers_asked_at_us > 0);
+}
+
 #define ROW(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -536,6 +563,7 @@ int main(void)
         ROW(test_member_outside_of_the_list_is_asked_too),
         ROW(test_list_is_known_to_the_next_agent_of_the_same_lease),
         ROW(test_list_in_the_store_is_completed_at_once_and_shortened_after_a_ttl),
+        ROW(test_members_of_the_list_are_asked_in_an_election),
     };
 
     return cmocka_run_group_tests_name("failsafe mode in the agent", tests, NULL, NULL);

@@ -1,7 +1,6 @@
 /*
- * Every rule of the decision core as a row: a healthy node of some kind, what is changed in it, what must be decided.
- * The nodes: `leader()` runs as a primary with lease and armed keeper; `standby()` follows leader "n2"; the clock is
- * 100 s.
+ * Every rule of the decision core as a row: a healthy node of some kind (ha_scene.h), what is changed in it, what must
+ * be decided.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,176 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <stdio.h>
-#include <string.h>
-#include "ha/ha.h"
-
-#define S UINT64_C(1000000)
-#define SYSID_TEXT "7412345678901234567"
-#define SYSID UINT64_C(7412345678901234567)
-enum { LEASE_ID = 77 };
-
-/* The scene of one row; pointers in the view point into it. */
-static struct scene {
-    struct ha_view v;
-    struct cluster c;
-    struct member members[3];
-    struct peer peers[2];
-    struct history_line history[1];
-} s;
-
-static void add_member(size_t i, const char *name, enum pg_role role)
-{
-    struct member *m = &s.members[i];
-
-    *m = (struct member){.state = PG_STATE_RUNNING, .role = role, .tags = TAGS_DEFAULT, .timeline = 1};
-    (void)snprintf(m->name, sizeof(m->name), "%s", name);
-    (void)snprintf(m->conn_url, sizeof(m->conn_url), "postgres://10.0.0.%zu:5432/postgres", i);
-    (void)snprintf(m->api_url, sizeof(m->api_url), "http://10.0.0.%zu:8008/patroni", i);
-}
-
-static void set_leader(const char *name, uint64_t session)
-{
-    s.c.leader = (struct leader_key){.exists = name != NULL, .session = session};
-    if (name)
-        (void)snprintf(s.c.leader.name, sizeof(s.c.leader.name), "%s", name);
-}
-
-/* Node "n1" of three, nothing running, nothing held. */
-static void scene(void)
-{
-    memset(&s, 0, sizeof(s));
-    add_member(0, "n1", PG_ROLE_REPLICA);
-    add_member(1, "n2", PG_ROLE_PRIMARY);
-    add_member(2, "n3", PG_ROLE_REPLICA);
-    s.c.members = s.members;
-    s.c.n_members = 3;
-    s.c.initialize = (struct text_key){.exists = true, .text = (char *)SYSID_TEXT, .revision = 1};
-    s.c.read_sent_at_us = 99 * S;
-    s.v = (struct ha_view){.now_us = 100 * S,
-                           .name = "n1",
-                           .tags = TAGS_DEFAULT,
-                           .policy = POLICY_DEFAULT,
-                           .rewind_possible = true,
-                           .cluster = &s.c,
-                           .cluster_is_fresh = true,
-                           .keeper = {.connected = true, .dead_proven = true}};
-    s.v.policy.use_pg_rewind = true;
-    s.v.pg.data_dir_known = true;
-    s.v.peers = s.peers;
-}
-
-static void standby(void)
-{
-    scene();
-    set_leader("n2", 5);
-    s.v.pg.running = s.v.pg.accepting = s.v.pg.in_recovery = s.v.pg.streaming = true;
-    s.v.pg.receive_lsn = s.v.pg.replay_lsn = 1000;
-    s.v.pg.timeline = 1;
-    (void)snprintf(s.v.pg.follows, sizeof(s.v.pg.follows), "n2");
-}
-
-/* A standby after the leader key vanished, peers asked. */
-static void candidate(void)
-{
-    standby();
-    set_leader(NULL, 0);
-    s.v.peers_asked_at_us = 99 * S + 1;
-    s.v.n_peers = 1;
-    s.peers[0] = (struct peer){.name = "n3", .answered = true, .lsn = 1000, .timeline = 1, .failover_priority = 1};
-}
-
-static void hold_lease(void)
-{
-    set_leader("n1", LEASE_ID);
-    s.v.lease =
-        (struct leader_lease){.held = true, .session = LEASE_ID, .deadline_us = 120 * S, .confirmed_at_us = 98 * S};
-}
-
-static void arm(void)
-{
-    s.v.keeper.armed = true;
-    s.v.keeper.dead_proven = false;
-    s.v.keeper.fence_at_us = 117 * S;
-}
-
-static void elected(void)
-{
-    standby();
-    hold_lease();
-}
-
-static void leader(void)
-{
-    elected();
-    arm();
-    s.v.pg.in_recovery = false;
-    s.v.pg.current_lsn = 1000;
-    s.v.memory.was_primary = true;
-}
-
-/* The postmaster of the leader has just died. */
-static void crashed(void)
-{
-    leader();
-    s.v.pg.running = s.v.pg.accepting = false;
-    s.v.pg.control_known = true;
-    s.v.pg.control_state = PG_CONTROL_IN_PRODUCTION;
-    s.v.pg.sysid = SYSID;
-    s.v.memory.crashed = true;
-    s.v.memory.crashed_at_us = 99 * S;
-}
-
-/* A node with a data directory whose server is down, n2 leads. */
-static void down(void)
-{
-    scene();
-    set_leader("n2", 5);
-    s.v.pg.control_known = true;
-    s.v.pg.control_state = PG_CONTROL_SHUT_DOWN;
-    s.v.pg.sysid = SYSID;
-}
-
-static void empty(void)
-{
-    scene();
-    s.v.pg.data_dir_empty = true;
-}
-
-/* A fresh cluster: nothing in the store but members. */
-static void virgin(void)
-{
-    empty();
-    s.c.initialize = (struct text_key){0};
-}
-
-static void divergence(enum divergence what, const char *from)
-{
-    s.v.memory.divergence = what;
-    (void)snprintf(s.v.memory.divergence_from, sizeof(s.v.memory.divergence_from), "%s", from);
-}
-
-struct want {
-    enum ha_action action;
-    const char *target; /* NULL: do not care */
-    int release;        /* -1: do not care */
-    enum ha_urgency urgency;
-};
-
-#define CHECK(name, ...) check(name, (struct want){__VA_ARGS__})
-
-static void check(const char *name, struct want want)
-{
-    struct ha_decision got = ha_decide(&s.v);
-
-    if (got.action != want.action)
-        fail_msg("%s: decided %d (%s), wanted %d", name, (int)got.action, got.reason, (int)want.action);
-    if (!got.reason[0])
-        fail_msg("%s: no reason given", name);
-    if (want.target && strcmp(want.target, got.target) != 0)
-        fail_msg("%s: target \"%s\", wanted \"%s\"", name, got.target, want.target);
-    if (got.action == HA_DEMOTE && (got.release != (want.release == 1) || got.urgency != want.urgency))
-        fail_msg("%s: release %d urgency %d (%s)", name, got.release, (int)got.urgency, got.reason);
-}
+#include "ha_scene.h"
 
 static void test_leader_with_a_valid_lease_does_nothing_until_the_demotion_point(void **state)
 {
@@ -688,6 +518,34 @@ static void test_standby_follows_its_leader(void **state)
     CHECK("data directory not known", HA_NOTHING);
 }
 
+/* People and their monitoring look for these. */
+static void test_heartbeats_are_the_sentences_of_the_reference(void **state)
+{
+    (void)state;
+    leader();
+    assert_string_equal(ha_decide(&s.v).reason, "no action. I am (n1), the leader with the lock");
+    standby();
+    assert_string_equal(ha_decide(&s.v).reason, "no action. I am (n1), a secondary, and following a leader (n2)");
+}
+
+static void test_standby_whose_wal_needs_more_is_restarted(void **state)
+{
+    (void)state;
+    standby();
+    s.v.pg.replay_paused = true;
+    CHECK("people have paused the replay", HA_NOTHING);
+    s.v.pg.starved_since_us = 99 * S;
+    CHECK("the primary has raised a parameter", HA_RESTART);
+    s.v.policy.pause = true;
+    CHECK("in pause", HA_NOTHING);
+    s.v.policy.pause = false;
+    s.v.cluster = NULL;
+    CHECK("without the store", HA_RESTART);
+    candidate();
+    s.v.pg.starved_since_us = 99 * S;
+    CHECK("before an election: promoted it would end", HA_RESTART);
+}
+
 static void test_standby_that_does_not_stream_is_compared_with_the_leader(void **state)
 {
     (void)state;
@@ -802,6 +660,9 @@ static void test_race_is_entered_only_by_those_who_may(void **state)
     (void)state;
     candidate();
     CHECK("nobody before us", HA_ACQUIRE);
+    s.c.initialize = (struct text_key){0};
+    CHECK("a store that knows no cluster: its leader will say which it is", HA_ACQUIRE);
+    candidate();
     s.v.was_frozen = true;
     CHECK("frozen", HA_READ_STORE);
     candidate();
@@ -919,14 +780,6 @@ static void disk_fails(bool silent)
     s.v.storage.silent_since_us = silent ? 60 * S : 0;
 }
 
-static void says(const char *text)
-{
-    struct ha_decision got = ha_decide(&s.v);
-
-    if (!strstr(got.reason, text))
-        fail_msg("\"%s\" is not said, but: %s", text, got.reason);
-}
-
 static void test_primary_on_a_failed_disk_gives_the_key_up(void **state)
 {
     (void)state;
@@ -1029,6 +882,8 @@ int main(void)
         cmocka_unit_test(test_empty_node_bootstraps_copies_or_waits),
         cmocka_unit_test(test_data_directory_that_cannot_be_used_is_left_alone),
         cmocka_unit_test(test_standby_follows_its_leader),
+        cmocka_unit_test(test_heartbeats_are_the_sentences_of_the_reference),
+        cmocka_unit_test(test_standby_whose_wal_needs_more_is_restarted),
         cmocka_unit_test(test_standby_that_does_not_stream_is_compared_with_the_leader),
         cmocka_unit_test(test_standby_that_lacks_logical_slots_copies_them),
         cmocka_unit_test(test_elected_node_promotes_only_on_a_fresh_view_of_its_own_key),

@@ -1,6 +1,6 @@
 /*
  * Failsafe mode as rows: what a member answers, when a leader asks, what the answers make of its lease, and whom a
- * promise or the list keeps from leading. The clock is 100 s, the ttl 30 s.
+ * promise or the list keeps from leading. The ttl is 30 s.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,54 +9,27 @@
 #include <cmocka.h>
 #include <string.h>
 #include "base/text.h"
-#include "ha/ha.h"
+#include "ha_scene.h"
 
-#define S UINT64_C(1000000)
+static struct failsafe_list list;
 
-static char sysid[] = "7412345678901234567";
-
-static struct scene {
-    struct ha_view v;
-    struct cluster c;
-    struct failsafe_list list;
-    struct peer peers[1];
-} s;
-
-/* A standby whose leader cannot be found in the store, with everything it needs to lead. */
-static void candidate(void)
-{
-    memset(&s, 0, sizeof(s));
-    s.c.initialize = (struct text_key){.exists = true, .text = sysid, .revision = 1};
-    s.c.read_sent_at_us = 99 * S;
-    s.c.failsafe_list = &s.list;
-    s.v = (struct ha_view){.now_us = 100 * S,
-                           .name = "n1",
-                           .tags = TAGS_DEFAULT,
-                           .policy = POLICY_DEFAULT,
-                           .cluster = &s.c,
-                           .cluster_is_fresh = true,
-                           .keeper = {.connected = true, .dead_proven = true},
-                           .peers = s.peers,
-                           .peers_asked_at_us = 99 * S + 1};
-    s.v.policy.failsafe_mode = true;
-    s.v.pg = (struct local_pg){.data_dir_known = true,
-                               .running = true,
-                               .accepting = true,
-                               .in_recovery = true,
-                               .receive_lsn = 1000,
-                               .replay_lsn = 1000,
-                               .timeline = 1};
-    (void)failsafe_list_add(&s.list, "n1", "http://n1:8008/patroni");
-    (void)failsafe_list_add(&s.list, "n2", "http://n2:8008/patroni");
-}
-
-static void leader(void)
+/* A standby whose leader cannot be found in the store, with everything it needs to lead; in the list are it and n2. */
+static void listed(void)
 {
     candidate();
+    s.v.n_peers = 0;
+    s.v.policy.failsafe_mode = true;
+    list = (struct failsafe_list){0};
+    s.c.failsafe_list = &list;
+    (void)failsafe_list_add(&list, "n1", "http://n1:8008/patroni");
+    (void)failsafe_list_add(&list, "n2", "http://n2:8008/patroni");
+}
+
+static void cut_off_leader(void)
+{
+    leader();
+    s.v.policy.failsafe_mode = true;
     s.v.cluster = NULL;
-    s.v.pg.in_recovery = false;
-    s.v.lease = (struct leader_lease){.held = true, .session = 7, .deadline_us = 120 * S};
-    s.v.keeper = (struct keeper_view){.connected = true, .armed = true, .fence_at_us = 117 * S};
 }
 
 /* --- what a member answers ------------------------------------------------------------------------------------------
@@ -82,7 +55,7 @@ static void primary(void)
     s.v.pg.in_recovery = false;
 }
 
-static void down(void)
+static void server_down(void)
 {
     s.v.pg = (struct local_pg){.data_dir_known = true};
 }
@@ -138,13 +111,13 @@ static const struct {
     const char *asker;
     enum failsafe_word want;
 } answer_rows[] = {
-    {"a standby without a leader", candidate, "n2", FAILSAFE_PROMISE},
+    {"a standby without a leader", listed, "n2", FAILSAFE_PROMISE},
     {"the mode is off here", mode_off, "n2", FAILSAFE_IS_OFF},
-    {"the asker has our name", candidate, "n1", FAILSAFE_NOT_NOW},
+    {"the asker has our name", listed, "n1", FAILSAFE_NOT_NOW},
     {"it holds the leader key", holds_lease, "n2", FAILSAFE_IS_LEADER},
     {"the keeper is armed", armed, "n2", FAILSAFE_IS_LEADER},
     {"PostgreSQL is a primary", primary, "n2", FAILSAFE_IS_LEADER},
-    {"PostgreSQL is down", down, "n2", FAILSAFE_PROMISE},
+    {"PostgreSQL is down", server_down, "n2", FAILSAFE_PROMISE},
     {"the store is being asked for the key", acquiring, "n2", FAILSAFE_NOT_NOW},
     {"the operation takes the key", op_acquire, "n2", FAILSAFE_NOT_NOW},
     {"it bootstraps", op_bootstrap, "n2", FAILSAFE_NOT_NOW},
@@ -162,7 +135,7 @@ static void test_answer_follows_the_table(void **state)
     for (size_t i = 0; i < sizeof(answer_rows) / sizeof(answer_rows[0]); i++) {
         struct failsafe_answer got;
 
-        candidate();
+        listed();
         answer_rows[i].change();
         got = ha_failsafe_answer(&s.v, answer_rows[i].asker, 0);
         if (got.word != answer_rows[i].want)
@@ -175,7 +148,7 @@ static void test_answer_follows_the_table(void **state)
 static void test_promise_is_as_long_as_wanted_but_no_longer_than_our_ttl(void **state)
 {
     (void)state;
-    candidate();
+    listed();
     assert_true(ha_failsafe_answer(&s.v, "n2", 0).duration_us == 30 * S);
     assert_true(ha_failsafe_answer(&s.v, "n2", 10 * S).duration_us == 10 * S);
     assert_true(ha_failsafe_answer(&s.v, "n2", 10 * S).until_us == 110 * S);
@@ -226,7 +199,7 @@ static const struct {
     void (*change)(void);
     bool want;
 } ask_rows[] = {
-    {"a leader without store", leader, true},
+    {"a leader without store", cut_off_leader, true},
     {"the mode is off", mode_off, false},
     {"it holds nothing", no_lease, false},
     {"nobody guards it", no_keeper, false},
@@ -241,7 +214,7 @@ static void test_leader_asks_while_its_lease_can_be_prolonged(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof(ask_rows) / sizeof(ask_rows[0]); i++) {
-        leader();
+        cut_off_leader();
         ask_rows[i].change();
         if (ha_failsafe_asks(&s.v) != ask_rows[i].want)
             fail_msg("%s", ask_rows[i].name);
@@ -267,14 +240,14 @@ static void test_leader_says_how_it_goes_on_and_what_ended_it(void **state)
     struct ha_decision d;
 
     (void)state;
-    leader();
+    cut_off_leader();
     s.v.failsafe.holds = true;
     d = ha_decide(&s.v);
     assert_int_equal(d.action, HA_NOTHING);
     assert_non_null(strstr(d.reason, "failsafe mode is enabled and all members are accessible"));
     s.v.storage.failed = true;
     assert_null(strstr(ha_decide(&s.v).reason, "failsafe"));
-    leader();
+    cut_off_leader();
     s.v.now_us = 119 * S;
     s.v.failsafe.obstacle = "\"n2\" does not answer";
     d = ha_decide(&s.v);
@@ -307,13 +280,13 @@ static void promise_over(void)
 
 static void not_listed(void)
 {
-    s.list.n = 0;
-    (void)failsafe_list_add(&s.list, "n2", "http://n2:8008/patroni");
+    list.n = 0;
+    (void)failsafe_list_add(&list, "n2", "http://n2:8008/patroni");
 }
 
 static void empty_list(void)
 {
-    s.list.n = 0;
+    list.n = 0;
 }
 
 static void no_list(void)
@@ -346,12 +319,12 @@ static void test_promise_and_list_keep_a_candidate_from_the_leader_key(void **st
 {
     (void)state;
     for (size_t i = 0; i < sizeof(bar_rows) / sizeof(bar_rows[0]); i++) {
-        candidate();
+        listed();
         bar_rows[i].change();
         if ((ha_decide(&s.v).action == HA_ACQUIRE) != bar_rows[i].may_lead)
             fail_msg("%s: %s", bar_rows[i].name, ha_decide(&s.v).reason);
     }
-    candidate();
+    listed();
     promised();
     assert_true(ha_decide(&s.v).wake_at_us == 100 * S + 1);
 }
@@ -360,7 +333,7 @@ static void test_promise_and_list_keep_an_empty_node_from_making_a_cluster(void 
 {
     (void)state;
     for (size_t i = 0; i < sizeof(bar_rows) / sizeof(bar_rows[0]); i++) {
-        candidate();
+        listed();
         s.c.initialize = (struct text_key){0};
         s.v.pg = (struct local_pg){.data_dir_known = true, .data_dir_empty = true};
         bar_rows[i].change();
@@ -372,7 +345,7 @@ static void test_promise_and_list_keep_an_empty_node_from_making_a_cluster(void 
 static void test_node_that_knew_a_cluster_makes_no_other_one_when_the_store_forgets_it(void **state)
 {
     (void)state;
-    candidate();
+    listed();
     s.c.initialize = (struct text_key){0};
     s.v.pg = (struct local_pg){.data_dir_known = true, .data_dir_empty = true};
     s.v.memory.seen_initialized = true;
@@ -383,7 +356,7 @@ static void test_node_that_knew_a_cluster_makes_no_other_one_when_the_store_forg
 static void test_peer_outside_of_the_list_is_not_waited_for(void **state)
 {
     (void)state;
-    candidate();
+    listed();
     s.v.n_peers = 1;
     s.peers[0] = (struct peer){.name = "n3", .answered = true, .lsn = 2000, .failover_priority = 1};
     assert_int_equal(ha_decide(&s.v).action, HA_ACQUIRE);
@@ -405,30 +378,30 @@ static void test_peer_outside_of_the_list_is_not_waited_for(void **state)
 
 static void test_list_when_too_long_says_so(void **state)
 {
-    static struct failsafe_list list, same;
+    static struct failsafe_list full, same;
     char name[16], url[FAILSAFE_URL_SIZE + 1];
 
     (void)state;
     for (unsigned i = 0; i < FAILSAFE_MEMBERS_MAX; i++) {
         (void)text_print(name, sizeof(name), "n%u", i);
-        assert_true(failsafe_list_add(&list, name, "http://x"));
-        assert_false(failsafe_list_add(&list, name, "http://x"));
+        assert_true(failsafe_list_add(&full, name, "http://x"));
+        assert_false(failsafe_list_add(&full, name, "http://x"));
     }
-    same = list;
-    assert_true(failsafe_list_equal(&list, &same));
+    same = full;
+    assert_true(failsafe_list_equal(&full, &same));
     assert_true(failsafe_list_add(&same, "n0", "http://y"));
-    assert_false(failsafe_list_equal(&list, &same));
+    assert_false(failsafe_list_equal(&full, &same));
     same.n--;
-    assert_false(failsafe_list_equal(&list, &same));
-    assert_false(list.overflow);
-    assert_false(failsafe_list_add(&list, "one more", "http://x"));
-    assert_true(list.overflow);
+    assert_false(failsafe_list_equal(&full, &same));
+    assert_false(full.overflow);
+    assert_false(failsafe_list_add(&full, "one more", "http://x"));
+    assert_true(full.overflow);
     /* Half a URL would be that of another host. */
     memset(url, 'x', sizeof(url));
     url[FAILSAFE_URL_SIZE] = '\0';
-    assert_true(failsafe_list_add(&list, "n0", url));
-    assert_string_equal(failsafe_list_find(&list, "n0")->api_url, "");
-    assert_null(failsafe_list_find(&list, "one more"));
+    assert_true(failsafe_list_add(&full, "n0", url));
+    assert_string_equal(failsafe_list_find(&full, "n0")->api_url, "");
+    assert_null(failsafe_list_find(&full, "one more"));
 }
 
 int main(void)

@@ -8,163 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <stdio.h>
-#include <string.h>
-#include "ha/ha.h"
-
-#define S UINT64_C(1000000)
-#define SYSID_TEXT "7412345678901234567"
-#define SYSID UINT64_C(7412345678901234567)
-enum { LEASE_ID = 77 };
-
-/* The scene of one row; pointers in the view point into it. */
-static struct scene {
-    struct ha_view v;
-    struct cluster c;
-    struct member members[3];
-    struct peer peers[2];
-    struct history_line history[1];
-} s;
-
-static void add_member(size_t i, const char *name, enum pg_role role)
-{
-    struct member *m = &s.members[i];
-
-    *m = (struct member){.state = PG_STATE_RUNNING, .role = role, .tags = TAGS_DEFAULT, .timeline = 1};
-    (void)snprintf(m->name, sizeof(m->name), "%s", name);
-    (void)snprintf(m->conn_url, sizeof(m->conn_url), "postgres://10.0.0.%zu:5432/postgres", i);
-    (void)snprintf(m->api_url, sizeof(m->api_url), "http://10.0.0.%zu:8008/patroni", i);
-}
-
-static void set_leader(const char *name, uint64_t session)
-{
-    s.c.leader = (struct leader_key){.exists = name != NULL, .session = session};
-    if (name)
-        (void)snprintf(s.c.leader.name, sizeof(s.c.leader.name), "%s", name);
-}
-
-/* Node "n1" of three, nothing running, nothing held. */
-static void scene(void)
-{
-    memset(&s, 0, sizeof(s));
-    add_member(0, "n1", PG_ROLE_REPLICA);
-    add_member(1, "n2", PG_ROLE_PRIMARY);
-    add_member(2, "n3", PG_ROLE_REPLICA);
-    s.c.members = s.members;
-    s.c.n_members = 3;
-    s.c.initialize = (struct text_key){.exists = true, .text = (char *)SYSID_TEXT, .revision = 1};
-    s.c.read_sent_at_us = 99 * S;
-    s.v = (struct ha_view){.now_us = 100 * S,
-                           .name = "n1",
-                           .tags = TAGS_DEFAULT,
-                           .policy = POLICY_DEFAULT,
-                           .rewind_possible = true,
-                           .cluster = &s.c,
-                           .cluster_is_fresh = true,
-                           .keeper = {.connected = true, .dead_proven = true}};
-    s.v.policy.use_pg_rewind = true;
-    s.v.pg.data_dir_known = true;
-    s.v.peers = s.peers;
-}
-
-static void standby(void)
-{
-    scene();
-    set_leader("n2", 5);
-    s.v.pg.running = s.v.pg.accepting = s.v.pg.in_recovery = s.v.pg.streaming = true;
-    s.v.pg.receive_lsn = s.v.pg.replay_lsn = 1000;
-    s.v.pg.timeline = 1;
-    (void)snprintf(s.v.pg.follows, sizeof(s.v.pg.follows), "n2");
-}
-
-/* A standby after the leader key vanished, peers asked. */
-static void candidate(void)
-{
-    standby();
-    set_leader(NULL, 0);
-    s.v.peers_asked_at_us = 99 * S + 1;
-    s.v.n_peers = 1;
-    s.peers[0] = (struct peer){.name = "n3", .answered = true, .lsn = 1000, .timeline = 1, .failover_priority = 1};
-}
-
-static void hold_lease(void)
-{
-    set_leader("n1", LEASE_ID);
-    s.v.lease =
-        (struct leader_lease){.held = true, .session = LEASE_ID, .deadline_us = 120 * S, .confirmed_at_us = 98 * S};
-}
-
-static void arm(void)
-{
-    s.v.keeper.armed = true;
-    s.v.keeper.dead_proven = false;
-    s.v.keeper.fence_at_us = 117 * S;
-}
-
-static void elected(void)
-{
-    standby();
-    hold_lease();
-}
-
-static void leader(void)
-{
-    elected();
-    arm();
-    s.v.pg.in_recovery = false;
-    s.v.pg.current_lsn = 1000;
-    s.v.memory.was_primary = true;
-}
-
-/* The postmaster of the leader has just died. */
-static void crashed(void)
-{
-    leader();
-    s.v.pg.running = s.v.pg.accepting = false;
-    s.v.pg.control_known = true;
-    s.v.pg.control_state = PG_CONTROL_IN_PRODUCTION;
-    s.v.pg.sysid = SYSID;
-    s.v.memory.crashed = true;
-    s.v.memory.crashed_at_us = 99 * S;
-}
-
-/* A node with a data directory whose server is down, n2 leads. */
-static void down(void)
-{
-    scene();
-    set_leader("n2", 5);
-    s.v.pg.control_known = true;
-    s.v.pg.control_state = PG_CONTROL_SHUT_DOWN;
-    s.v.pg.sysid = SYSID;
-}
-
-static void empty(void)
-{
-    scene();
-    s.v.pg.data_dir_empty = true;
-}
-
-struct want {
-    enum ha_action action;
-    const char *target; /* NULL: do not care */
-    int release;        /* -1: do not care */
-    enum ha_urgency urgency;
-};
-
-#define CHECK(name, ...) check(name, (struct want){__VA_ARGS__})
-
-static void check(const char *name, struct want want)
-{
-    struct ha_decision got = ha_decide(&s.v);
-
-    if (got.action != want.action)
-        fail_msg("%s: decided %d (%s), wanted %d", name, (int)got.action, got.reason, (int)want.action);
-    if (!got.reason[0])
-        fail_msg("%s: no reason given", name);
-    if (want.target && strcmp(want.target, got.target) != 0)
-        fail_msg("%s: target \"%s\", wanted \"%s\"", name, got.target, want.target);
-    if (got.action == HA_DEMOTE && (got.release != (want.release == 1) || got.urgency != want.urgency))
-        fail_msg("%s: release %d urgency %d (%s)", name, got.release, (int)got.urgency, got.reason);
-}
+#include "ha_scene.h"
 
 /* --- scenes ---------------------------------------------------------------------------------------------------------
  */
@@ -477,8 +321,13 @@ static void test_others_leave_the_key_to_the_candidate_for_a_while(void **state)
     CHECK("but not the one that stepped down", HA_NOTHING);
     heir("n1", "n3");
     CHECK("nor for the candidate", HA_NOTHING);
+    s.peers[0].answered = false;
+    CHECK("which does not come: it takes the key back", HA_ACQUIRE);
+    s.v.n_peers = 2;
+    s.peers[1] = (struct peer){.name = "n2", .answered = true, .lsn = 1000, .timeline = 1, .failover_priority = 1};
+    CHECK("if no other one could have it", HA_NOTHING);
     s.v.memory.leaderless_since_us = s.v.memory.request_seen_at_us = 90 * S;
-    CHECK("nobody came: it takes the key back", HA_ACQUIRE);
+    CHECK("or nobody took it", HA_ACQUIRE);
     heir("n2", "n3");
     s.c.failover.exists = false;
     s.v.peers_asked_at_us = 0;
@@ -559,13 +408,24 @@ static void test_in_pause_a_primary_is_left_alone_as_long_as_its_lease_holds(voi
     CHECK("a standby without data", HA_NOTHING);
     standby();
     s.v.policy.pause = true;
-    s.v.memory.divergence = DIVERGENCE_FOUND;
-    (void)snprintf(s.v.memory.divergence_from, sizeof(s.v.memory.divergence_from), "n2");
+    divergence(DIVERGENCE_FOUND, "n2");
     CHECK("nothing is rewound", HA_NOTHING);
     down();
     s.v.policy.pause = true;
     s.v.pg.sysid = 1;
     CHECK("another cluster's data", HA_NOTHING);
+}
+
+/* The reference leaves PostgreSQL running then, and nobody to end it. */
+static void test_stop_in_pause_is_a_stop_as_any(void **state)
+{
+    (void)state;
+    leader();
+    s.v.policy.pause = s.v.stopping = true;
+    CHECK("a leader", HA_DEMOTE, .release = 1, .urgency = HA_GRACEFUL);
+    standby();
+    s.v.policy.pause = s.v.stopping = true;
+    CHECK("a standby", HA_STOP);
 }
 
 /* Somebody ran pg_ctl promote while nobody led. */
@@ -723,6 +583,7 @@ int main(void)
         cmocka_unit_test(test_in_pause_only_those_who_are_named_are_elected),
         cmocka_unit_test(test_in_pause_what_people_stop_stays_down),
         cmocka_unit_test(test_in_pause_a_primary_is_left_alone_as_long_as_its_lease_holds),
+        cmocka_unit_test(test_stop_in_pause_is_a_stop_as_any),
         cmocka_unit_test(test_in_pause_a_primary_made_by_hand_gets_the_free_key),
         cmocka_unit_test(test_restart_makes_a_checkpoint_first),
         cmocka_unit_test(test_restart_of_a_primary_lives_and_dies_with_the_lease),

@@ -135,14 +135,11 @@ static void settled(void (*scene)(void))
     (void)have("n3", 900);
 }
 
-static const char *steps_text(void)
+static const char *text_of(const struct slot_step *steps, size_t n)
 {
     static const char *const verbs[] = {"create", "drop", "advance", "copy", "complain"};
     static char text[1024];
-    struct slot_want want[16];
-    struct slot_step steps[32];
-    size_t n_want = ha_slots_wanted(&s.v, want, ARRAY_LEN(want));
-    size_t n = ha_slots_steps(&s.v, want, n_want, steps, ARRAY_LEN(steps)), used = 0;
+    size_t used = 0;
 
     text[0] = '\0';
     for (size_t i = 0; i < n; i++) {
@@ -155,6 +152,15 @@ static const char *steps_text(void)
             used += (size_t)snprintf(text + used, sizeof(text) - used, " in %s", steps[i].database);
     }
     return text;
+}
+
+static const char *steps_text(void)
+{
+    struct slot_want want[16];
+    struct slot_step steps[32];
+    size_t n_want = ha_slots_wanted(&s.v, want, ARRAY_LEN(want));
+
+    return text_of(steps, ha_slots_steps(&s.v, want, n_want, steps, ARRAY_LEN(steps)));
 }
 
 static void check(const char *row, const char *want)
@@ -264,6 +270,59 @@ static void test_slots_of_members_on_a_standby_follow(void **state)
     check("lost, and somebody holds it", "complain n3");
 }
 
+static void ignore(const char *name, const char *type, const char *database, const char *plugin)
+{
+    struct slot_matcher *m = &s.ignore[s.v.n_ignore++];
+
+    (void)snprintf(m->name, sizeof(m->name), "%s", name);
+    (void)snprintf(m->type, sizeof(m->type), "%s", type);
+    (void)snprintf(m->database, sizeof(m->database), "%s", database);
+    (void)snprintf(m->plugin, sizeof(m->plugin), "%s", plugin);
+}
+
+static void check_follow(const char *row, const char *want)
+{
+    static const struct slot_position said[] = {{"n2", 950}, {"n3", 1200}, {"cdc", 960}, {"unknown", 970}};
+    struct slot_step steps[HAVE_MAX];
+    const char *got = text_of(steps, ha_slots_follow(&s.v, said, ARRAY_LEN(said), steps, ARRAY_LEN(steps)));
+
+    if (strcmp(got, want) != 0)
+        fail_msg("%s: got \"%s\" instead of \"%s\"", row, got, want);
+}
+
+static void test_positions_that_a_leader_without_store_says(void **state)
+{
+    struct slot_step steps[2];
+    const struct slot_position n2 = {"n2", 950};
+
+    (void)state;
+    settled(standby);
+    s.v.cluster = NULL;
+    check_follow("as far as it says, and as is replayed here", "advance n2 to 950, advance n3 to 1000");
+    assert_int_equal(ha_slots_follow(&s.v, &n2, 1, steps, ARRAY_LEN(steps)), 1); /* of the other it says nothing */
+    assert_int_equal(ha_slots_follow(&s.v, &n2, 1, steps, 0), 0);
+    s.have[1].active = true;
+    check_follow("not while in use", "advance n2 to 950");
+    s.have[1].active = false;
+    s.have[1].holds_xmin = true;
+    check_follow("nor one that holds back vacuum", "advance n2 to 950");
+    s.have[1].holds_xmin = false;
+    s.have[1].restart_lsn = 0;
+    check_follow("nor one that keeps no WAL", "advance n2 to 950");
+    (void)snprintf(s.have[0].wal_status, sizeof(s.have[0].wal_status), "lost");
+    check_follow("nor one that has lost it", "");
+    (void)have_logical("cdc", 900);
+    check_follow("a logical one as well", "advance cdc to 960 in app");
+    s.have[2].failover = true;
+    check_follow("but not PostgreSQL's own", "");
+    s.have[2].failover = false;
+    s.have[2].temporary = true;
+    check_follow("nor a session's", "");
+    s.have[2].temporary = false;
+    ignore("cdc", "", "", "");
+    check_follow("nor one that is to be left alone", "");
+}
+
 static void test_cascading(void **state)
 {
     (void)state;
@@ -368,16 +427,6 @@ static void test_memory_of_absent_members(void **state)
     assert_int_equal(ha_slots_remember(&s.v, false, s.seen, 0, 8), 0);
     settled(leader);
     assert_int_equal(ha_slots_remember(&s.v, false, s.seen, 0, 1), 1);
-}
-
-static void ignore(const char *name, const char *type, const char *database, const char *plugin)
-{
-    struct slot_matcher *m = &s.ignore[s.v.n_ignore++];
-
-    (void)snprintf(m->name, sizeof(m->name), "%s", name);
-    (void)snprintf(m->type, sizeof(m->type), "%s", type);
-    (void)snprintf(m->database, sizeof(m->database), "%s", database);
-    (void)snprintf(m->plugin, sizeof(m->plugin), "%s", plugin);
 }
 
 static void test_stray_slots(void **state)
@@ -773,6 +822,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_slots_of_members),
         cmocka_unit_test(test_slots_of_members_on_a_standby_follow),
+        cmocka_unit_test(test_positions_that_a_leader_without_store_says),
         cmocka_unit_test(test_cascading),
         cmocka_unit_test(test_slots_of_absent_members),
         cmocka_unit_test(test_memory_of_absent_members),

@@ -677,6 +677,26 @@ static void test_standby_that_stops_leaves_first(void **state)
     check_race("the store cannot be read", HA_STOP);
 }
 
+static void test_standby_that_is_restarted_leaves_first(void **state)
+{
+    (void)state;
+    candidate(SYNC_MODE_PRIORITY, "n1", 0);
+    s.c.leader = (struct leader_key){.exists = true, .name = "n2", .session = 7};
+    s.v.request = (struct request){.restart = true, .restart_since_us = 99 * S};
+    check_race("commits wait for it", HA_NOTHING);
+    s.v.request.restart_since_us = 100 * S - 2 * s.v.policy.loop_wait_us;
+    check_race("for long enough", HA_CHECKPOINT);
+    s.v.request.restart_since_us = 99 * S;
+    key("n2", "n3", 0);
+    check_race("nobody waits for it", HA_CHECKPOINT);
+    key("n2", "n1", 0);
+    s.v.request.restart = false;
+    s.v.pg.starved_since_us = 99 * S;
+    check_race("it is restarted for its parameters, and commits wait for it", HA_NOTHING);
+    key("n2", "", 0);
+    check_race("they do not", HA_RESTART);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -699,6 +719,7 @@ int main(void)
         cmocka_unit_test(test_key_of_a_restored_store_names_no_candidates_but_wants_its_votes),
         cmocka_unit_test(test_elected_node_looks_at_the_key_again),
         cmocka_unit_test(test_standby_that_stops_leaves_first),
+        cmocka_unit_test(test_standby_that_is_restarted_leaves_first),
     };
 
     return cmocka_run_group_tests_name("ha_sync", tests, NULL, NULL);

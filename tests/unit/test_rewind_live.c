@@ -203,16 +203,25 @@ static void test_leader_in_recovery_or_unreachable_leaves_the_question_open(void
     wait_until_streaming(node1);
 }
 
+static const char *const checkpointer = "select pid from pg_stat_activity where backend_type = 'checkpointer'";
+
 static void test_primary_that_went_on_alone_is_rewound_and_its_transactions_listed(void **state)
 {
+    const char *pid = live_text("%s", live_query(node2, checkpointer));
     struct outcome o;
 
-    promote(node2);
+    assert_int_equal(live_run("kill -STOP %s", pid), 0);
+    (void)live_query(node2, "select pg_promote(false)");
+    wait_for(node2, "select pg_is_in_recovery()", "f");
     (void)live_query(node1, "insert into t values ('lost 1')");
     (void)live_query(node1, "insert into t values ('lost 2')");
     (void)live_query(node2, "insert into t values ('kept')");
     live_stop(node1, "fast");
 
+    o = check_once(*state, node1, node2);
+    assert_int_equal(o.need, REWIND_UNKNOWN);
+    assert_non_null(strstr(o.err.msg, "waiting for the checkpoint"));
+    assert_int_equal(live_run("kill -CONT %s", pid), 0);
     o = check(*state, node1, node2);
     if (o.need != REWIND_NEEDED)
         fail_msg("need %d: %s", (int)o.need, o.err.msg);
@@ -286,6 +295,74 @@ static void test_primary_that_was_killed_is_rewound_wherever_its_configuration_i
     assert_string_equal(live_query(node1, "select string_agg(v, ',' order by v) from t"), "kept,kept too");
 }
 
+/* Its successor had it as a standby, and archives only what is newer. */
+static void test_wal_that_is_not_archived_is_archived_before_a_rewind(void **state)
+{
+    struct outcome o;
+    const char *segment;
+
+    (void)live_query(node2, "alter system set archive_mode = on");
+    (void)live_query(node2, "alter system set archive_command = 'false'");
+    live_stop(node2, "fast");
+    live_start(node2, "");
+    wait_until_streaming(node2);
+    (void)live_query(node2, "insert into t values ('archived')");
+    segment = live_text("%s", live_query(node2, "select pg_walfile_name(pg_current_wal_lsn())"));
+    (void)live_query(node2, "select pg_switch_wal()");
+    wait_until_streaming(node2);
+    promote(node1);
+    (void)live_query(node2, "insert into t values ('lost 5')");
+    live_stop(node2, "immediate");
+    assert_int_equal(live_run("test -f node2/pg_wal/archive_status/%s.ready", segment), 0);
+
+    assert_int_equal(
+        live_run("mkdir later && sed -i \"s,'false','cp %%p %s/later/%%f',\" node2/postgresql.auto.conf", live_dir()),
+        0);
+    o = check(*state, node2, node1);
+    assert_int_equal(o.need, REWIND_NEEDED);
+    o = rewind_to(*state, node2, node1);
+    expect_success(&o);
+    assert_null(strstr(o.err.msg, "archived"));
+    assert_int_equal(live_run("test -s later/%s", segment), 0);
+    start_standby(node2, node1);
+    wait_until_streaming(node1);
+    live_stop(node1, "fast");
+    promote(node2);
+    start_standby(node1, node2);
+    wait_until_streaming(node2);
+}
+
+/* pg_rewind reads this node's own WAL, back to before the fork. */
+static void test_wal_that_is_gone_comes_from_the_archive(void **state)
+{
+    struct outcome o;
+
+    promote(node1);
+    (void)live_query(node2, "insert into t values ('lost 4')");
+    (void)live_query(node1, "insert into t values ('from now on')");
+    live_stop(node2, "fast");
+    assert_int_equal(
+        live_run("mkdir archive && cd node2/pg_wal && ls | grep -E '^[0-9A-F]{24}$' | xargs mv -t ../../archive"), 0);
+    o = check(*state, node2, node1);
+    assert_int_equal(o.need, REWIND_NEEDED);
+    o = rewind_to(*state, node2, node1);
+    assert_int_equal(o.code, -EIO);
+    assert_false(o.has_written);
+
+    assert_int_equal(
+        live_run("echo \"restore_command = 'cp %s/archive/%%f %%p'\" >> node2/postgresql.conf", live_dir()), 0);
+    o = rewind_to(*state, node2, node1);
+    expect_success(&o);
+    start_standby(node2, node1);
+    wait_until_streaming(node1);
+    assert_string_equal(live_query(node2, "select string_agg(v, ',' order by v) from t"),
+                        "archived,from now on,kept,kept too");
+    live_stop(node1, "fast");
+    promote(node2);
+    start_standby(node1, node2);
+    wait_until_streaming(node2);
+}
+
 static void test_rewind_without_privileges_fails_with_its_reason(void **state)
 {
     struct outcome o;
@@ -314,10 +391,7 @@ static void test_two_that_were_promoted_to_one_timeline_are_not_taken_for_one(vo
     assert_int_equal(live_run("touch node2/standby.signal"), 0);
     live_start(node2, "");
     wait_for(node2, "select pg_is_in_recovery()", "t");
-    assert_int_equal(
-        live_run("kill -STOP %s",
-                 live_query(node2, "select pid from pg_stat_activity where backend_type = 'checkpointer'")),
-        0);
+    assert_int_equal(live_run("kill -STOP %s", live_query(node2, checkpointer)), 0);
     (void)live_query(node2, "select pg_promote(false)");
     wait_for(node2, "select pg_is_in_recovery()", "f");
     (void)live_query(node2, "insert into t values ('on another timeline of that number')");
@@ -357,6 +431,8 @@ int main(void)
         cmocka_unit_test(test_primary_that_went_on_alone_is_rewound_and_its_transactions_listed),
         cmocka_unit_test(test_clean_switchover_needs_no_rewind),
         cmocka_unit_test(test_primary_that_was_killed_is_rewound_wherever_its_configuration_is),
+        cmocka_unit_test(test_wal_that_is_not_archived_is_archived_before_a_rewind),
+        cmocka_unit_test(test_wal_that_is_gone_comes_from_the_archive),
         cmocka_unit_test(test_rewind_without_privileges_fails_with_its_reason),
         cmocka_unit_test(test_two_that_were_promoted_to_one_timeline_are_not_taken_for_one),
     };

@@ -125,6 +125,24 @@ static void test_without_a_synchronous_mode_the_users_names_stay(void **state)
     assert_string_equal(sync_names_for_files(&a), "n2");
 }
 
+static void test_position_that_counts_is_the_one_that_commits_wait_for(void **state)
+{
+    static const struct {
+        const char *synchronous_commit;
+        uint64_t want;
+    } rows[] = {{"on", 2}, {"remote_write", 3}, {"remote_apply", 1}, {"local", 2}, {"off", 2}};
+    const struct pg_walsender w = {.replay_lsn = 1, .flush_lsn = 2, .write_lsn = 3};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct pg_facts facts = {0};
+
+        assert_true(text_copy(facts.synchronous_commit, sizeof(facts.synchronous_commit), rows[i].synchronous_commit));
+        if (sync_waited_for_lsn(&facts, &w) != rows[i].want)
+            fail_msg("%s", rows[i].synchronous_commit);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -134,6 +152,7 @@ int main(void)
         cmocka_unit_test(test_empty_names_count_without_the_checkpointer),
         cmocka_unit_test(test_names_of_an_earlier_agent_are_taken_over),
         cmocka_unit_test(test_without_a_synchronous_mode_the_users_names_stay),
+        cmocka_unit_test(test_position_that_counts_is_the_one_that_commits_wait_for),
     };
 
     return cmocka_run_group_tests_name("sync", tests, NULL, NULL);
