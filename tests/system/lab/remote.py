@@ -29,8 +29,8 @@ class RemoteServer(Host):
         with net.inside(self.namespace):
             done = subprocess.run(["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *argv], cwd="/",
                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                  check=False, env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8",
-                                                    "PGPASSWORD": PASSWORD["replication"]})
+                                  check=False, timeout=120, env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8",
+                                                                 "PGPASSWORD": PASSWORD["replication"]})
         if check and done.returncode != 0:
             raise RuntimeError(f"{' '.join(argv)}: {done.stdout.strip()}")
         return done.stdout
