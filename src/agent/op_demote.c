@@ -75,6 +75,12 @@ static void proven(struct agent *a)
         return;
     }
     a->op.stage = STAGE_RELEASE;
+    if (a->lease.held && a->op.keep) {
+        a->timeline.session = 0; /* the next promotion under this lease needs another number */
+        tell_hooks(a);
+        demoted(a);
+        return;
+    }
     /* The lease could not be renewed in time; if the store can be reached after all, others need not wait for its end.
      */
     if (a->lease.held)
@@ -225,7 +231,8 @@ void op_demote(struct agent *a, const struct ha_decision *d)
  */
 bool op_demote_keeps_addresses(const struct agent *a)
 {
-    return a->op.kind == OP_DEMOTE && a->op.urgency == HA_GRACEFUL && a->op.release && a->op.stage <= STAGE_FAST;
+    return a->op.kind == OP_DEMOTE && a->op.urgency == HA_GRACEFUL && (a->op.release || a->op.keep) &&
+           a->op.stage <= STAGE_FAST;
 }
 
 void op_demote_server_exited(struct agent *a)

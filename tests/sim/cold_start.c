@@ -104,6 +104,8 @@ void check_cold_start(struct world *w, const struct node *n)
 {
     const struct agent *a = &n->agent;
 
+    if (n->agent.standby_cluster)
+        return; /* what it lacks it gets from the other cluster */
     if (w->policy.sync_mode != SYNC_MODE_OFF || somebody_was_up(w) || w->store.data.life > 1 ||
         a->cluster.failover.exists)
         return;

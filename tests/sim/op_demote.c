@@ -35,7 +35,9 @@ void op_demote_proven(struct world *w, struct node *n)
     if (wait && a->op.word_pending)
         return;
     a->op.stage = STAGE_RELEASE;
-    if (a->lease.held)
+    if (a->op.keep)
+        a->timeline.session = 0;
+    else if (a->lease.held)
         tether_release(w, n);
     if (!wait)
         demoted(w, n);
@@ -151,7 +153,8 @@ void op_demote(struct world *w, struct node *n, const struct ha_decision *d)
 
 bool op_demote_keeps_addresses(const struct agent *a)
 {
-    return a->op.kind == OP_DEMOTE && a->op.urgency == HA_GRACEFUL && a->op.release && a->op.stage <= STAGE_FAST;
+    return a->op.kind == OP_DEMOTE && a->op.urgency == HA_GRACEFUL && (a->op.release || a->op.keep) &&
+           a->op.stage <= STAGE_FAST;
 }
 
 void op_demote_server_exited(struct world *w, struct node *n)
