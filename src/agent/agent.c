@@ -22,6 +22,9 @@ static void log_decision(struct agent *a)
         return;
     if (strcmp(a->last_reason, a->decision.reason) == 0)
         return;
+    /* An election that waits for somebody asks again and again, perhaps for days. */
+    if (a->cold.waits && (a->decision.action == HA_ASK_PEERS || a->decision.action == HA_READ_STORE))
+        return;
     (void)text_copy(a->last_reason, sizeof(a->last_reason), a->decision.reason);
     log_info("%s", a->decision.reason);
 }
@@ -47,6 +50,7 @@ static int on_decide(sd_event_source *source, void *userdata)
     act(a, &a->decision);
     replica_address_update(a, &view);
     serve_update(a);
+    cold_start_update(a, &view);
     sync_update(a, &view);
     if (a->decision.wake_at_us)
         agent_wake_at(a, a->decision.wake_at_us);
@@ -409,6 +413,7 @@ static void on_first_status(void *userdata, const struct keeper_answer *answer)
         a->memory.was_primary = true;
         note_crash(a);
     }
+    cold_start_open(a);
     impostor_look_for_server(a);
     a->begun = true;
     gather_control(a);
@@ -468,6 +473,7 @@ struct agent *agent_free(struct agent *a)
     a->stop_checkpoint = pg_command_free(a->stop_checkpoint);
     a->dcs = dcs_free(a->dcs);
     a->http = http_free(a->http);
+    why_done(a);
     failsafe_free(a);
     free(a->failsafe_heard.slots);
     a->storage = storage_free(a->storage);

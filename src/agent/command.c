@@ -33,6 +33,10 @@ void agent_command(void *userdata, struct command *command)
     case COMMAND_NONE:
     case COMMAND_SIGTERM:
         break;
+    case COMMAND_WHY:
+    case COMMAND_WHY_SELF:
+        why_command(a, command);
+        return;
     case COMMAND_FAILSAFE:
         promise_command(a, command);
         return;

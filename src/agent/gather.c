@@ -77,6 +77,7 @@ static void on_cluster(void *userdata, struct dcs_answer *answer)
         a->restart_taken_up = true;
         store_note_change(a);
         timeline_note(a);
+        cold_start_note_cluster(a);
         a->memory.seen_initialized |= cluster_sysid_is_known(a->cluster);
         cluster_free(before);
         agent_apply_config(a);
@@ -187,7 +188,8 @@ static void note_doubt(struct agent *a, const char *doubt)
 {
     if (*doubt && !text_equal(doubt, a->pg.facts.timeline_doubt))
         log_warning("could not ask this standby which timeline it has replayed, so its position counts for nothing in "
-                    "a synchronous mode: %s; pg_hba.conf must let \"%s\" in for replication from this node itself",
+                    "a synchronous mode, or after an outage of all members: %s; pg_hba.conf must let \"%s\" in for "
+                    "replication from this node itself",
                     doubt, a->config->postgresql.replication.username);
 }
 
@@ -392,6 +394,7 @@ void gather_view(struct agent *a, struct ha_view *ret)
         .peers = a->peers,
         .n_peers = a->n_peers,
         .peers_asked_at_us = a->peers_asked_at_us,
+        .known = cold_start_known(a),
         .sync_is_foreign = sync_is_foreign(a),
         .acquiring = a->acquiring,
         .memory = a->memory,

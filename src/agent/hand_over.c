@@ -46,12 +46,12 @@ static uint64_t status_revision(const struct agent *a)
 }
 
 /* The record itself begins there; whoever has more than its beginning has everything that came before it. */
-static void say(struct agent *a, uint64_t checkpoint_lsn)
+static void say(struct agent *a, uint64_t checkpoint_lsn, uint32_t timeline)
 {
     char text[TEXT_LSN_SIZE];
     uint64_t revision = status_revision(a);
-    char *json =
-        codec_print_shutdown_status(a->cluster ? a->cluster->status_text.text : NULL, checkpoint_lsn, a->lease.session);
+    char *json = codec_print_shutdown_status(a->cluster ? a->cluster->status_text.text : NULL, checkpoint_lsn, timeline,
+                                             a->lease.session);
 
     log_info("PostgreSQL was shut down, its last checkpoint is at %s",
              text_print_lsn(checkpoint_lsn, text, sizeof(text)));
@@ -75,7 +75,7 @@ static void on_control(void *userdata, int outcome, const struct local_pg *found
     if (outcome < 0)
         log_warning("could not read the control file: %s", err->msg);
     if (outcome >= 0 && found->control_known && state == PG_CONTROL_SHUT_DOWN)
-        say(a, lsn);
+        say(a, lsn, found->control_timeline);
     else
         said(a);
 }

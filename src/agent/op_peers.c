@@ -55,6 +55,9 @@ void peer_read(struct peer *p, const char *body, size_t len, uint64_t asked_at_u
     p->is_primary = number(xlog, "location") > 0 || pg_role_from_text(role) == PG_ROLE_PRIMARY;
     p->lsn = received > replayed ? received : replayed;
     p->is_starting = p->lsn == 0 && pg_state_from_text(state ? state : "") == PG_STATE_STARTING;
+    p->has_nothing = p->lsn == 0 && (json_is_true(json_object_get(root, "has_nothing")) ||
+                                     pg_role_from_text(role) == PG_ROLE_UNINITIALIZED);
+    p->leader_seen = json_is_true(json_object_get(root, "leader_seen"));
     p->timeline = (uint32_t)number(root, "timeline");
     p->as_of_us = as_of_us(root, asked_at_us);
     p->nofailover = json_is_true(json_object_get(tags, "nofailover"));
@@ -151,7 +154,7 @@ static void add_peer(struct agent *a, const char *name, const char *api_url, uin
 void op_ask_peers(struct agent *a)
 {
     uint64_t timeout_us = a->dynamic->policy.ttl_us / 5;
-    const struct failsafe_list *failsafe = a->cluster->failsafe_list;
+    const struct failsafe_list *failsafe = a->cluster->failsafe_list, *known = cold_start_known(a);
 
     op_begin(a, OP_ASK_PEERS, NULL);
     gather_pg(a); /* with which the answers are compared */
@@ -164,6 +167,9 @@ void op_ask_peers(struct agent *a)
     /* A leader that lost the store lost its member key, too, and may be alive (failsafe mode). */
     for (size_t i = 0; failsafe && i < failsafe->n; i++)
         add_peer(a, failsafe->items[i].name, failsafe->items[i].api_url, timeout_us);
+    /* Back after an outage, and perhaps not yet in the store. */
+    for (size_t i = 0; !a->memory.leader_seen && known && i < known->n; i++)
+        add_peer(a, known->items[i].name, known->items[i].api_url, timeout_us);
     if (a->peers_waiting == 0) {
         a->peers_asked_at_us = a->op.since_us;
         op_end(a);

@@ -287,6 +287,24 @@ struct agent {
         bool busy;
     } timeline;
 
+    struct {
+        struct failsafe_list kept; /* the known members as on our disk, for a store that has lost them */
+        struct {
+            char name[MEMBER_NAME_SIZE];
+            uint64_t since_us;
+        } missing[FAILSAFE_MEMBERS_MAX]; /* as the leader: known members without a key */
+        size_t n_missing;
+        bool busy, has_looked;
+        uint64_t first_session, first_look_at_us; /* the leader key that this agent found when it came up */
+        pid_t seen_by;         /* the postmaster for which the runtime directory says that a leader was seen */
+        struct cold_start now; /* what an election waits for */
+        bool waits;
+        char note[NOTE_SIZE], said[NOTE_SIZE];
+        uint64_t said_at_us;
+    } cold;
+
+    struct why_round *whys; /* questions of others that wait for the members */
+
     struct fence_record record;
     struct fence_history fence_history;
     char *guard_tags_json; /* what is published instead of our tags while that is so; NULL = not made */
@@ -410,6 +428,18 @@ void promise_load(struct agent *a);    /* once, at start */
 void promise_prepare(struct agent *a); /* after a configuration was accepted */
 /* POST /failsafe: a leader that cannot reach the store asks this node not to lead. */
 void promise_command(struct agent *a, struct command *command);
+
+/* cold_start.c: after an outage of all members */
+void cold_start_open(struct agent *a);         /* once, when the postmaster was adopted or not; waits for the disk */
+void cold_start_note_cluster(struct agent *a); /* after each good read of the store */
+void cold_start_update(struct agent *a, const struct ha_view *v); /* after each decision: says what is waited for */
+void cold_start_publish(struct agent *a);                         /* as the leader: who is a member now */
+const struct failsafe_list *cold_start_known(const struct agent *a);
+const char *cold_start_note(const struct agent *a); /* for people, "" = nothing is waited for */
+
+/* why.c: GET /why */
+void why_command(struct agent *a, struct command *command);
+void why_done(struct agent *a);
 
 /* serve.c */
 void serve_update(struct agent *a); /* after each decision, and as the first thing of a demotion */

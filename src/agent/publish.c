@@ -87,7 +87,8 @@ void agent_api_url(const struct agent *a, char *buf, size_t size)
 /* The worse one, where there are two. */
 static const char *agent_note(const struct agent *a)
 {
-    const char *const notes[] = {impostor_note(a), kernel_leases_note(a), slots_note(a), parameters_summary(a)};
+    const char *const notes[] = {cold_start_note(a), impostor_note(a), kernel_leases_note(a), slots_note(a),
+                                 parameters_summary(a)};
 
     for (size_t i = 0; i < ARRAY_LEN(notes); i++)
         if (notes[i][0])
@@ -376,6 +377,7 @@ void publish(struct agent *a)
         return;
     publish_status(a);
     failsafe_publish(a);
+    cold_start_publish(a);
     publish_history(a);
     timeline_publish(a);
     config_history_publish(a);

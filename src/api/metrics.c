@@ -311,6 +311,8 @@ static void put_own(struct metrics *m, const struct node_status *n, uint64_t now
           n->last_fence_s);
     gauge(m, "pgtether_fence_guard", "1 if this node stays out of elections after three resets within an hour.",
           n->fence_guard);
+    gauge(m, "pgtether_cold_start_missing_members", "Members that an election waits for after an outage of all.",
+          n->cold_start ? n->cold_start->n_missing : 0);
     word(m, "pgtether_serves", "Whom clients find on this node.", "role", n->serves);
     word(m, "pgtether_gate_state", "The gate in front of PostgreSQL's port.", "state", n->gate_state);
     gauge(m, "pgtether_addresses", "Virtual addresses that are configured.", n->addresses);

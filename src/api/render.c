@@ -61,7 +61,7 @@ static json_t *walsender(const struct node_walsender *w)
     return o;
 }
 
-/* Ours: in a synchronous mode a position counts in an election only if it is known to be young enough. */
+/* Ours: where votes or the positions of all are needed, one counts only if it is known how old it is. */
 static json_t *position_age(const struct node_status *n, uint64_t now_us)
 {
     if (!n->position_asked_at_us)
@@ -221,6 +221,43 @@ static void set_slots(json_t *o, const struct node_status *n, uint64_t now_us)
         set(o, "slots_problem", text_or_null(n->slots_note));
 }
 
+/* Exactly what an operator types who does not wait any longer. */
+static void set_command(json_t *o, const struct node_status *n)
+{
+    char command[COLD_START_COMMAND_SIZE];
+
+    cold_start_command(n->cold_start, n->scope, command, sizeof(command));
+    set(o, "command", text_or_null(command));
+}
+
+/* Ours: after an outage of all members the election waits for those that have not come back. */
+static void set_cold_start(json_t *object, const struct node_status *n, uint64_t now_us)
+{
+    const struct cold_start *s = n->cold_start;
+    json_t *o;
+
+    if (n->leader_seen)
+        set(object, "leader_seen", json_true());
+    if (n->has_nothing)
+        set(object, "has_nothing", json_true());
+    if (!s)
+        return;
+    o = json_object();
+    set(o, "waiting_for", text_or_null(s->missing));
+    set(o, "waiting_seconds", json_integer((json_int_t)(clock_rest_us(s->since_us, now_us) / USEC_PER_SEC)));
+    set(o, "waits_at_most_seconds",
+        s->until_us ? json_integer((json_int_t)(clock_rest_us(now_us, s->until_us) / USEC_PER_SEC)) : json_null());
+    set(o, "candidate", text_or_null(s->candidate));
+    set(o, "bytes_behind", s->cost_known ? json_integer((json_int_t)s->cost_bytes) : json_null());
+    set_command(o, n);
+    set(object, "cold_start", o);
+}
+
+static bool somebody_leads(const struct node_status *n, uint64_t now_us)
+{
+    return health_view_is_valid(n, now_us) && n->cluster->leader.exists;
+}
+
 static void set_node_facts(json_t *o, const struct node_status *n, uint64_t now_us)
 {
     char sysid[24];
@@ -229,8 +266,9 @@ static void set_node_facts(json_t *o, const struct node_status *n, uint64_t now_
         set(o, "impostor", json_string(n->impostor_note));
     if (n->policy.pause)
         set(o, "pause", json_true());
-    if (!health_view_is_valid(n, now_us) || !n->cluster->leader.exists)
+    if (!somebody_leads(n, now_us))
         set(o, "cluster_unlocked", json_true());
+    set_cold_start(o, n, now_us);
     if (node_failsafe_is_active(n, now_us))
         set(o, "failsafe_mode_is_active", json_true());
     set(o, "dcs_last_seen", json_integer(n->dcs_last_seen_s));
@@ -258,6 +296,12 @@ static void set_node_facts(json_t *o, const struct node_status *n, uint64_t now_
     set_slots(o, n, now_us);
 }
 
+/* Also that of a server that has not replayed all: without the field it would count as one of the reference. */
+static bool position_age_matters(const struct node_status *n, uint64_t now_us)
+{
+    return n->policy.sync_mode != SYNC_MODE_OFF || !somebody_leads(n, now_us) || !n->position_asked_at_us;
+}
+
 static char *dump(json_t *value)
 {
     char *text = value ? json_dumps(value, DUMP_FLAGS) : NULL;
@@ -280,7 +324,7 @@ char *render_status(const struct node_status *n, uint64_t now_us)
     if (sql_ok)
         set_sql_facts(o, n, now_us);
     set_node_facts(o, n, now_us);
-    if (sql_ok && role != PG_ROLE_PRIMARY && n->policy.sync_mode != SYNC_MODE_OFF)
+    if (sql_ok && role != PG_ROLE_PRIMARY && position_age_matters(n, now_us))
         set(o, "position_age_ms", position_age(n, now_us));
     return dump(o);
 }

@@ -267,6 +267,7 @@ enum MHD_Result request_more(void *cls, struct MHD_Connection *connection, const
 {
     struct api *a = cls;
     struct exchange *x = *context;
+    enum command_kind kind;
 
     (void)url, (void)version;
     if (!x)
@@ -289,5 +290,8 @@ enum MHD_Result request_more(void *cls, struct MHD_Connection *connection, const
         return send_answer(connection, &x->answer);
     if (x->call)
         return MHD_YES;
-    return router_access(&x->req) == ROUTE_OPEN ? answer_now(a, connection, x) : answer_command(a, connection, x);
+    if (router_access(&x->req) == ROUTE_PROTECTED)
+        return answer_command(a, connection, x);
+    kind = router_command(&x->req);
+    return kind == COMMAND_NONE ? answer_now(a, connection, x) : hand_on(a, connection, x, kind);
 }

@@ -158,6 +158,7 @@ static const struct route {
     {API_GET, "metrics", ROUTE_OPEN, get_metrics, COMMAND_NONE, false},
     {API_GET, "failsafe", ROUTE_OPEN, get_failsafe, COMMAND_NONE, false},
     {API_GET, "status", ROUTE_OPEN, get_status_page},
+    {API_GET, "why", ROUTE_OPEN, not_supported, COMMAND_WHY, false},
     {API_PATCH, "config", ROUTE_PROTECTED, not_supported, COMMAND_PATCH_CONFIG, true},
     {API_PUT, "config", ROUTE_PROTECTED, not_supported, COMMAND_PUT_CONFIG, true},
     {API_POST, "reload", ROUTE_PROTECTED, not_supported, COMMAND_RELOAD, false},
@@ -197,7 +198,9 @@ enum route_access router_access(const struct api_request *req)
 
 enum command_kind router_command(const struct api_request *req)
 {
-    return find(req)->command;
+    enum command_kind kind = find(req)->command;
+
+    return kind == COMMAND_WHY && target_param(&req->target, "self") ? COMMAND_WHY_SELF : kind;
 }
 
 bool router_needs_body(const struct api_request *req)

@@ -34,7 +34,7 @@ void api_response_done(struct api_response *r);
 enum route_access { ROUTE_OPEN, ROUTE_PROTECTED };
 enum route_access router_access(const struct api_request *req);
 
-/* What the request asks to be changed, which the agent answers; COMMAND_NONE: router_answer() does. */
+/* What the request asks of the agent, which answers it; COMMAND_NONE: router_answer() does. */
 enum command_kind router_command(const struct api_request *req);
 
 /* Whether such a request makes sense only with a JSON object in its body. */

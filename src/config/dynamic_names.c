@@ -20,6 +20,8 @@ static const struct dynamic_entry entries[] = {
      "time a crashed primary has to start again"},
     {"primary_stop_timeout", DYNAMIC_SECONDS, AT(primary_stop_timeout_us), 0, "master_stop_timeout",
      "time a primary has to stop"},
+    {"cold_start_wait", DYNAMIC_SECONDS, AT(cold_start_wait_us), 0, NULL,
+     "how long all members are waited for after an outage of all"},
     {"max_timelines_history", DYNAMIC_COUNT, AT(max_timelines_history), 0, NULL, "lines of the history to keep"},
     {"check_timeline", DYNAMIC_BOOL, AT(check_timeline), 0, NULL, "a new leader must have the latest timeline"},
     {"failsafe_mode", DYNAMIC_BOOL, AT(failsafe_mode), 0, NULL, "stay leader without store if all members agree"},

@@ -158,6 +158,15 @@ static const char clear_fence_guard_help[] =
     "its\n"
     "next look on. To be run on that node, by root or the user of PostgreSQL.\n";
 
+static const char why_help[] =
+    "Shows for every member whether it could lead if the leader's host died now; if not, which rule stops it; and what "
+    "a\n"
+    "failover to it would cost: WAL that it lacks, and for how many seconds at most nobody would accept writes (the "
+    "rest\n"
+    "of the leader's lease and an election; replaying what was received comes on top). The members say it "
+    "themselves.\n\n"
+    "  -f, --format FMT   pretty (default), tsv, json or yaml\n";
+
 static const char version_help[] =
     "Prints the version of pgtetherctl; with a cluster also what its members run, as they say themselves.\n";
 
@@ -182,6 +191,7 @@ static const struct command commands[] = {
     {"remove", cmd_remove, "CLUSTER", "remove a cluster from the store", remove_help},
     {"demote-cluster", cmd_demote_cluster, "[CLUSTER]", "let the cluster follow another one", demote_cluster_help},
     {"promote-cluster", cmd_promote_cluster, "[CLUSTER]", "let it stand for itself again", promote_cluster_help},
+    {"why", cmd_why, "[CLUSTER]", "show who could lead, and what stops the others", why_help},
     {"doctor", cmd_doctor, "", "look for mistakes, and how to mend them", doctor_help},
     {"clear-fence-guard", cmd_clear_fence_guard, "", "let this node lead again", clear_fence_guard_help},
     {"version", cmd_version, "[CLUSTER [MEMBER...]]", "print versions", version_help},

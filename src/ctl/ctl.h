@@ -123,6 +123,7 @@ int cmd_remove(struct ctl *ctl, int argc, char **argv);
 int cmd_query(struct ctl *ctl, int argc, char **argv);
 int cmd_demote_cluster(struct ctl *ctl, int argc, char **argv);
 int cmd_promote_cluster(struct ctl *ctl, int argc, char **argv);
+int cmd_why(struct ctl *ctl, int argc, char **argv);
 int cmd_doctor(struct ctl *ctl, int argc, char **argv);
 int cmd_version(struct ctl *ctl, int argc, char **argv);
 

@@ -134,6 +134,13 @@ static bool is_dynamic(const struct origin *o, const char *path)
     return value && !json_is_null(value);
 }
 
+static bool print_seconds(uint64_t us, char *buf, size_t size)
+{
+    if (us == POLICY_FOR_EVER)
+        return text_copy(buf, size, "for ever");
+    return text_print(buf, size, "%llu", (unsigned long long)(us / USEC_PER_SEC));
+}
+
 static bool print_policy(const struct origin *o, const struct dynamic_entry *e, char *buf, size_t size)
 {
     const char *field = (const char *)&o->dynamic->policy + e->offset;
@@ -141,8 +148,7 @@ static bool print_policy(const struct origin *o, const struct dynamic_entry *e, 
     switch (e->type) {
     case DYNAMIC_SECONDS:
     case DYNAMIC_TIMEOUT:
-        return text_print(buf, size, "%llu",
-                          (unsigned long long)(*(const uint64_t *)(const void *)field / USEC_PER_SEC));
+        return print_seconds(*(const uint64_t *)(const void *)field, buf, size);
     case DYNAMIC_BYTES:
         return text_print(buf, size, "%llu", (unsigned long long)*(const uint64_t *)(const void *)field);
     case DYNAMIC_COUNT:

@@ -92,6 +92,17 @@ static int load_failsafe(struct cluster *c, struct entry *e)
     return r;
 }
 
+static int load_known(struct cluster *c, struct entry *e)
+{
+    int r = load_object_text(&c->known_text, e);
+
+    free(c->known_list);
+    c->known_list = NULL;
+    if (r == 0 && c->known_text.exists)
+        r = codec_parse_failsafe(c->known_text.text, &c->known_list);
+    return r;
+}
+
 static int load_holder(struct leader_key *key, const struct entry *e)
 {
     *key = (struct leader_key){.exists = e->len > 0, .session = e->session, .revision = e->revision};
@@ -262,6 +273,7 @@ static int load_status(struct cluster *c, struct entry *e)
     c->status_lsn = c->shutdown_lsn = c->shutdown_session = 0;
     (void)codec_json_u64(json_object_get(json, CODEC_SHUTDOWN_SESSION), &c->shutdown_session);
     (void)codec_json_u64(json_object_get(json, CODEC_SHUTDOWN_LSN), &c->shutdown_lsn);
+    c->shutdown_timeline = (uint32_t)json_integer_value(json_object_get(json, CODEC_SHUTDOWN_TIMELINE));
     (void)codec_json_u64(json_is_object(json) ? json_object_get(json, "optime") : json, &c->status_lsn);
     r = codec_load_status_slots(c, json);
     json_decref(json);
@@ -391,6 +403,7 @@ static const struct {
     {"config_history", load_config_history},
     {"replica_address", load_replica_address},
     {"timeline", load_timeline},
+    {"known_members", load_known},
 };
 
 static int load_entry(struct cluster *c, const char *key, struct entry *e)

@@ -66,10 +66,10 @@ char *codec_print_status(uint64_t optime_lsn, const char *const *slot_names, con
 /*
  * The last word of a leader that was shut down: /status as it was, `previous` (may be NULL), with the position of
  * its last record, the shutdown checkpoint, as optime, and once more in a field of our own, by which a successor knows
- * that there is nothing after it; with the lease under which it had led, so that it is not taken for the word of a
- * later leader.
+ * that there is nothing after it; with the lease under which it had led and its timeline, so that it is not taken for
+ * the word of a later leader.
  */
-char *codec_print_shutdown_status(const char *previous, uint64_t lsn, uint64_t session);
+char *codec_print_shutdown_status(const char *previous, uint64_t lsn, uint32_t timeline, uint64_t session);
 char *codec_print_history(const struct history_line *lines, size_t n);
 char *codec_print_sync(const char *leader, unsigned quorum, const char *standbys);
 char *codec_print_failsafe(const struct failsafe_list *l);

@@ -32,4 +32,5 @@ bool codec_is_text(const char *s, size_t len);
 
 /* Fields of /status that are pgtether's own, see codec_print_shutdown_status(). */
 #define CODEC_SHUTDOWN_LSN "pgtether_shutdown_lsn"
+#define CODEC_SHUTDOWN_TIMELINE "pgtether_shutdown_timeline"
 #define CODEC_SHUTDOWN_SESSION "pgtether_shutdown_session"

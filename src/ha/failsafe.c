@@ -76,21 +76,19 @@ bool ha_failsafe_bars(const struct ha_view *v, struct ha_decision *ret)
     const struct failsafe_list *list = v->cluster->failsafe_list;
 
     if (v->now_us < v->memory.promised_until_us) {
-        *ret =
-            v->memory.promised_to[0]
-                ? ha_say(HA_NOTHING,
-                         "no leader; this node has promised not to lead for a while, so that \"%s\" could "
-                         "go on without the store (failsafe_mode)",
-                         v->memory.promised_to)
-                : ha_say(HA_NOTHING, "no leader; before this host was started it may have promised not to lead for a "
-                                     "while (failsafe_mode)");
+        *ret = v->memory.promised_to[0]
+                   ? ha_bar(RULE_FAILSAFE,
+                            "this node has promised not to lead for a while, so that \"%s\" could "
+                            "go on without the store (failsafe_mode)",
+                            v->memory.promised_to)
+                   : ha_bar(RULE_FAILSAFE, "before this host was started it may have promised not to lead for a "
+                                           "while (failsafe_mode)");
         ret->wake_at_us = v->memory.promised_until_us;
         return true;
     }
     if (list && list->n && !failsafe_list_find(list, v->name)) {
-        *ret = ha_say(HA_NOTHING,
-                      "no leader; this node is not in the failsafe list, so its leader would not ask it before "
-                      "going on without the store");
+        *ret = ha_bar(RULE_FAILSAFE, "this node is not in the failsafe list, so its leader would not ask it before "
+                                     "going on without the store");
         return true;
     }
     return false;

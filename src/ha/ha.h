@@ -83,5 +83,19 @@ enum pending_verdict ha_pending(const struct pending_view *v);
  */
 bool ha_request_allows(const struct policy *p, const struct cluster *c, bool is_switchover, const char *name);
 
+/*
+ * After an outage of all members (src/ha/cold_start.c): true while the election waits, or comes to nothing, for want of
+ * a member that may have more; *ret says what an operator wants to know. The others have been asked.
+ */
+bool ha_cold_start(const struct ha_view *v, struct cold_start *ret);
+
+/*
+ * Could this node lead if the leader key were free, and if not, which rule stops it? The answer is ha_decide()'s on a
+ * view in which that is so: there is no second set of rules. What others have is not compared where somebody leads, and
+ * votes are not counted.
+ */
+void ha_why(const struct ha_view *v, struct ha_why *ret);
+const char *ha_rule_text(enum ha_rule rule); /* "nofailover", "lag" …; "" for RULE_NONE */
+
 /* "promoting", "creating a replica" …; "idle" for OP_NONE. */
 const char *ha_op_text(enum op_kind op);

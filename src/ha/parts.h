@@ -2,6 +2,10 @@
 #pragma once
 #include "ha/ha.h"
 
+/* Begins a reason that is about an election; what follows is a sentence of its own. */
+#define HA_NO_LEADER "no leader; "
+/* A rule that keeps this node out of the election: "no leader; …". */
+struct ha_decision ha_bar(enum ha_rule rule, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 struct ha_decision ha_say(enum ha_action action, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 struct ha_decision ha_say_target(enum ha_action action, const char *target, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -38,6 +42,18 @@ bool ha_sync_counts(const struct ha_view *v, const struct peer *p);
 bool ha_sync_is_ahead(const struct ha_view *v, const struct peer *p);
 /* Too few of the voters have answered and are not ahead: this node may lack a commit that one of the others has. */
 bool ha_sync_lacks_votes(const struct ha_view *v, struct ha_decision *ret);
+
+/*
+ * After an outage of all members (src/ha/cold_start.c). Not in force where /sync chooses, or somebody that was up has
+ * seen a leader: that is an ordinary failover.
+ */
+bool ha_cold_start_is_on(const struct ha_view *v);
+/* The order of the candidates then: a later timeline, more WAL, a higher failover_priority. */
+bool ha_cold_start_goes_first(const struct ha_view *v, const struct peer *p, struct ha_decision *ret);
+/* Somebody who was a member when somebody led last has not said what it has. */
+bool ha_cold_start_waits(const struct ha_view *v, struct ha_decision *ret);
+/* The limits of lag and timeline (race.c): they count once nobody is missing. */
+bool ha_is_behind(const struct ha_view *v, struct ha_decision *ret);
 
 /* Another member is well and near enough to take over (facts sheet 3.7: a start that takes long is given up only then).
  */

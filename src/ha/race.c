@@ -11,51 +11,58 @@
  */
 enum { RACE_RETRY_US = 500000, RACE_SETTLE_US = 100000, RACE_STARTING_MAX_US = 5000000, RACE_VOTES_AGAIN_US = 150000 };
 
-/* The first rule about this node itself that keeps it out of the election; false if there is none. */
-static bool we_are_barred(const struct ha_view *v, struct ha_decision *ret)
+bool ha_is_behind(const struct ha_view *v, struct ha_decision *ret)
 {
     uint64_t lsn = local_pg_lsn(&v->pg);
     uint64_t lag_bytes = v->cluster->status_lsn > lsn ? v->cluster->status_lsn - lsn : 0;
     uint32_t cluster_tl = cluster_timeline(v->cluster);
+
+    if (lag_bytes > v->policy.maximum_lag_on_failover_bytes)
+        *ret = ha_bar(RULE_LAG,
+                      "this node is %llu bytes behind the last known position, more than "
+                      "maximum_lag_on_failover",
+                      (unsigned long long)lag_bytes);
+    else if (v->policy.check_timeline && v->pg.timeline < cluster_tl)
+        *ret = ha_bar(RULE_TIMELINE, "this node is on timeline %u, the cluster on %u", v->pg.timeline, cluster_tl);
+    else
+        return false;
+    return true;
+}
+
+/* The first rule about this node itself that keeps it out of the election; false if there is none. */
+static bool we_are_barred(const struct ha_view *v, struct ha_decision *ret)
+{
     char text[HA_DISK_TEXT_SIZE];
 
     if (ha_pause_forbids_race(v)) {
-        *ret = ha_say(HA_NOTHING, "paused: no leader, no election");
+        *ret = ha_bar(RULE_PAUSE, "paused: nobody is elected");
     } else if (v->tags.nofailover || v->tags.failover_priority <= 0) {
-        *ret = ha_say(HA_NOTHING, "no leader; the tag nofailover keeps this node out of the election");
+        *ret = ha_bar(RULE_NOFAILOVER, "the tag nofailover keeps this node out of the election");
     } else if (v->config_refused) {
-        *ret = ha_say(HA_NOTHING, "no leader; the configuration in the store cannot be used here, so this node would "
-                                  "lead by rules that are not the cluster's");
+        *ret = ha_bar(RULE_CONFIG, "the configuration in the store cannot be used here, so this node would "
+                                   "lead by rules that are not the cluster's");
     } else if (v->fence_guard) {
-        *ret = ha_say(HA_NOTHING, "no leader; this host was reset three times within an hour and stays out of the "
-                                  "election: pgtetherctl clear-fence-guard lets it in again");
+        *ret = ha_bar(RULE_FENCE_GUARD, "this host was reset three times within an hour and stays out of the "
+                                        "election: pgtetherctl clear-fence-guard lets it in again");
     } else if (v->keeper.watchdog_unusable) {
-        *ret = ha_say(HA_NOTHING, "no leader; the watchdog is required and cannot be used here");
+        *ret = ha_bar(RULE_WATCHDOG, "the watchdog is required and cannot be used here");
     } else if (v->keeper.gate_unusable) {
-        *ret = ha_say(HA_NOTHING, "no leader; the port gate is required and not in force here");
+        *ret = ha_bar(RULE_GATE, "the port gate is required and not in force here");
     } else if (ha_disk_is_unfit(v)) {
-        *ret = ha_say(HA_NOTHING, "no leader; %s, so this node stays out of the election",
-                      ha_disk_text(v, text, sizeof(text)));
+        *ret = ha_bar(RULE_DISK, "%s, so this node stays out of the election", ha_disk_text(v, text, sizeof(text)));
     } else if (v->now_us < v->memory.no_race_until_us) {
-        *ret = ha_say(HA_NOTHING, "no leader; staying out of the election for a while after a failed promotion or a "
-                                  "start of this host");
+        *ret = ha_bar(RULE_BACKOFF, "staying out of the election for a while after a failed promotion or a "
+                                    "start of this host");
         ret->wake_at_us = v->memory.no_race_until_us;
     } else if (ha_failsafe_bars(v, ret)) {
         return true;
     } else if (ha_request_rank(v) == REQUEST_FAILOVER_TO_US) {
         return false; /* the rules about what is lost are the operator's now */
     } else if (!ha_sync_may_lead(v, v->name)) {
-        *ret = ha_say(HA_NOTHING, "no leader; this node is not among those in /sync and may lack acknowledged commits");
-    } else if (lag_bytes > v->policy.maximum_lag_on_failover_bytes) {
-        *ret = ha_say(HA_NOTHING,
-                      "no leader; this node is %llu bytes behind the last known position, more than "
-                      "maximum_lag_on_failover",
-                      (unsigned long long)lag_bytes);
-    } else if (v->policy.check_timeline && v->pg.timeline < cluster_tl) {
-        *ret =
-            ha_say(HA_NOTHING, "no leader; this node is on timeline %u, the cluster on %u", v->pg.timeline, cluster_tl);
+        *ret = ha_bar(RULE_SYNC, "this node is not among those in /sync and may lack acknowledged commits");
     } else {
-        return false;
+        /* After an outage of all the others are asked first: whoever has what is missing here is named then. */
+        return !ha_cold_start_is_on(v) && ha_is_behind(v, ret);
     }
     return true;
 }
@@ -87,6 +94,8 @@ static bool peer_goes_first(const struct ha_view *v, const struct peer *p, struc
     }
     if (peer_is_no_candidate(v, p))
         return false;
+    if (ha_cold_start_is_on(v))
+        return ha_cold_start_goes_first(v, p, ret);
     if (ha_sync_chooses(v) && !ha_sync_counts(v, p))
         return false;
     if (ha_sync_chooses(v) && ha_sync_is_ahead(v, p)) {
@@ -153,6 +162,7 @@ struct ha_decision ha_decide_race(const struct ha_view *v)
         return d;
     for (size_t i = 0; i < v->n_peers; i++) {
         if (peer_is_in_the_way(v, &v->peers[i], &d)) {
+            d.rule = RULE_PEER;
             /* It may fail to take the key; look again sooner than at the next loop_wait. */
             d.wake_at_us = v->now_us + RACE_RETRY_US;
             return d;
@@ -160,10 +170,13 @@ struct ha_decision ha_decide_race(const struct ha_view *v)
     }
     /* Where the old leader's WAL ends is known, or the operator has decided what may be lost: nobody need be asked. */
     if (rank != REQUEST_FAILOVER_TO_US && !ha_has_all_wal(v) && ha_sync_lacks_votes(v, &d)) {
+        d.rule = RULE_VOTES;
         if (v->now_us - v->peers_asked_at_us >= RACE_VOTES_AGAIN_US)
             d.action = HA_ASK_PEERS;
         d.wake_at_us = v->now_us + RACE_VOTES_AGAIN_US;
         return d;
     }
+    if (rank != REQUEST_FAILOVER_TO_US && ha_cold_start_waits(v, &d))
+        return d;
     return ha_say(HA_ACQUIRE, "no leader and nobody goes before this node: taking the leader key");
 }

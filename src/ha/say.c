@@ -13,6 +13,18 @@ struct ha_decision ha_say(enum ha_action action, const char *fmt, ...)
     return d;
 }
 
+struct ha_decision ha_bar(enum ha_rule rule, const char *fmt, ...)
+{
+    struct ha_decision d = {.action = HA_NOTHING, .rule = rule, .reason = HA_NO_LEADER};
+    size_t len = sizeof(HA_NO_LEADER) - 1;
+    va_list ap;
+
+    va_start(ap, fmt);
+    (void)vsnprintf(d.reason + len, sizeof(d.reason) - len, fmt, ap);
+    va_end(ap);
+    return d;
+}
+
 struct ha_decision ha_say_target(enum ha_action action, const char *target, const char *fmt, ...)
 {
     struct ha_decision d = {.action = action};

@@ -15,6 +15,8 @@ void cluster_done(struct cluster *c)
     free(c->failsafe.text);
     free(c->config_history.text);
     free(c->failsafe_list);
+    free(c->known_text.text);
+    free(c->known_list);
     free(c->status_text.text);
     free(c->sync.standbys);
     free(c->history);

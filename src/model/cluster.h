@@ -13,7 +13,7 @@
 #include "model/slots.h"
 #include "model/tags.h"
 
-enum { URL_SIZE = 256, HOST_SIZE = 128, FENCE_NOTE_SIZE = 320, NODE_ID_SIZE = 72, NOTE_SIZE = 192 };
+enum { URL_SIZE = 256, HOST_SIZE = 128, FENCE_NOTE_SIZE = 320, NODE_ID_SIZE = 72, NOTE_SIZE = 320 };
 
 struct member {
     char name[MEMBER_NAME_SIZE];
@@ -98,6 +98,8 @@ struct cluster {
     struct text_key failsafe;
     struct text_key config_history;      /* pgtether's own: config/change_history.h */
     struct failsafe_list *failsafe_list; /* the members in it; owned, NULL = none */
+    struct text_key known_text;          /* pgtether's own: who was a member when somebody led last */
+    struct failsafe_list *known_list;    /* owned, NULL = none */
     struct text_key status_text;
     struct leader_key leader;
     struct timeline_key timeline;
@@ -106,6 +108,7 @@ struct cluster {
     struct failover_key failover;
     uint64_t status_lsn;                /* status.optime: the leader's last known position */
     uint64_t shutdown_lsn;              /* the last record of a leader that was shut down begins there; 0 = unknown */
+    uint32_t shutdown_timeline;         /* it is on that timeline; 0 = not said */
     uint64_t shutdown_session;          /* the lease under which it had led */
     struct slot_position *status_slots; /* status.slots, owned: how far slots are that others should keep */
     size_t n_status_slots;

@@ -18,6 +18,8 @@ enum command_kind {
     COMMAND_REINITIALIZE,
     COMMAND_FAILSAFE,
     COMMAND_SIGTERM,
+    COMMAND_WHY, /* these two change nothing, but others have to be asked, or the core */
+    COMMAND_WHY_SELF,
 };
 
 struct command_answer {

@@ -12,6 +12,7 @@
 #include "model/policy.h"
 #include "model/storage.h"
 #include "model/tags.h"
+#include "model/view.h"
 
 /* What somebody else has done to our PostgreSQL or in our name. */
 enum impostor {
@@ -89,9 +90,12 @@ struct node_status {
     unsigned address_conflicts, net_restarts;
     const char *kernel_leases_note; /* what is wrong with gate and addresses; NULL, "" = nothing */
 
-    const char *impostor_note;     /* what somebody else did lately; NULL, "" = nothing */
-    unsigned impostors[IMPOSTORS]; /* how often since this agent was started */
-    const struct slot *slots;      /* with sql_ok */
+    bool leader_seen;                    /* somebody has led while this node was up */
+    bool has_nothing;                    /* no data directory, or an unfinished copy or rewind */
+    const struct cold_start *cold_start; /* what the election waits for after an outage of all; NULL = nothing */
+    const char *impostor_note;           /* what somebody else did lately; NULL, "" = nothing */
+    unsigned impostors[IMPOSTORS];       /* how often since this agent was started */
+    const struct slot *slots;            /* with sql_ok */
     size_t n_slots;
     uint64_t slots_position_lsn;     /* where WAL is here, to say how much a slot holds back */
     int64_t max_slot_wal_keep_bytes; /* -1 = no limit */

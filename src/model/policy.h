@@ -11,6 +11,7 @@ struct policy {
     uint64_t maximum_lag_on_failover_bytes;
     uint64_t primary_start_timeout_us; /* 0: fail over at once after a crash */
     uint64_t primary_stop_timeout_us;  /* 0: derived from ttl */
+    uint64_t cold_start_wait_us;       /* POLICY_FOR_EVER: until all known members are back */
     unsigned max_timelines_history;    /* 0: keep all */
     bool check_timeline;
     bool failsafe_mode;
@@ -26,12 +27,14 @@ struct policy {
     uint64_t maximum_lag_on_syncnode_bytes; /* 0: no limit */
 };
 
+#define POLICY_FOR_EVER UINT64_MAX
 #define POLICY_DEFAULT                                                                                                 \
     ((struct policy){.ttl_us = 30000000,                                                                               \
                      .loop_wait_us = 10000000,                                                                         \
                      .retry_timeout_us = 10000000,                                                                     \
                      .maximum_lag_on_failover_bytes = 1048576,                                                         \
                      .primary_start_timeout_us = 300000000,                                                            \
+                     .cold_start_wait_us = POLICY_FOR_EVER,                                                            \
                      .use_slots = true,                                                                                \
                      .member_slots_ttl_us = 1800000000,                                                                \
                      .sync_node_count = 1})

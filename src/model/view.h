@@ -66,6 +66,9 @@ struct peer {
     bool answered;    /* false: not reachable, or nonsense */
     bool is_primary;  /* its PostgreSQL runs out of recovery */
     bool is_starting; /* its PostgreSQL is being started, and does not know its position yet */
+    bool
+        has_nothing; /* no data directory, or one that cannot be started and is no loss: an unfinished copy or rewind */
+    bool leader_seen; /* somebody has led while it was up: it has not come back from an outage of all */
     uint64_t lsn;     /* max(received, replayed) */
     uint32_t timeline;
     uint64_t as_of_us; /* it had that not earlier than then, on our clock; 0 = not known, or it may have more */
@@ -103,6 +106,20 @@ struct memory {
     uint64_t request_seen_at_us; /* since when the failover key says what it says; 0 = it is empty */
     uint64_t checkpoint_at_us;   /* when the last CHECKPOINT ended that was to make a stop short; 0 = never */
     bool checkpoint_running;
+    bool leader_seen; /* somebody was seen to lead while this node was up: see src/agent/cold_start.c */
+};
+
+enum { MISSING_TEXT_SIZE = 192 };
+
+/* After an outage of all members: for whom the election waits, and what an operator who does not wait may lose. */
+struct cold_start {
+    unsigned n_missing;               /* known members that have not said what they have */
+    char missing[MISSING_TEXT_SIZE];  /* "n1, n2", with what is known of them */
+    bool behind;                      /* nobody is missing, but whoever has most has too little to lead by the rules */
+    char candidate[MEMBER_NAME_SIZE]; /* has most of those that have answered; "" = none of them may lead */
+    bool cost_known;                  /* the leader before had published a position */
+    uint64_t cost_bytes;              /* from the candidate's position to that one */
+    uint64_t since_us, until_us;      /* until_us 0 = for ever */
 };
 
 /* What was asked of this very node over REST, until it has begun. */
@@ -144,11 +161,48 @@ struct ha_view {
     const struct peer *peers; /* answers to the last question */
     size_t n_peers;
     uint64_t peers_asked_at_us;
+    const struct failsafe_list *known; /* who was a member when somebody led last; NULL = not known */
     bool sync_is_foreign; /* /sync is of a store that was restored since: what it promises may be long untrue */
     bool acquiring;       /* the store is being asked for the leader key, whatever operation wanted it */
     struct failsafe_view failsafe;
     struct memory memory;
 };
+
+/* Which rule keeps a member from leading. */
+enum ha_rule {
+    RULE_NONE,
+    RULE_STATE, /* its PostgreSQL is not a standby that answers, or it is busy; the reason says what */
+    RULE_PAUSE,
+    RULE_NOFAILOVER,
+    RULE_CONFIG,
+    RULE_FENCE_GUARD,
+    RULE_WATCHDOG,
+    RULE_GATE,
+    RULE_DISK,
+    RULE_BACKOFF,
+    RULE_FAILSAFE,
+    RULE_SYNC,
+    RULE_VOTES,
+    RULE_LAG,
+    RULE_TIMELINE,
+    RULE_PEER,       /* another member goes first */
+    RULE_COLD_START, /* members that may have more have not come back */
+};
+
+/* What a member would do if the leader key were free now. */
+struct ha_why {
+    bool leads, could_lead;
+    enum ha_rule rule;  /* neither: what stops it */
+    char obstacle[192]; /* the same for a person */
+    const char *note;   /* static: what is wrong although it is no obstacle, "" = nothing */
+    uint32_t timeline;
+    uint64_t lsn, replay_lsn;
+    uint64_t failover_us; /* could_lead: for how long nobody would accept writes, replay not counted */
+};
+
+enum { COLD_START_COMMAND_SIZE = 192 };
+/* "pgtetherctl failover SCOPE --candidate NAME --force"; "" if nobody can be named. */
+void cold_start_command(const struct cold_start *s, const char *scope, char *buf, size_t size);
 
 enum ha_action {
     HA_NOTHING,
@@ -206,6 +260,7 @@ struct replica_address {
 
 struct ha_decision {
     enum ha_action action;
+    enum ha_rule rule;             /* if it is one of these that says so */
     enum ha_urgency urgency;       /* HA_DEMOTE, HA_STOP */
     bool release;                  /* HA_DEMOTE */
     char target[MEMBER_NAME_SIZE]; /* a member, or "" */

@@ -1,6 +1,7 @@
 /*
- * pg_rewind, and what belongs before it: look where both histories part, list what will be lost, find out how to
- * get at archived WAL. One step after the other, each a child process or a question to the leader.
+ * pg_rewind, and what belongs before it: look where both histories part, list what will be lost, archive what is not
+ * archived yet, find out how to get at archived WAL. One step after the other, each a child process or a question to
+ * the leader.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 #include "base/clock.h"
 #include "base/text.h"
+#include "pg/archive_ready.h"
 #include "pg/controldata.h"
 #include "pg/leader.h"
 #include "pg/lockfile.h"
@@ -29,6 +31,7 @@ struct rewind_run {
     struct pg_controldata *control;
     struct pg_leader *leader;
     struct lost *lost;
+    struct archive_ready *archive;
     struct child *child;
     struct local_pg local;
     uint32_t leader_timeline;
@@ -36,6 +39,7 @@ struct rewind_run {
     size_t n_leader_history;
     struct textbuf text;       /* the local history file, later the restore_command */
     struct lost_report report; /* what is lost */
+    struct archive_report archived;
     uint64_t done_bytes, total_bytes;
     bool has_written, not_required; /* as pg_rewind says */
     rewind_begins_fn begins;
@@ -44,6 +48,16 @@ struct rewind_run {
 };
 
 static const char *const c_locale[] = {"LC_ALL=C", "LANG=C", NULL};
+
+/* Behind what was lost, which matters more. */
+static void note_left(const struct archive_report *a, struct err *err)
+{
+    char before[sizeof(err->msg)];
+
+    (void)text_copy(before, sizeof(before), err->msg);
+    (void)err_set(err, 0, "%s%s%zu files of WAL could not be archived and are gone: %s", before, before[0] ? "; " : "",
+                  a->n_left, a->problem);
+}
 
 /* The last thing that happens: the callback may free us. */
 static void finish(struct rewind_run *r, const struct err *failure)
@@ -59,10 +73,12 @@ static void finish(struct rewind_run *r, const struct err *failure)
     if (!err.code && lost->n_lost > 0 && !lost->is_written)
         (void)err_set(&err, 0, "%" PRIu64 " committed transactions were lost, their list could not be written: %s",
                       lost->n_lost, lost->problem);
+    if (!err.code && r->archived.n_left)
+        note_left(&r->archived, &err);
     r->done(r->userdata, err.code, &err);
 }
 
-/* --- 6: pg_rewind ---------------------------------------------------------------------------------------------------
+/* --- 7: pg_rewind ---------------------------------------------------------------------------------------------------
  */
 
 /*
@@ -208,7 +224,7 @@ static int recover(struct rewind_run *r, struct err *err)
     return code;
 }
 
-static void on_signals_removed(void *userdata, const struct child_result *result)
+static void on_notes_removed(void *userdata, const struct child_result *result)
 {
     struct rewind_run *r = userdata;
     struct err err = {0};
@@ -220,23 +236,18 @@ static void on_signals_removed(void *userdata, const struct child_result *result
         finish(r, &err);
 }
 
-/* A single-user server refuses to be a standby. The files are written again before the next start. */
-static int remove_signals(struct rewind_run *r, struct err *err)
+/*
+ * A single-user server refuses to be a standby; these files are written again before the next start. And WAL that is
+ * noted as archived it would remove: without a note it first has to be archived, which never succeeds there.
+ */
+static int remove_notes(struct rewind_run *r, struct err *err)
 {
-    struct tool_args args = {0};
-    struct child_spec spec = {.env = c_locale, .timeout_us = DISK_TIMEOUT_US};
-    int code;
+    static const char script[] = "rm -f -- \"$1/standby.signal\" \"$1/recovery.signal\" && "
+                                 "exec find \"$1/pg_wal/archive_status\" -type f -delete";
+    const char *const argv[] = {"/bin/sh", "-c", script, "sh", r->config->postgresql.data_dir, NULL};
+    struct child_spec spec = {.argv = argv, .env = c_locale, .timeout_us = DISK_TIMEOUT_US};
 
-    tool_args_add(&args, "rm");
-    tool_args_add(&args, "-f");
-    tool_args_add(&args, "--");
-    tool_args_add(&args, "%s/standby.signal", r->config->postgresql.data_dir);
-    tool_args_add(&args, "%s/recovery.signal", r->config->postgresql.data_dir);
-    spec.argv = tool_args_list(&args);
-    code = spec.argv ? child_start(r->loop, &spec, on_signals_removed, r, &r->child, err)
-                     : err_set(err, -ENOMEM, "out of memory");
-    tool_args_done(&args);
-    return code;
+    return child_start(r->loop, &spec, on_notes_removed, r, &r->child, err);
 }
 
 static int prepare_rewind(struct rewind_run *r, struct err *err)
@@ -252,10 +263,10 @@ static int prepare_rewind(struct rewind_run *r, struct err *err)
         return run_rewind(r, err);
     /* The single-user server looks at the lock file of the killed one, whose number may be somebody else's by now. */
     code = lockfile_clear_pid(r->config->postgresql.data_dir, socket_dir, sizeof(socket_dir), err);
-    return code < 0 ? code : remove_signals(r, err);
+    return code < 0 ? code : remove_notes(r, err);
 }
 
-/* --- 5: is there an archive to take missing WAL from? ---------------------------------------------------------------
+/* --- 6: is there an archive to take missing WAL from? ---------------------------------------------------------------
  */
 
 static void on_line_of_text(void *userdata, const char *line)
@@ -302,6 +313,26 @@ static int ask_restore_command(struct rewind_run *r, struct err *err)
     return code;
 }
 
+/* --- 5: what the archive lacks ---------------------------------------------------------------------------------------
+ */
+
+static void on_archived(void *userdata, const struct archive_report *report)
+{
+    struct rewind_run *r = userdata;
+    struct err err = {0};
+
+    r->archived = *report;
+    r->archive = archive_ready_free(r->archive);
+    if (ask_restore_command(r, &err) < 0)
+        finish(r, &err);
+}
+
+/* As the list of what is lost: without an archive the rewind goes on. */
+static int archive(struct rewind_run *r, struct err *err)
+{
+    return archive_ready_start(r->loop, r->config, r->cgroup_procs, on_archived, r, &r->archive, err);
+}
+
 /* --- 3 and 4: what will be lost -------------------------------------------------------------------------------------
  */
 
@@ -312,7 +343,7 @@ static void on_lost(void *userdata, const struct lost_report *report)
 
     r->report = *report;
     r->lost = lost_free(r->lost);
-    if (ask_restore_command(r, &err) < 0)
+    if (archive(r, &err) < 0)
         finish(r, &err);
 }
 
@@ -336,7 +367,7 @@ static void list_lost(struct rewind_run *r, const struct history_line *history, 
         r->report.is_complete = false;
         (void)text_copy(r->report.problem, sizeof(r->report.problem), err.msg);
     }
-    if (ask_restore_command(r, &err) < 0)
+    if (archive(r, &err) < 0)
         finish(r, &err);
 }
 
@@ -359,7 +390,7 @@ static void on_history(void *userdata, const struct child_result *result)
     }
     r->report = (struct lost_report){.is_complete = false};
     (void)text_copy(r->report.problem, sizeof(r->report.problem), err.msg);
-    if (ask_restore_command(r, &err) < 0)
+    if (archive(r, &err) < 0)
         finish(r, &err);
 }
 
@@ -502,6 +533,7 @@ struct rewind_run *rewind_run_free(struct rewind_run *r)
     (void)pg_controldata_free(r->control);
     (void)pg_leader_free(r->leader);
     (void)lost_free(r->lost);
+    (void)archive_ready_free(r->archive);
     (void)child_free(r->child);
     textbuf_done(&r->text);
     free(r->leader_history);

@@ -119,6 +119,7 @@ static void decide(struct world *w, struct node *n)
     mode = view.policy.sync_mode;
     if (w->mutant == MUTANT_SYNC_ANYBODY)
         view.policy.sync_mode = SYNC_MODE_OFF;
+    cold_start_look(w, n);
     d = ha_decide(&view);
     view.policy.sync_mode = mode;
     if (w->tracing)
@@ -282,6 +283,7 @@ static void first_status(struct world *w, struct node *n, const struct keeper_sa
         a->memory.was_primary = true;
         note_crash(w, n);
     }
+    cold_start_adopt(n);
     gather_control(w, n);
     gather_store(w, n);
     tick_at(w, n, local_us(w, n) + tick_interval_us(w));

@@ -152,6 +152,8 @@ void check_after(struct world *w)
 
         if (!n->up)
             continue;
+        if (n->pg.phase == PG_PRIMARY)
+            w->primary_seen_us = w->now_us;
         check_leases(w, n);
         if ((pg_can_commit(n) || n->pg.phase == PG_PROMOTING) && !is_armed(n))
             check_fail(w, "S2", "a primary on %s without an armed keeper", node_name(i));
@@ -202,6 +204,8 @@ void check_acts(struct world *w, struct node *n, const struct ha_decision *d)
     check_hung(w, n, d);
     if (d->action != HA_ACQUIRE && d->action != HA_PROMOTE && d->action != HA_BOOTSTRAP)
         return;
+    if (d->action == HA_ACQUIRE)
+        check_cold_start(w, n);
     /* A failover is what the operator says it is; a switchover promises that nothing is lost. */
     if (d->action == HA_ACQUIRE && a->cluster.failover.leader[0] && a->cluster.shutdown_lsn &&
         n->pg.lsn < w->handed_lsn && strstr(d->reason, "handed over"))

@@ -23,6 +23,7 @@ enum fault {
     FAULT_TERM,
     FAULT_DATA_LOST,
     FAULT_DISK,
+    FAULT_POWER,
     FAULTS,
 };
 
@@ -32,7 +33,7 @@ static const unsigned weights[FAULTS] = {
     [FAULT_KEEPER_FREEZE] = 6, [FAULT_BOTH_KILL] = 5,    [FAULT_BOTH_FREEZE] = 8,   [FAULT_HOST] = 8,
     [FAULT_CUT_STORE] = 10,    [FAULT_CUT_NODES] = 6,    [FAULT_CUT_ALL] = 8,       [FAULT_NET] = 8,
     [FAULT_STORE] = 9,         [FAULT_PG_HANGS] = 4,     [FAULT_TERM] = 6,          [FAULT_DATA_LOST] = 1,
-    [FAULT_DISK] = 7,          [FAULT_HANG_REPLACE] = 2,
+    [FAULT_DISK] = 7,          [FAULT_HANG_REPLACE] = 2, [FAULT_POWER] = 6,
 };
 
 static uint64_t some_time_us(struct world *w, uint64_t to_us)
@@ -212,6 +213,15 @@ static void break_disk(struct world *w, struct node *n)
         n->pg.disk_bad_until_us = until_us;
 }
 
+/* Of all hosts; the store's come back with theirs, or have power of their own. */
+static void lose_power(struct world *w)
+{
+    for (int i = 0; i < NODES; i++)
+        host_crash(w, &w->nodes[i], "power of all");
+    if (rng_chance(&w->rng, RNG_FAULT, 50))
+        break_store(w);
+}
+
 static void strike(struct world *w, struct node *n, enum fault f)
 {
     switch ((int)f) {
@@ -253,6 +263,9 @@ static void strike(struct world *w, struct node *n, enum fault f)
         break;
     case FAULT_DISK:
         break_disk(w, n);
+        break;
+    case FAULT_POWER:
+        lose_power(w);
         break;
     default:
         break_process(w, n, f);

@@ -67,6 +67,7 @@ static void fill_cluster(const struct world *w, struct agent *a, const struct st
     slots_fill_cluster(a, s);
     c->shutdown_lsn = s->shutdown_lsn;
     c->shutdown_session = s->shutdown_session;
+    c->shutdown_timeline = s->shutdown_timeline;
     c->failover = (struct failover_key){
         .exists = s->failover.exists, .scheduled_at_s = s->failover.scheduled_s, .revision = s->failover.revision};
     memcpy(c->failover.leader, node_name(s->failover.leader), 3);
@@ -156,11 +157,13 @@ void gather_read(struct world *w, struct node *n, struct call *c)
         a->cluster.read_sent_at_us = c->sent_at_us;
         note_leader(w, n, &before, sync_before);
         note_store_change(w, n, c->view.life);
+        cold_start_fill_cluster(n, &c->view);
         timeline_note(a);
         a->memory.seen_initialized |= c->view.initialize_exists && !c->view.initialize_empty;
         manual_note_failover(w, n, &asked_before);
         config_read(w, n);
         a->cluster_known = true;
+        cold_start_look(w, n);
         failsafe_note_cluster(w, n);
         retake(w, n, c);
     }
@@ -377,6 +380,7 @@ void gather_view(struct world *w, struct node *n, struct ha_view *ret)
         .peers = a->peers,
         .n_peers = a->n_peers,
         .peers_asked_at_us = a->peers_asked_at_us,
+        .known = w->mutant == MUTANT_LEAD_WHO_IS_THERE ? NULL : &a->known_list,
         .sync_is_foreign = sync_is_foreign(a),
         .acquiring = a->acquiring,
         .failsafe = {.holds = a->failsafe.holds},
@@ -455,6 +459,10 @@ void publish(struct world *w, struct node *n)
     c->member = m;
     c->ttl_us = w->policy.ttl_us;
     c->status_lsn = leads ? a->pg.lsn : 0;
+    if (leads && a->cluster.leader.session == a->lease.session && !a->store_busy) {
+        c->known = cold_start_members(w, n);
+        c->known_revision = a->cluster.known_text.revision + 1;
+    }
     c->status_retain = slots_retained(a);
     c->status_logical = n->pg.logical;
     store_send(w, c);

@@ -212,6 +212,7 @@ void manual_say(struct world *w, struct node *n)
     c->status_lsn = n->pg.lsn - 1; /* the checkpoint begins there */
     c->session = n->agent.lease.session;
     n->agent.op.word_pending = true;
+    c->timeline = w->timelines[n->pg.way].number;
     store_send(w, c);
 }
 

@@ -249,6 +249,12 @@ static uint64_t position_age_ms(const struct world *w, const struct node *n)
     return (local_us(w, n) - n->agent.pg.answered_at_us) / MS + 1;
 }
 
+static bool has_nothing(const struct agent *a)
+{
+    return !a->server_up && (a->bootstrap_incomplete || a->copy_incomplete || a->rewind_incomplete ||
+                             (a->control.data_dir_known && a->control.data_dir_empty));
+}
+
 /* A peer says what its last probe found. */
 static void answer_peer(struct world *w, struct node *n, const struct event *e)
 {
@@ -257,6 +263,7 @@ static void answer_peer(struct world *w, struct node *n, const struct event *e)
     uint64_t facts = (e->a & 255) | (a->pg.valid ? 256U : 0U) | (a->pg.valid && !a->pg.in_recovery ? 512U : 0U) |
                      (storage_has_failed(&a->disk) ? 1024U : 0U) | (a->server_up && !a->pg.valid ? 2048U : 0U) |
                      (a->memory.promised_to[0] && a->memory.promised_until_us > local_us(w, n) ? 4096U : 0U) |
+                     (a->memory.leader_seen ? 8192U : 0U) | (has_nothing(a) ? 16384U : 0U) |
                      (uint64_t)(a->pg.timeline & 0xffff) << 16 | position_age_ms(w, n) << 32;
 
     if (!link_open(w, n->id, asker->id) || asker->agent.gen != (uint32_t)(e->b >> 32))
@@ -295,6 +302,8 @@ void op_peer_answered(struct world *w, struct node *n, const struct event *e)
         p->watchdog_failed = e->a & 1024;
         p->is_starting = e->a & 2048;
         p->failsafe_active = e->a & 4096;
+        p->leader_seen = e->a & 8192;
+        p->has_nothing = e->a & 16384;
         p->lsn = e->a & 256 && !p->is_primary ? e->planned_us : 0;
         p->timeline = (uint32_t)(e->a >> 16) & 0xffff;
         p->as_of_us = a->op.since_us > (e->a >> 32) * MS ? a->op.since_us - (e->a >> 32) * MS : 0;

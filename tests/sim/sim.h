@@ -66,6 +66,8 @@ enum mutant {
     MUTANT_CONTROL_TIMELINE,
     MUTANT_OLD_VERDICT,
     MUTANT_LIST_WHILE_PROMISED,
+    MUTANT_LEAD_WHO_IS_THERE,
+    MUTANT_KEY_IS_A_LEADER,
     MUTANTS,
 };
 extern const char *const mutant_names[MUTANTS];
@@ -224,10 +226,13 @@ struct stored {
     uint16_t sync_voters, sync_quorum; /* voters: a bit per node */
     uint64_t sync_revision;
     uint64_t status_lsn, shutdown_lsn, shutdown_session;
+    uint32_t shutdown_timeline;
     struct stored_failover failover;
     bool paused;
     uint8_t failsafe; /* who is in the failsafe list, a bit each */
     uint64_t failsafe_revision;
+    uint8_t known; /* who was a member when somebody led last, a bit each */
+    uint64_t known_revision;
     uint8_t status_retain; /* a bit for each node: its slot is kept */
     bool status_logical;   /* the leader has the logical slot */
     struct stored_member members[NODES];
@@ -244,7 +249,8 @@ struct call {
     uint64_t session, revision, ttl_us, granted_us;
     uint64_t sent_at_us, deadline_us; /* local clock of the client */
     struct stored_member member;
-    uint64_t status_lsn;
+    uint64_t status_lsn, known_revision;
+    uint8_t known;
     uint32_t timeline; /* TIMELINE */
     uint8_t status_retain;
     bool status_logical;
@@ -410,6 +416,11 @@ struct agent {
     struct leader_lease lease;
     bool renewing, acquiring, keeper_refused;
     struct failsafe_list failsafe_list; /* of the store, as the decision core sees it */
+    struct failsafe_list known_list;
+    struct { /* as in src/agent/parts.h */
+        bool has_looked;
+        uint64_t first_session, first_look_at_us, missing_since_us[NODES];
+    } cold;
     struct failsafe_model {
         uint8_t list, pending; /* a bit for each node */
         uint64_t session, pending_over, missing_since_us, held_until_us;
@@ -506,7 +517,9 @@ struct node {
         uint64_t promised_until_us, session;
         uint8_t list;
         bool in_store;
+        uint32_t seen_by; /* the postmaster that was up while somebody led */
     } run_dir;
+    uint8_t known_kept; /* on its disk */
     uint64_t longest_promise_us;
     uint32_t store_life; /* which store its next agent recalls; survives a start of the host only here */
 };
@@ -538,8 +551,9 @@ struct world {
     bool gate;                                             /* clients come over the network, through the port gate */
     unsigned reset_factor; /* the device resets only after so many times its timeout; the setting knows */
     bool healed, done;
-    uint64_t handed_lsn; /* where the WAL of the leader ended that gave the key up last */
-    uint32_t wanted_max; /* max_connections of the dynamic configuration */
+    uint64_t primary_seen_us; /* when there was one last, real time */
+    uint64_t handed_lsn;      /* where the WAL of the leader ended that gave the key up last */
+    uint32_t wanted_max;      /* max_connections of the dynamic configuration */
     uint64_t heal_at_us;
     const char *broken; /* the rule, NULL while all is well */
     char detail[256];
@@ -559,6 +573,13 @@ void config_read(struct world *w, struct node *n); /* the agent has read the sto
 uint32_t config_start_value(const struct world *w, struct node *n, bool as_primary);
 void config_started(struct world *w, struct node *n); /* PostgreSQL runs: what its parameters do to the others */
 void config_copied(struct node *to, const struct node *from);
+
+/* cold_start.c */
+void cold_start_adopt(struct node *n);
+void cold_start_fill_cluster(struct node *n, const struct stored *s);
+void cold_start_look(struct world *w, struct node *n);
+uint8_t cold_start_members(struct world *w, struct node *n);
+void check_cold_start(struct world *w, const struct node *n);
 
 /* host.c */
 uint64_t local_us(const struct world *w, const struct node *n);

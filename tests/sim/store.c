@@ -246,6 +246,10 @@ static void touch(struct world *w, const struct call *c)
     m->agent = c->agent_gen;
     if (d->initialize_owner == c->node && d->initialize_agent == c->agent_gen)
         d->initialize_expires_us = m->expires_us;
+    if (c->known && c->known_revision == d->known_revision + 1 && c->known != d->known) {
+        d->known = c->known;
+        d->known_revision = ++d->revision;
+    }
     if (c->status_lsn) {
         d->status_lsn = c->status_lsn;
         d->status_retain = c->status_retain;
@@ -443,6 +447,7 @@ static void execute(struct world *w, struct call *c, uint64_t stage)
     case CALL_SAY:
         w->store.data.status_lsn = w->store.data.shutdown_lsn = c->status_lsn;
         w->store.data.shutdown_session = c->session;
+        w->store.data.shutdown_timeline = c->timeline;
         w->store.data.revision++;
         break;
     case CALL_SYNC:
@@ -469,8 +474,10 @@ static void replace(struct world *w)
         s->data.paused = false; /* nor is it by what was restored */
     s->data.revision = revision + 1;
     for (int i = 0; i < NODES; i++)
-        if (s->data.members[i].exists)
+        if (s->data.members[i].exists) {
             s->data.members[i].expires_us = store_now_us(w) + w->policy.ttl_us;
+            w->member_back_us[i] = w->now_us; /* that of one that had gone, perhaps */
+        }
     TRACE(w, STORE, "%s", s->fate == STORE_IS_RESTORED ? "the store was restored" : "the store has lost everything");
     s->fate = STORE_COMES_BACK;
     if (s->data.leader != NOBODY)

@@ -45,6 +45,8 @@ const char *const mutant_names[MUTANTS] = {
     [MUTANT_CONTROL_TIMELINE] = "control-timeline",
     [MUTANT_OLD_VERDICT] = "old-verdict",
     [MUTANT_LIST_WHILE_PROMISED] = "list-while-promised",
+    [MUTANT_LEAD_WHO_IS_THERE] = "lead-who-is-there",
+    [MUTANT_KEY_IS_A_LEADER] = "key-is-a-leader",
 };
 
 /* --- trace ----------------------------------------------------------------------------------------------------------
@@ -133,7 +135,7 @@ static void make_world(struct world *w, uint64_t seed, uint64_t seconds, enum mu
     w->now_us = w->steps = 0;
     w->n_trace = 0;
     w->loss_percent = 0;
-    w->slow_us = w->handed_lsn = 0;
+    w->slow_us = w->handed_lsn = w->primary_seen_us = 0;
     w->wanted_max = 0;
     w->healed = w->done = false;
     w->broken = NULL;

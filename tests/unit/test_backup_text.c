@@ -11,6 +11,7 @@
 #include "backup/plan.h"
 #include "backup/roles.h"
 #include "base/text.h"
+#include "pg/archive_ready.h"
 #include "pg/lost.h"
 #include "pg/tool.h"
 
@@ -237,6 +238,34 @@ static void test_commits_are_found_in_the_output_of_waldump(void **state)
     assert_false(lost_is_end_of_wal("pg_waldump: error: could not find file \"000000010000000000000003\""));
 }
 
+static void test_archive_command_is_that_of_the_server(void **state)
+{
+    static const struct {
+        const char *entry, *want;
+    } names[] = {
+        {"000000010000000000000003.ready", "000000010000000000000003"},
+        {"00000002.history.ready", "00000002.history"},
+        {"000000010000000000000003.00000028.backup.ready", "000000010000000000000003.00000028.backup"},
+        {"000000010000000000000003.partial.ready", "000000010000000000000003.partial"},
+        {"000000010000000000000003.done", NULL},
+        {".ready", NULL},
+        {"x; rm -rf $HOME.ready", NULL},
+        {"../../x.ready", NULL},
+    };
+    char buf[80];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (archive_ready_name(names[i].entry, buf, sizeof(buf)) != (names[i].want != NULL))
+            fail_msg("%s", names[i].entry);
+        if (names[i].want)
+            assert_string_equal(buf, names[i].want);
+    }
+    assert_true(archive_command_for("test ! -f /a/%f && cp \"%p\" '/a/%f' %% %x%", "F", buf, sizeof(buf)));
+    assert_string_equal(buf, "test ! -f /a/F && cp \"pg_wal/F\" '/a/F' % %x%");
+    assert_false(archive_command_for("%f%f%f%f%f", "0123456789012345", buf, sizeof(buf)));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -249,6 +278,7 @@ int main(void)
         cmocka_unit_test(test_initdb_needs_neither_user_nor_password),
         cmocka_unit_test(test_roles_are_quoted),
         cmocka_unit_test(test_commits_are_found_in_the_output_of_waldump),
+        cmocka_unit_test(test_archive_command_is_that_of_the_server),
     };
 
     return cmocka_run_group_tests_name("backup text", tests, NULL, NULL);

@@ -552,22 +552,25 @@ static void test_codec_last_word_of_a_leader_keeps_the_slots_and_is_read_back(vo
     static const struct {
         const char *before, *want;
     } rows[] = {
-        {NULL, "{\"optime\":5,\"pgtether_shutdown_lsn\":5,\"pgtether_shutdown_session\":7}"},
-        {"x", "{\"optime\":5,\"pgtether_shutdown_lsn\":5,\"pgtether_shutdown_session\":7}"},
-        {"3", "{\"optime\":5,\"pgtether_shutdown_lsn\":5,\"pgtether_shutdown_session\":7}"},
+        {NULL,
+         "{\"optime\":5,\"pgtether_shutdown_lsn\":5,\"pgtether_shutdown_timeline\":3,\"pgtether_shutdown_session\":7}"},
+        {"x",
+         "{\"optime\":5,\"pgtether_shutdown_lsn\":5,\"pgtether_shutdown_timeline\":3,\"pgtether_shutdown_session\":7}"},
+        {"3",
+         "{\"optime\":5,\"pgtether_shutdown_lsn\":5,\"pgtether_shutdown_timeline\":3,\"pgtether_shutdown_session\":7}"},
         {"{\"optime\":1,\"slots\":{\"a\":2},\"retain_slots\":[\"a\"]}",
          "{\"optime\":5,\"slots\":{\"a\":2},\"retain_slots\":[\"a\"],\"pgtether_shutdown_lsn\":5,"
-         "\"pgtether_shutdown_session\":7}"},
+         "\"pgtether_shutdown_timeline\":3,\"pgtether_shutdown_session\":7}"},
     };
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        char *word = codec_print_shutdown_status(rows[i].before, 5, 7);
+        char *word = codec_print_shutdown_status(rows[i].before, 5, 3, 7);
         struct cluster c = {0};
 
         assert_string_equal(word, rows[i].want);
         load(&c, "status", word);
-        assert_true(c.status_lsn == 5 && c.shutdown_lsn == 5 && c.shutdown_session == 7);
+        assert_true(c.status_lsn == 5 && c.shutdown_lsn == 5 && c.shutdown_timeline == 3 && c.shutdown_session == 7);
         load(&c, "status", "{\"optime\":9}");
         assert_true(c.status_lsn == 9 && c.shutdown_lsn == 0 && c.shutdown_session == 0);
         cluster_done(&c);
@@ -633,6 +636,13 @@ static void test_codec_text_keys_stay_as_they_are_but_only_objects_count(void **
     load(&c, "failsafe", "x");
     assert_false(c.failsafe.exists);
     assert_null(c.failsafe_list);
+    load(&c, "known_members", "{\"a\":\"http://a\",\"b\":\"http://b\"}");
+    assert_int_equal(c.known_list->n, 2);
+    assert_int_equal(c.known_text.revision, 7);
+    load(&c, "known_members", "x");
+    assert_null(c.known_list);
+    load(&c, "known_members", "{}");
+    assert_int_equal(c.known_list->n, 0);
     load(&c, "replica_address", "node2");
     assert_true(c.replica_address.exists);
     assert_string_equal(c.replica_address.name, "node2");

@@ -25,6 +25,7 @@ static void test_dynamic_parse_of_an_empty_object_gives_the_defaults(void **stat
                 d->policy.retry_timeout_us == defaults.retry_timeout_us);
     assert_true(d->policy.maximum_lag_on_failover_bytes == defaults.maximum_lag_on_failover_bytes);
     assert_true(d->policy.primary_start_timeout_us == defaults.primary_start_timeout_us);
+    assert_true(d->policy.cold_start_wait_us == POLICY_FOR_EVER);
     assert_true(d->policy.use_slots && !d->policy.use_pg_rewind && !d->policy.pause && !d->policy.failsafe_mode);
     assert_int_equal(d->policy.sync_node_count, 1);
     assert_int_equal(d->parameters.n + d->pg_hba.n + d->pg_ident.n, 0);
@@ -123,7 +124,8 @@ static void test_dynamic_parse_reads_every_setting_of_the_policy(void **state)
 {
     static const char json[] =
         "{\"maximum_lag_on_failover\":\"16MB\",\"primary_start_timeout\":0,\"primary_stop_timeout\":\"2min\","
-        "\"max_timelines_history\":7,\"check_timeline\":\"on\",\"failsafe_mode\":1,\"pause\":\"Yes\","
+        "\"max_timelines_history\":7,\"cold_start_wait\":\"1h\",\"check_timeline\":\"on\",\"failsafe_mode\":1,"
+        "\"pause\":\"Yes\","
         "\"synchronous_mode_strict\":true,\"synchronous_node_count\":2,\"postgresql\":{\"use_slots\":\"off\","
         "\"use_pg_rewind\":true,\"remove_data_directory_on_rewind_failure\":\"true\","
         "\"remove_data_directory_on_diverged_timelines\":1}}";
@@ -137,6 +139,7 @@ static void test_dynamic_parse_reads_every_setting_of_the_policy(void **state)
     assert_true(d->policy.primary_start_timeout_us == 0);
     assert_true(d->policy.primary_stop_timeout_us == 120 * USEC_PER_SEC);
     assert_int_equal(d->policy.max_timelines_history, 7);
+    assert_true(d->policy.cold_start_wait_us == 3600 * USEC_PER_SEC);
     assert_true(d->policy.check_timeline && d->policy.failsafe_mode && d->policy.pause && d->policy.sync_strict);
     assert_int_equal(d->policy.sync_node_count, 2);
     assert_false(d->policy.use_slots);

@@ -660,6 +660,9 @@ static void test_race_is_entered_only_by_those_who_may(void **state)
     (void)state;
     candidate();
     CHECK("nobody before us", HA_ACQUIRE);
+    s.c.initialize = (struct text_key){0};
+    CHECK("a store that knows no cluster: its leader will say which it is", HA_ACQUIRE);
+    candidate();
     s.v.was_frozen = true;
     CHECK("frozen", HA_READ_STORE);
     candidate();

@@ -54,6 +54,18 @@ static const struct {
     {"one that is being started, and knows its position already",
      "{\"state\":\"starting\",\"role\":\"replica\",\"xlog\":{\"replayed_location\":7}}",
      {.answered = true, .lsn = 7, .failover_priority = 1}},
+    {"one with an empty data directory",
+     "{\"state\":\"stopped\",\"role\":\"uninitialized\"}",
+     {.answered = true, .has_nothing = true, .failover_priority = 1}},
+    {"one with an unfinished copy",
+     "{\"state\":\"stopped\",\"role\":\"replica\",\"has_nothing\":true}",
+     {.answered = true, .has_nothing = true, .failover_priority = 1}},
+    {"one that says so and has a position",
+     "{\"role\":\"replica\",\"has_nothing\":true,\"xlog\":{\"replayed_location\":7}}",
+     {.answered = true, .lsn = 7, .failover_priority = 1}},
+    {"one that has seen a leader",
+     "{\"role\":\"replica\",\"leader_seen\":true}",
+     {.answered = true, .leader_seen = true, .failover_priority = 1}},
     {"nothing running", "{\"state\":\"stopped\",\"role\":\"replica\"}", {.answered = true, .failover_priority = 1}},
     {"a position below zero, or no number",
      "{\"role\":\"replica\",\"xlog\":{\"received_location\":-1,\"replayed_location\":\"8\"}}",
@@ -76,6 +88,7 @@ static void test_peer_is_read_as_the_table_says(void **state)
         if (got.answered != want->answered || got.is_primary != want->is_primary || got.lsn != want->lsn ||
             got.is_starting != want->is_starting || got.timeline != want->timeline ||
             got.nofailover != want->nofailover || got.failover_priority != want->failover_priority ||
+            got.has_nothing != want->has_nothing || got.leader_seen != want->leader_seen ||
             got.watchdog_failed != want->watchdog_failed)
             fail_msg("%s: read wrongly", rows[i].name);
     }

@@ -106,6 +106,7 @@ static const struct node_status replica = {
     .receive_lsn = 67381648,
     .replay_lsn = 67381648,
     .replication_state = "streaming",
+    .position_asked_at_us = NOW - 500,
     .timeline = 1,
     .sysid = 7412345678901234567,
     .tags_json = "{}",
@@ -305,6 +306,7 @@ static void test_status_has_the_optional_fields_in_the_reference_order(void **st
     (void)state;
     n.policy.sync_mode = SYNC_MODE_QUORUM;
     n.policy.pause = n.pending_restart = n.watchdog_failed = n.replay_paused = true;
+    n.position_asked_at_us = 0;
     n.receive_lsn = 0;
     n.pending_restart_reason_json = "{\"max_connections\":{\"old_value\":\"100\",\"new_value\":\"200\"}}";
     n.postmaster_start_time[0] = '\0';
@@ -318,6 +320,71 @@ static void test_status_has_the_optional_fields_in_the_reference_order(void **st
         "{\"max_connections\": {\"old_value\": \"100\", \"new_value\": \"200\"}}, \"patroni\": {\"version\": "
         "\"4.1.4\", \"scope\": \"demo\", \"name\": \"node1\"}, \"watchdog_failed\": true, "
         "\"position_age_ms\": null}");
+}
+
+static void assert_has(const char *text, const char *part)
+{
+    if (!strstr(text, part))
+        fail_msg("\"%s\" is missing in:\n%s", part, text);
+}
+
+/* What an election after an outage of all members needs, and its operator. */
+static void test_outage_of_all_is_shown_with_the_command_that_ends_it(void **state)
+{
+    struct cold_start cold = {.n_missing = 1,
+                              .missing = "node2",
+                              .candidate = "node1",
+                              .cost_known = true,
+                              .cost_bytes = 40,
+                              .since_us = NOW};
+    struct node_status n = replica;
+    char *text;
+
+    (void)state;
+    text = render_status(&n, NOW);
+    assert_null(strstr(text, "cold_start"));
+    assert_null(strstr(text, "leader_seen"));
+    assert_null(strstr(text, "has_nothing"));
+    free(text);
+    n.cold_start = &cold;
+    n.has_nothing = n.leader_seen = true;
+    text = render_status(&n, NOW + 7000000);
+    assert_has(text, "\"leader_seen\": true");
+    assert_has(text, "\"has_nothing\": true");
+    assert_has(text, "\"cold_start\": {\"waiting_for\": \"node2\", \"waiting_seconds\": 7, "
+                     "\"waits_at_most_seconds\": null, \"candidate\": \"node1\", \"bytes_behind\": 40, "
+                     "\"command\": \"pgtetherctl failover demo --candidate node1 --force\"}");
+    free(text);
+    text = render_metrics(&n, NOW);
+    assert_has(text, "\npgtether_cold_start_missing_members{scope=\"demo\",name=\"node1\"} 1\n");
+    free(text);
+    cold.cost_known = false;
+    cold.candidate[0] = '\0';
+    cold.until_us = NOW + 10000000;
+    text = render_status(&n, NOW + 7000000);
+    assert_has(text, "\"waits_at_most_seconds\": 3, \"candidate\": null, \"bytes_behind\": null, \"command\": null}");
+    free(text);
+}
+
+static void test_position_has_an_age_where_it_counts(void **state)
+{
+    struct cluster nobody_leads = {.n_members = 0};
+    struct node_status n = replica;
+    char *text;
+
+    (void)state;
+    text = render_status(&n, NOW);
+    assert_null(strstr(text, "position_age_ms"));
+    free(text);
+    n.cluster = &nobody_leads;
+    text = render_status(&n, NOW);
+    assert_has(text, "\"position_age_ms\": 1");
+    free(text);
+    n.cluster = replica.cluster;
+    n.position_asked_at_us = 0;
+    text = render_status(&n, NOW);
+    assert_has(text, "\"position_age_ms\": null");
+    free(text);
 }
 
 static void test_cluster_is_the_reference_sample(void **state)
@@ -342,12 +409,6 @@ static void test_cluster_when_a_member_has_no_positions_says_unknown(void **stat
                 "\"http://x/patroni\", \"receive_lsn\": \"unknown\", \"receive_lag\": \"unknown\", \"replay_lsn\": "
                 "\"unknown\", \"replay_lag\": \"unknown\", \"lsn\": \"unknown\", \"lag\": \"unknown\"}], \"scope\": "
                 "\"demo\"}");
-}
-
-static void assert_has(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("\"%s\" is missing in:\n%s", part, text);
 }
 
 static void assert_lacks(const char *text, const char *part)
@@ -436,7 +497,7 @@ static void test_disks_are_shown_with_what_was_found(void **state)
     text = render_status(&n, NOW + 5000);
     assert_non_null(strstr(text, ", \"storage\": {\"data\": {\"state\": \"ok\", \"answered_ms_ago\": 5, "
                                  "\"latency_us\": 1500000}, \"wal\": {\"state\": \"expired\", "
-                                 "\"answered_ms_ago\": 5, \"error\": \"did not answer in time\"}}}"));
+                                 "\"answered_ms_ago\": 5, \"error\": \"did not answer in time\"}}"));
     assert_null(strstr(text, "watchdog_failed"));
     free(text);
     n.storage_fences = true;
@@ -581,6 +642,19 @@ static void test_router_when_the_store_was_never_read_still_answers(void **state
     }
 }
 
+static void test_router_gives_why_to_the_agent(void **state)
+{
+    struct api_request req = {.method = API_GET};
+
+    (void)state;
+    assert_int_equal(target_parse("/why", &req.target), 0);
+    assert_true(router_access(&req) == ROUTE_OPEN && router_command(&req) == COMMAND_WHY && !router_needs_body(&req));
+    assert_int_equal(target_parse("/why?self=1", &req.target), 0);
+    assert_int_equal(router_command(&req), COMMAND_WHY_SELF);
+    assert_int_equal(target_parse("/patroni?self=1", &req.target), 0);
+    assert_int_equal(router_command(&req), COMMAND_NONE);
+}
+
 static void test_router_protects_everything_that_changes_something(void **state)
 {
     (void)state;
@@ -623,6 +697,8 @@ int main(void)
         cmocka_unit_test(test_slots_are_shown_with_the_wal_they_hold_back),
         cmocka_unit_test(test_status_tells_of_watchdog_and_fence_report_behind_the_fields_of_the_reference),
         cmocka_unit_test(test_status_has_the_optional_fields_in_the_reference_order),
+        cmocka_unit_test(test_outage_of_all_is_shown_with_the_command_that_ends_it),
+        cmocka_unit_test(test_position_has_an_age_where_it_counts),
         cmocka_unit_test(test_cluster_is_the_reference_sample),
         cmocka_unit_test(test_cluster_when_a_member_has_no_positions_says_unknown),
         cmocka_unit_test(test_metrics_of_a_primary_are_there),
@@ -634,6 +710,7 @@ int main(void)
         cmocka_unit_test(test_page_when_texts_look_like_markup_escapes_them),
         cmocka_unit_test(test_router_follows_the_table),
         cmocka_unit_test(test_router_when_the_store_was_never_read_still_answers),
+        cmocka_unit_test(test_router_gives_why_to_the_agent),
         cmocka_unit_test(test_router_protects_everything_that_changes_something),
         cmocka_unit_test(test_config_in_the_store_that_is_no_object_is_a_502),
     };

@@ -295,6 +295,43 @@ static void test_primary_that_was_killed_is_rewound_wherever_its_configuration_i
     assert_string_equal(live_query(node1, "select string_agg(v, ',' order by v) from t"), "kept,kept too");
 }
 
+/* Its successor had it as a standby, and archives only what is newer. */
+static void test_wal_that_is_not_archived_is_archived_before_a_rewind(void **state)
+{
+    struct outcome o;
+    const char *segment;
+
+    (void)live_query(node2, "alter system set archive_mode = on");
+    (void)live_query(node2, "alter system set archive_command = 'false'");
+    live_stop(node2, "fast");
+    live_start(node2, "");
+    wait_until_streaming(node2);
+    (void)live_query(node2, "insert into t values ('archived')");
+    segment = live_text("%s", live_query(node2, "select pg_walfile_name(pg_current_wal_lsn())"));
+    (void)live_query(node2, "select pg_switch_wal()");
+    wait_until_streaming(node2);
+    promote(node1);
+    (void)live_query(node2, "insert into t values ('lost 5')");
+    live_stop(node2, "immediate");
+    assert_int_equal(live_run("test -f node2/pg_wal/archive_status/%s.ready", segment), 0);
+
+    assert_int_equal(
+        live_run("mkdir later && sed -i \"s,'false','cp %%p %s/later/%%f',\" node2/postgresql.auto.conf", live_dir()),
+        0);
+    o = check(*state, node2, node1);
+    assert_int_equal(o.need, REWIND_NEEDED);
+    o = rewind_to(*state, node2, node1);
+    expect_success(&o);
+    assert_null(strstr(o.err.msg, "archived"));
+    assert_int_equal(live_run("test -s later/%s", segment), 0);
+    start_standby(node2, node1);
+    wait_until_streaming(node1);
+    live_stop(node1, "fast");
+    promote(node2);
+    start_standby(node1, node2);
+    wait_until_streaming(node2);
+}
+
 /* pg_rewind reads this node's own WAL, back to before the fork. */
 static void test_wal_that_is_gone_comes_from_the_archive(void **state)
 {
@@ -318,7 +355,8 @@ static void test_wal_that_is_gone_comes_from_the_archive(void **state)
     expect_success(&o);
     start_standby(node2, node1);
     wait_until_streaming(node1);
-    assert_string_equal(live_query(node2, "select string_agg(v, ',' order by v) from t"), "from now on,kept,kept too");
+    assert_string_equal(live_query(node2, "select string_agg(v, ',' order by v) from t"),
+                        "archived,from now on,kept,kept too");
     live_stop(node1, "fast");
     promote(node2);
     start_standby(node1, node2);
@@ -393,6 +431,7 @@ int main(void)
         cmocka_unit_test(test_primary_that_went_on_alone_is_rewound_and_its_transactions_listed),
         cmocka_unit_test(test_clean_switchover_needs_no_rewind),
         cmocka_unit_test(test_primary_that_was_killed_is_rewound_wherever_its_configuration_is),
+        cmocka_unit_test(test_wal_that_is_not_archived_is_archived_before_a_rewind),
         cmocka_unit_test(test_wal_that_is_gone_comes_from_the_archive),
         cmocka_unit_test(test_rewind_without_privileges_fails_with_its_reason),
         cmocka_unit_test(test_two_that_were_promoted_to_one_timeline_are_not_taken_for_one),

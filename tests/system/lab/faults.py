@@ -37,8 +37,8 @@ def _both(sig):
 
 
 def _revive(_, victim):
-    """A service manager's part: what is not running is started. A keeper restarts its agent itself."""
-    if not (victim.keeper_pid() or victim.agent_pid()):
+    """A service manager's part: its main process is started when it is not running. A keeper restarts its agent itself."""
+    if not victim.main_pid():
         victim.start_agent()
 
 

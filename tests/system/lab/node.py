@@ -109,6 +109,10 @@ class Node(Host):
         """The process that guards the agent; None where the agent has no guard."""
         return None
 
+    def main_pid(self):
+        """The process that a service manager watches."""
+        return self.agent_pid()
+
     # -- starting and stopping ---------------------------------------------------------------------------------------
 
     def prepare(self):
@@ -188,6 +192,9 @@ class PgtetherNode(Node):
 
     def keeper_pid(self):
         return next((p.pid for p in self.named("pgtetherd")), None)
+
+    def main_pid(self):
+        return self.keeper_pid()
 
     def command(self):
         programs = self.cluster.programs.install(self.cluster.id)

@@ -1,0 +1,121 @@
+/* After an outage of all members: who is known, and whether somebody has led since; as src/agent/cold_start.c. */
+#include <string.h>
+#include "sim.h"
+
+void cold_start_adopt(struct node *n)
+{
+    n->agent.memory.leader_seen = n->agent.server_up && n->run_dir.seen_by == n->pg.gen + 1;
+}
+
+void cold_start_fill_cluster(struct node *n, const struct stored *s)
+{
+    struct agent *a = &n->agent;
+
+    if (s->known_revision)
+        n->known_kept = s->known;
+    a->known_list.n = 0;
+    for (int i = 0; i < NODES; i++)
+        if (n->known_kept & 1U << i)
+            (void)failsafe_list_add(&a->known_list, node_name(i), "http://h");
+    a->cluster.known_text.revision = s->known_revision;
+}
+
+static bool key_is_alive(const struct world *w, const struct node *n)
+{
+    const struct leader_key *leader = &n->agent.cluster.leader;
+
+    return w->mutant == MUTANT_KEY_IS_A_LEADER || leader->session != n->agent.cold.first_session ||
+           local_us(w, n) - n->agent.cold.first_look_at_us > 2 * w->policy.ttl_us;
+}
+
+static bool streams_from_leader(const struct agent *a)
+{
+    return a->pg.valid && a->server_up && a->pg.in_recovery && a->pg.streaming &&
+           a->follows == node_of_name(a->cluster.leader.name);
+}
+
+static bool somebody_leads(const struct world *w, const struct node *n)
+{
+    const struct agent *a = &n->agent;
+    const struct member *leader = cluster_leader_member(&a->cluster);
+
+    if (a->lease.held && a->server_up && a->pg.valid && !a->pg.in_recovery)
+        return true;
+    return leader && leader->role == PG_ROLE_PRIMARY && (key_is_alive(w, n) || streams_from_leader(a));
+}
+
+void cold_start_look(struct world *w, struct node *n)
+{
+    struct agent *a = &n->agent;
+
+    if (!a->cluster_known)
+        return;
+    if (!a->cold.has_looked) {
+        a->cold.has_looked = true;
+        a->cold.first_session = a->cluster.leader.session;
+        a->cold.first_look_at_us = local_us(w, n);
+    }
+    a->memory.leader_seen |= somebody_leads(w, n);
+    if (a->memory.leader_seen && a->server_up)
+        n->run_dir.seen_by = n->pg.gen + 1;
+}
+
+static bool is_member(const struct agent *a, int id)
+{
+    return cluster_member(&a->cluster, node_name(id)) != NULL;
+}
+
+/* What the leader writes: each until a ttl after its key has gone. */
+uint8_t cold_start_members(struct world *w, struct node *n)
+{
+    struct agent *a = &n->agent;
+    uint8_t known = (uint8_t)(1U << n->id);
+
+    for (int i = 0; i < NODES; i++) {
+        const struct member *m = cluster_member(&a->cluster, node_name(i));
+        bool was_known = failsafe_list_find(&a->known_list, node_name(i)) != NULL;
+
+        if (is_member(a, i))
+            a->cold.missing_since_us[i] = 0;
+        else if (!a->cold.missing_since_us[i])
+            a->cold.missing_since_us[i] = local_us(w, n);
+        if (m ? m->xlog_lsn || was_known
+              : was_known && (local_us(w, n) - a->cold.missing_since_us[i] < w->policy.ttl_us ||
+                              (w->nodes[i].pg.follows == n->id && pg_streams(w, &w->nodes[i]))))
+            known |= (uint8_t)(1U << i);
+    }
+    return known;
+}
+
+/* In truth: some host that is up has been up since somebody led last. */
+static bool somebody_was_up(const struct world *w)
+{
+    for (int i = 0; i < NODES; i++)
+        if (w->nodes[i].up && w->nodes[i].base_real_us <= w->primary_seen_us)
+            return true;
+    return false;
+}
+
+/*
+ * An election after an outage of all: no disk holds more than the winner's, on the same timeline or a later one, of
+ * those who may lead. Who had diverged before was given up before.
+ */
+void check_cold_start(struct world *w, const struct node *n)
+{
+    const struct agent *a = &n->agent;
+
+    if (w->policy.sync_mode != SYNC_MODE_OFF || somebody_was_up(w) || w->store.data.life > 1 ||
+        a->cluster.failover.exists)
+        return;
+    for (int i = 0; i < NODES; i++) {
+        const struct node *other = &w->nodes[i];
+        bool fit = other->pg.dir_there && !other->pg.half_copy && !other->pg.half_rewound && !other->pg.rewind_note &&
+                   !other->pg.copy_note && !other->pg.marker && !storage_has_failed(&other->agent.disk);
+        bool more = other->pg.way == n->pg.way ? other->pg.lsn > n->pg.lsn
+                                               : w->timelines[other->pg.way].number > w->timelines[n->pg.way].number;
+
+        if (i != n->id && fit && more && w->store.data.known & 1U << i)
+            check_fail(w, "cold start", "%s takes the key after an outage of all although %s has more",
+                       node_name(n->id), node_name(i));
+    }
+}
