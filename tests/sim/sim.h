@@ -553,6 +553,7 @@ struct world {
     struct policy policy;
     enum watchdog_mode watchdog_mode;
     uint64_t member_gone_us[NODES], member_back_us[NODES]; /* when its key went and came, real time, 0 = never */
+    uint64_t retained_us[NODES];                           /* since when the status says that its slot is kept */
     bool hooks;                                            /* there is a pre_promote and a before_stop */
     bool gate;                                             /* clients come over the network, through the port gate */
     unsigned reset_factor; /* the device resets only after so many times its timeout; the setting knows */

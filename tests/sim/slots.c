@@ -81,7 +81,7 @@ static void check_drop(struct world *w, const struct node *n, int member)
     if (is_there && w->now_us - w->member_back_us[member] > stale_us(w))
         check_fail(w, "slots", "%s drops the slot of %s, which is there", node_name(n->id), node_name(member));
     if (!is_there && m->exists && w->store.data.status_retain & 1 << member &&
-        store_now_us(w) - m->expires_us + stale_us(w) < ttl_us)
+        w->now_us - w->retained_us[member] > stale_us(w) && store_now_us(w) - m->expires_us + stale_us(w) < ttl_us)
         check_fail(w, "slots", "%s drops the slot of %s, which is to be kept for longer", node_name(n->id),
                    node_name(member));
 }

@@ -252,6 +252,9 @@ static void touch(struct world *w, const struct call *c)
     }
     if (c->status_lsn) {
         d->status_lsn = c->status_lsn;
+        for (int i = 0; i < NODES; i++)
+            if (c->status_retain & ~d->status_retain & 1 << i)
+                w->retained_us[i] = w->now_us;
         d->status_retain = c->status_retain;
         d->status_logical = c->status_logical;
         d->shutdown_lsn = 0;

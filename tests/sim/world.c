@@ -132,6 +132,7 @@ static void make_world(struct world *w, uint64_t seed, uint64_t seconds, enum mu
     memset(w->cut, 0, sizeof(w->cut));
     memset(w->member_gone_us, 0, sizeof(w->member_gone_us));
     memset(w->member_back_us, 0, sizeof(w->member_back_us));
+    memset(w->retained_us, 0, sizeof(w->retained_us));
     w->seed = seed;
     w->mutant = mutant;
     w->now_us = w->steps = 0;
