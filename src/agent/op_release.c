@@ -7,8 +7,6 @@
 #include "base/log.h"
 #include "base/loop.h"
 
-enum { LOOK_AGAIN_US = 20000 };
-
 static void on_released(void *userdata, struct dcs_answer *answer)
 {
     struct agent *a = userdata;
@@ -50,15 +48,22 @@ static bool has_addresses(const struct agent *a)
            last->serve == KEEPER_SERVE_STANDBY_LEADER || !last->addresses_settled;
 }
 
+bool op_release_waits(struct agent *a)
+{
+    if (!has_addresses(a))
+        return false;
+    if (keeper_link_connected(a->link))
+        (void)keeper_link_ask(a->link, KEEPER_STATUS, 0, 0, 0, -1, NULL, NULL, NULL);
+    return true;
+}
+
 static void release_when_dropped(struct agent *a)
 {
     serve_update(a);
     if (!a->lease.held) {
         op_end(a);
-    } else if (has_addresses(a)) {
-        if (keeper_link_connected(a->link))
-            (void)keeper_link_ask(a->link, KEEPER_STATUS, 0, 0, 0, -1, NULL, NULL, NULL);
-        (void)loop_timer_at(a->loop, &a->op.timer, clock_now_us() + LOOK_AGAIN_US, on_look_again, a);
+    } else if (op_release_waits(a)) {
+        (void)loop_timer_at(a->loop, &a->op.timer, clock_now_us() + OP_RELEASE_AGAIN_US, on_look_again, a);
     } else {
         tether_release(a, on_released);
     }

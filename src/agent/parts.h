@@ -30,6 +30,8 @@ struct operation {
     uint64_t since_us;
     enum ha_urgency urgency;
     bool release, keep;
+    bool standby_leader; /* OP_DEMOTE: there was no primary to stop, but a key, and perhaps the addresses that go with
+                            it */
     char target[MEMBER_NAME_SIZE];
     unsigned stage;
     bool rewind_begun;            /* pg_rewind was started on a directory that was whole */
@@ -492,7 +494,10 @@ void op_start_standby(struct agent *a, const struct ha_decision *d);
 void op_start_primary(struct agent *a, const struct ha_decision *d);
 void op_follow(struct agent *a, const struct ha_decision *d);
 void op_promote(struct agent *a, const struct ha_decision *d);
+enum { OP_RELEASE_AGAIN_US = 20000 };
 void op_release(struct agent *a, const struct ha_decision *d);
+bool op_release_waits(
+    struct agent *a); /* for the end of a standby leader's addresses: look again in OP_RELEASE_AGAIN_US */
 void op_demote(struct agent *a, const struct ha_decision *d);
 void op_demote_server_exited(struct agent *a);
 void op_bootstrap(struct agent *a, const struct ha_decision *d);

@@ -1,7 +1,7 @@
 /* The operator's pre_promote and before_stop: programs that take their time and may say no; as src/agent/hooks.c. */
 #include "sim.h"
 
-enum { PRE_PROMOTE_US = 60000000, RELEASE_AGAIN_US = 20000 };
+enum { PRE_PROMOTE_US = 60000000 };
 
 /* It answers late or never, or does not agree; when everything has healed it is well, too. */
 bool hooks_pre_promote(struct world *w, struct node *n)
@@ -23,21 +23,26 @@ bool hooks_pre_promote(struct world *w, struct node *n)
     return true;
 }
 
-void op_release_timer(struct world *w, struct node *n)
+bool op_release_has_addresses(const struct world *w, const struct node *n)
 {
-    struct agent *a = &n->agent;
+    const struct agent *a = &n->agent;
     uint64_t now_us = local_us(w, n), until_us = a->op.since_us + w->policy.ttl_us / 4 * 3;
 
-    serve_update(w, n);
     if (a->serve.whom == KEEPER_SERVE_STANDBY_LEADER && a->serve.until_us < until_us)
         until_us = a->serve.until_us;
     if (w->mutant == MUTANT_KEY_BEFORE_ADDRESS)
         until_us = 0;
-    if (!a->lease.held)
+    return now_us < until_us &&
+           (a->serve.busy || a->serve.whom == KEEPER_SERVE_STANDBY_LEADER || n->address_until_us > now_us);
+}
+
+void op_release_timer(struct world *w, struct node *n)
+{
+    serve_update(w, n);
+    if (!n->agent.lease.held)
         op_end(w, n);
-    else if (now_us < until_us &&
-             (a->serve.busy || a->serve.whom == KEEPER_SERVE_STANDBY_LEADER || n->address_until_us > now_us))
-        op_timer(w, n, RELEASE_AGAIN_US);
+    else if (op_release_has_addresses(w, n))
+        op_timer(w, n, OP_RELEASE_AGAIN_US);
     else
         tether_release(w, n);
 }

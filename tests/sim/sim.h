@@ -330,6 +330,7 @@ struct agent_op {
     enum op_kind kind;
     uint64_t since_us;
     enum ha_urgency urgency;
+    bool standby_leader; /* as src/agent/parts.h */
     bool release, keep;
     char target[MEMBER_NAME_SIZE];
     unsigned stage;
@@ -606,6 +607,8 @@ void store_set_standby_cluster(struct world *w, bool there);
 void op_become_copy(struct node *n, const struct node *from);
 void op_release(struct world *w, struct node *n, const struct ha_decision *d);
 void op_release_timer(struct world *w, struct node *n);
+enum { OP_RELEASE_AGAIN_US = 20000 };
+bool op_release_has_addresses(const struct world *w, const struct node *n);
 
 /* host.c */
 uint64_t local_us(const struct world *w, const struct node *n);
