@@ -59,8 +59,8 @@ bool ha_may_start_over(const struct ha_view *v)
     if (ha_is_last_copy(v))
         return false;
     /* A store that has forgotten the cluster: nobody copies anything before somebody who leads has said again which
-     * it is, and that takes somebody who has it. */
-    if (v->cluster && !ha_stored_sysid(v))
+     * it is, and that takes somebody who has it. What was half rewound is of no use to anybody. */
+    if (v->cluster && !ha_stored_sysid(v) && !v->rewind_incomplete)
         return false;
     return (v->memory.rewind_failed && v->policy.remove_data_directory_on_rewind_failure) ||
            v->policy.remove_data_directory_on_diverged_timelines;

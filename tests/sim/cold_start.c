@@ -39,9 +39,10 @@ static bool somebody_leads(const struct world *w, const struct node *n)
     const struct agent *a = &n->agent;
     const struct member *leader = cluster_leader_member(&a->cluster);
 
-    if (a->lease.held && a->server_up && a->pg.valid && !a->pg.in_recovery)
+    if (a->lease.held && a->server_up && a->pg.valid && (!a->pg.in_recovery || a->standby_cluster))
         return true;
-    return leader && leader->role == PG_ROLE_PRIMARY && (key_is_alive(w, n) || streams_from_leader(a));
+    return leader && (leader->role == PG_ROLE_PRIMARY || leader->role == PG_ROLE_STANDBY_LEADER) &&
+           (key_is_alive(w, n) || streams_from_leader(a));
 }
 
 void cold_start_look(struct world *w, struct node *n)
