@@ -323,9 +323,6 @@ static void test_diverged_node_is_rewound_set_aside_or_started_as_it_is(void **s
     CHECK("rewind not allowed, copy allowed", HA_SET_ASIDE);
     s.c.initialize.exists = false;
     CHECK("but the store has forgotten which cluster this is", HA_START_STANDBY, "n2");
-    s.v.rewind_incomplete = true;
-    CHECK("and what is here is half rewound", HA_SET_ASIDE);
-    s.v.rewind_incomplete = false;
     s.c.initialize.exists = true;
     down();
     divergence(DIVERGENCE_FOUND, "n2");

@@ -535,6 +535,12 @@ static void test_what_is_down_without_the_key_follows_whom_it_can(void **state)
     check("a new copy", HA_SET_ASIDE, NULL);
     set_leader(NULL, 0);
     check("nobody leads, but others run", HA_SET_ASIDE, NULL);
+    s.c.initialize.exists = false;
+    check("the store has forgotten which cluster this is", HA_START_STANDBY, REMOTE_CLUSTER);
+    s.v.rewind_incomplete = true;
+    check("and what is here is half rewound", HA_SET_ASIDE, NULL);
+    s.v.rewind_incomplete = false;
+    s.c.initialize.exists = true;
     s.members[1].state = s.members[2].state = PG_STATE_STOPPED;
     check("what it has is all there is", HA_START_STANDBY, REMOTE_CLUSTER);
 }
