@@ -86,9 +86,16 @@ void standby_mark_clear(struct agent *a)
         (void)unlink(path); /* waits for no disk: what comes back after a crash does no harm */
 }
 
+/*
+ * A later timeline only of one that streams: without a WAL receiver the timeline is asked for on its own, and may be
+ * the answer of a server that has left recovery meanwhile.
+ */
 void standby_mark_note(struct agent *a, const struct pg_facts *now)
 {
-    if (now->in_recovery && now->timeline && now->timeline != a->standby_mark.timeline)
+    bool is_streaming = strcmp(now->replication_state, "streaming") == 0;
+
+    if (now->in_recovery && now->timeline && now->timeline != a->standby_mark.timeline &&
+        (is_streaming || !a->standby_mark.timeline))
         set(a, now->timeline);
     if (!now->in_recovery && a->lease.held && !a->standby_mark.is_primary)
         standby_mark_clear(a);
