@@ -46,6 +46,7 @@ static int on_decide(sd_event_source *source, void *userdata)
     if (!view.pg.running && !a->control.data_dir_known && a->op.kind == OP_NONE)
         gather_control(a);
     a->decision = ha_decide(&view);
+    standby_mark_report(a, &view);
     log_decision(a);
     act(a, &a->decision);
     replica_address_update(a, &view);

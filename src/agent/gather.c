@@ -211,6 +211,7 @@ static void on_probe(void *userdata, enum pg_probe_outcome outcome, const struct
     note_voice(a, outcome, err ? err->code : 0, now_us);
     if (outcome == PG_PROBE_OK) {
         impostor_note_facts(a, facts);
+        standby_mark_note(a, facts);
         note_doubt(a, facts->timeline_doubt);
         keep_facts(&a->pg, facts);
         a->pg.answered_at_us = now_us;
@@ -297,8 +298,15 @@ static void on_control(void *userdata, int outcome, const struct local_pg *found
         a->control = (struct local_pg){0};
     } else {
         a->control = *found;
+        a->control.standby_timeline = a->standby_mark.timeline = standby_mark_read(a);
     }
     agent_wake(a);
+}
+
+void gather_forget_control(struct agent *a)
+{
+    a->control_run = pg_controldata_free(a->control_run);
+    a->control = (struct local_pg){0};
 }
 
 void gather_control(struct agent *a)

@@ -24,6 +24,7 @@ static void demoted(struct agent *a)
     a->memory.failed_starts = 0;
     a->keeper_refused = false;
     op_end(a);
+    gather_forget_control(a); /* of before: an impostor's state is known only now that it is dead */
     gather_control(a);
     gather_store(a);
 }

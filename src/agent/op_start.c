@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 
-enum { PROBE_AGAIN_US = 100000, RETRY_MIN_US = 1000000, RETRY_MAX_US = 30000000 };
+enum { PROBE_AGAIN_US = 100000, RETRY_MIN_US = 1000000, RETRY_MAX_US = 30000000, CONTROL_FRESH_US = 1000000 };
 
 static int on_probe_again(sd_event_source *source, uint64_t planned_us, void *userdata)
 {
@@ -65,9 +65,17 @@ static void start_standby_when_dead(struct agent *a)
     start(a, true);
 }
 
-/* While backends of an earlier postmaster work, another cannot start, and their WAL is not at its end. */
+/*
+ * While backends of an earlier postmaster work, another cannot start, and their WAL is not at its end. Nor on what the
+ * control file said a while ago: somebody else may have started a server meanwhile, and stopped it.
+ */
 void op_start_standby(struct agent *a, const struct ha_decision *d)
 {
+    if (clock_now_us() - a->control_at_us > CONTROL_FRESH_US) {
+        gather_forget_control(a);
+        gather_control(a);
+        return;
+    }
     op_begin(a, OP_START_STANDBY, d);
     sync_forget(a);
     op_prove_dead(a, start_standby_when_dead);

@@ -272,6 +272,10 @@ struct agent {
         sd_event_source *watch, *timer;
     } impostors;
     bool foreign_server; /* runs in our data directory, and is not ours */
+    struct {
+        uint32_t timeline; /* as noted beside the data directory; 0 = nothing known to be */
+        bool failed, is_primary, is_tainted;
+    } standby_mark;
 
     struct {
         struct hook_runs *runs;
@@ -323,7 +327,8 @@ void agent_note_lateness(struct agent *a, uint64_t planned_us);
 void gather_store(struct agent *a);
 void gather_pg(struct agent *a);
 void gather_control(struct agent *a);
-void gather_forget_pg(struct agent *a); /* the server went down: what SQL said is void */
+void gather_forget_control(struct agent *a); /* somebody else may have changed it; a look that is under way, too */
+void gather_forget_pg(struct agent *a);      /* the server went down: what SQL said is void */
 void gather_view(struct agent *a, struct ha_view *ret);
 void gather_done(struct agent *a);
 int64_t agent_realtime_us(void);              /* Unix time in microseconds, for nothing but schedules */
@@ -596,6 +601,12 @@ bool hooks_pre_promote(struct agent *a);
 void marker_set(struct agent *a, const char *what);
 void marker_clear(struct agent *a, const char *what);
 bool marker_is_set(const struct agent *a, const char *what);
+
+/* standby_mark.c */
+void standby_mark_note(struct agent *a, const struct pg_facts *now); /* whenever SQL has answered */
+void standby_mark_report(struct agent *a, const struct ha_view *v);  /* with each decision */
+void standby_mark_clear(struct agent *a);                            /* waits for no disk */
+uint32_t standby_mark_read(const struct agent *a);                   /* 0 = none about this data directory */
 
 /* publish.c */
 void publish(struct agent *a);

@@ -171,6 +171,8 @@ struct ha_decision ha_decide_down(const struct ha_view *v)
         return ha_say(HA_NOTHING, "paused: PostgreSQL stays down");
     if (v->now_us < v->memory.retry_start_at_us)
         return ha_say(HA_NOTHING, "the start failed: waiting before the next try");
+    if (ha_is_tainted(v))
+        return ha_decide_tainted(v);
     if (origin)
         return decide_rejoin(v, origin);
     if (v->rewind_incomplete)

@@ -89,6 +89,9 @@ bool ha_request_allows(const struct policy *p, const struct cluster *c, bool is_
  */
 bool ha_cold_start(const struct ha_view *v, struct cold_start *ret);
 
+/* The server is down, and somebody else ran it as a primary on a timeline that is also others' (src/ha/taint.c). */
+bool ha_is_tainted(const struct ha_view *v);
+
 /*
  * Could this node lead if the leader key were free, and if not, which rule stops it? The answer is ha_decide()'s on a
  * view in which that is so: there is no second set of rules. What others have is not compared where somebody leads, and

@@ -26,6 +26,9 @@ bool ha_must_repair(const struct ha_view *v, const char *origin, struct ha_decis
 /* When pg_rewind cannot bring a diverged node back: may its data directory be set aside for a new copy? */
 bool ha_may_start_over(const struct ha_view *v);
 
+/* It is not started, whatever else could be done: a new copy where that may be made (src/ha/taint.c). */
+struct ha_decision ha_decide_tainted(const struct ha_view *v);
+
 /*
  * What /sync says about an election (src/ha/sync_race.c). It speaks only while a synchronous mode is on and a leader
  * has written it.

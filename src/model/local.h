@@ -22,6 +22,7 @@ struct local_pg {
     uint64_t control_checkpoint_end_lsn; /* end of the shutdown checkpoint record; 0 = unknown */
     uint64_t control_min_recovery_lsn;
     uint32_t control_min_recovery_timeline;
+    uint32_t standby_timeline; /* it last answered as a standby, on that timeline; 0 = not known, or made a primary */
     /* The settings WAL was written under, which a standby must not fall below; 0 = unknown. */
     uint32_t control_max_connections, control_max_worker_processes, control_max_wal_senders;
     uint32_t control_max_prepared_xacts, control_max_locks_per_xact;

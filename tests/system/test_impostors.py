@@ -106,21 +106,116 @@ def start_foreign(node, data_dir, port, more=""):
     assert done.returncode == 0, done.stdout
 
 
+def start_as_primary(node):
+    """On the timeline it is on as a standby, on another port, where nobody would notice it. Returns the process."""
+    os.rename(f"{node.data_dir}/standby.signal", f"{node.dir}/standby.signal.away")
+    start_foreign(node, node.data_dir, 5999)
+    return node.postmaster_pid()
+
+
+def write_as_foreign(node, sql):
+    done = as_postgres(node, f"{PG_BIN}/psql", "-X", "-v", "ON_ERROR_STOP=1", "-h", node.dir, "-p", "5999", "-c", sql,
+                       "postgres")
+    assert done.returncode == 0, done.stdout
+
+
+def allow_new_copies(cluster, node, allowed):
+    status, _ = cluster.rest(node, "/config", method="PATCH", body=json.dumps(
+        {"postgresql": {"remove_data_directory_on_diverged_timelines": allowed}}))
+    assert status == 200
+
+
+def comes_back_by_a_new_copy(cluster, node, timeout=60):
+    """Once that is allowed; the old directory is kept, with what the impostor wrote."""
+    before = set(os.listdir(node.dir))
+    allow_new_copies(cluster, cluster.leader(), True)
+    try:
+        cluster.wait_whole(timeout)
+    finally:
+        allow_new_copies(cluster, cluster.leader(), None)
+    kept = [e for e in set(os.listdir(node.dir)) - before if e.startswith("data.diverged.")]
+    assert len(kept) == 1
+    shutil.rmtree(f"{node.dir}/{kept[0]}")
+
+
+def is_not_started(cluster, node, log):
+    cluster.wait(lambda: "as a primary on the leader's timeline: not starting it" in log.text(), 30, "it is named")
+    for _ in range(30):
+        assert not node.postgres_pids()
+        time.sleep(0.1)
+
+
 def test_server_that_somebody_else_starts_in_our_data_directory_is_stopped(cluster):
-    """As a primary, on another port, where nobody would notice it."""
+    """As a primary of the leader's timeline: what it has become is not started before there is a new copy."""
     leader, replica = replica_of(cluster)
     stop_daemon(cluster, replica)
-    os.rename(f"{replica.data_dir}/standby.signal", f"{replica.dir}/standby.signal.away")
-    start_foreign(replica, replica.data_dir, 5999)
-    foreign = replica.postmaster_pid()
+    foreign = start_as_primary(replica)
     assert foreign
     log = LogFrom(replica)
     replica.start_agent()
     cluster.wait(lambda: not sysproc.Process(foreign).alive, 20, "the foreign server is stopped")
-    cluster.wait_whole()
-    assert cluster.leader() is leader
+    is_not_started(cluster, replica, log)
     assert "somebody else has started PostgreSQL in our data directory" in log.text()
     assert metric(cluster, replica, "server") == 1
+    comes_back_by_a_new_copy(cluster, replica)
+    assert cluster.leader() is leader
+
+
+@pytest.mark.parametrize("seen", ["running", "crashed", "stopped"])
+def test_primary_made_by_hand_that_wrote_more_than_the_leader_never_leads(cluster, seen):
+    """On the leader's timeline, with the agent down: in an election it would have most WAL, and not the commits."""
+    leader, replica = replica_of(cluster)
+    third = next(n for n in cluster.nodes if n not in (leader, replica))
+    table = f"kept_{seen}"
+    cluster.query(leader, f"CREATE TABLE {table} (n int)")
+    stop_daemon(cluster, replica)
+    foreign = start_as_primary(replica)
+    write_as_foreign(replica, f"CREATE TABLE foreign_{seen} AS SELECT repeat('x', 500) FROM generate_series(1, 40000)")
+    if seen == "crashed":
+        os.kill(foreign, signal.SIGKILL)
+        cluster.wait(lambda: not replica.postgres_pids(), 20, "the impostor is dead")
+    elif seen == "stopped":
+        done = as_postgres(replica, f"{PG_BIN}/pg_ctl", "stop", "-m", "fast", "-D", replica.data_dir)
+        assert done.returncode == 0, done.stdout
+    cluster.query(leader, f"INSERT INTO {table} SELECT generate_series(1, 100)")
+    log = LogFrom(replica)
+    replica.start_agent()
+    is_not_started(cluster, replica, log)
+    assert "somebody else" in note_of(cluster, replica)
+    ended = cluster.query(leader, "SELECT pg_current_wal_lsn()")[0][0]
+    cluster.wait(lambda: cluster.query(third, "SELECT pg_last_wal_replay_lsn() >= %s", (ended,))[0][0], 20,
+                 "the other standby has it all")
+    leader.kill_all()
+    cluster.wait(lambda: cluster.leader() is third and cluster.accepts_writes(third), 60, "the other standby leads")
+    assert cluster.query(third, f"SELECT count(*) FROM {table}") == [(100,)]
+    assert "acquired the leader key" not in log.text()
+    leader.start()
+    comes_back_by_a_new_copy(cluster, replica, timeout=120)
+    assert cluster.leader() is third
+    for n in cluster.nodes:
+        assert cluster.query(n, f"SELECT count(*) FROM {table}") == [(100,)]
+        assert cluster.query(n, f"SELECT to_regclass('foreign_{seen}')") == [(None,)]
+
+
+def test_mark_of_a_standby_ends_with_its_promotion_and_names_the_directory_it_is_of(cluster):
+    leader, replica = replica_of(cluster)
+    timeline = json.loads(cluster.keys()[f"members/{leader.name}"])["timeline"]
+
+    def mark(node):
+        try:
+            with open(f"{node.dir}/data.pgtether-standby", encoding="ascii") as f:
+                return f.read().split("\n")
+        except FileNotFoundError:
+            return None
+    inode = os.stat(f"{replica.data_dir}/global").st_ino
+    assert mark(replica)[1].split()[0] == str(inode) and mark(replica)[2] == str(timeline)
+    assert mark(leader) is None
+    code, out = cluster.ctl("switchover", "--candidate", replica.name, "--force")
+    assert code == 0, out
+    cluster.wait_whole()
+    assert cluster.leader() is replica
+    assert mark(replica) is None
+    cluster.wait(lambda: mark(leader) and mark(leader)[2] == str(timeline + 1), 20, "the old leader is a standby")
 
 
 def test_server_on_our_port_is_named(cluster):

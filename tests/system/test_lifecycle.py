@@ -66,7 +66,8 @@ def replicated_row(cluster, leader, number):
 
 
 def set_aside(node):
-    return [e for e in os.listdir(node.dir) if e.startswith("data.") and not e.endswith((".conf", ".pgtether-id"))]
+    return [e for e in os.listdir(node.dir)
+            if e.startswith("data.") and not e.endswith((".conf", ".pgtether-id", ".pgtether-standby"))]
 
 
 def sysid(cluster, node):

@@ -339,6 +339,93 @@ static void test_diverged_node_is_rewound_set_aside_or_started_as_it_is(void **s
     CHECK("interrupted, nobody to rewind to", HA_NOTHING);
 }
 
+/* It was a standby on timeline 3, and its control file is that of a primary of `timeline`. */
+static void tainted(uint32_t timeline)
+{
+    down();
+    s.members[1].timeline = 3;
+    s.v.pg.standby_timeline = 3;
+    s.v.pg.control_timeline = timeline;
+    s.v.pg.control_state = PG_CONTROL_IN_PRODUCTION;
+}
+
+static void test_node_that_somebody_else_ran_as_a_primary_on_our_timeline_is_never_started(void **state)
+{
+    static const enum pg_control_state of_a_primary[] = {PG_CONTROL_SHUT_DOWN, PG_CONTROL_SHUTTING_DOWN,
+                                                         PG_CONTROL_IN_CRASH_RECOVERY, PG_CONTROL_IN_PRODUCTION};
+    static const enum pg_control_state of_others[] = {PG_CONTROL_UNKNOWN, PG_CONTROL_STARTING_UP,
+                                                      PG_CONTROL_SHUT_DOWN_IN_RECOVERY, PG_CONTROL_IN_ARCHIVE_RECOVERY};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(of_a_primary) / sizeof(of_a_primary[0]); i++) {
+        tainted(3);
+        s.v.pg.control_state = of_a_primary[i];
+        CHECK("the state of a primary", HA_NOTHING);
+        says("pgtetherctl reinit makes a new copy, or remove_data_directory_on_diverged_timelines");
+    }
+    for (size_t i = 0; i < sizeof(of_others) / sizeof(of_others[0]); i++) {
+        tainted(3);
+        s.v.pg.control_state = of_others[i];
+        CHECK("the state of a standby", HA_CHECK_REWIND, "n2");
+    }
+    tainted(3);
+    s.v.pg.standby_timeline = 0;
+    CHECK("no standby since we made it a primary", HA_CHECK_REWIND, "n2");
+    tainted(4);
+    CHECK("on a later timeline: it was promoted", HA_CHECK_REWIND, "n2");
+    s.members[1].timeline = 4;
+    CHECK("which has the number of the leader's", HA_NOTHING);
+    tainted(2);
+    CHECK("on an earlier one, which all have been on", HA_NOTHING);
+    s.v.pg.control_min_recovery_timeline = 4;
+    CHECK("promoted, and killed before its checkpoint", HA_CHECK_REWIND, "n2");
+    tainted(3);
+    divergence(DIVERGENCE_NONE, "n2");
+    CHECK("whatever was compared before", HA_NOTHING);
+    s.v.request.reinitialize = true;
+    CHECK("reinitialize", HA_SET_ASIDE);
+    tainted(3);
+    set_leader(NULL, 0);
+    CHECK("nobody leads: it must not be elected", HA_NOTHING);
+    s.v.pg.control_timeline = 4;
+    CHECK("nobody leads, and it was promoted", HA_START_STANDBY, "");
+    tainted(3);
+    s.v.cluster = NULL;
+    CHECK("no store", HA_NOTHING);
+    tainted(3);
+    s.v.policy.pause = true;
+    CHECK("paused", HA_NOTHING);
+    says("paused");
+}
+
+static void test_what_somebody_else_ran_as_a_primary_is_copied_anew_where_that_is_allowed(void **state)
+{
+    (void)state;
+    tainted(3);
+    s.v.policy.remove_data_directory_on_diverged_timelines = true;
+    CHECK("on diverged timelines", HA_SET_ASIDE);
+    set_leader(NULL, 0);
+    CHECK("nobody to copy from", HA_NOTHING);
+    says("waiting for a leader");
+    tainted(3);
+    s.v.policy.remove_data_directory_on_rewind_failure = true;
+    CHECK("where pg_rewind does not help", HA_SET_ASIDE);
+    s.v.policy.use_pg_rewind = false;
+    CHECK("where it is not used", HA_NOTHING);
+}
+
+static void test_running_server_is_not_judged_by_its_control_file(void **state)
+{
+    (void)state;
+    tainted(3);
+    assert_true(ha_is_tainted(&s.v));
+    s.v.pg.running = true;
+    assert_false(ha_is_tainted(&s.v));
+    s.v.pg.running = false;
+    s.v.pg.control_known = false;
+    assert_false(ha_is_tainted(&s.v));
+}
+
 static void test_empty_node_bootstraps_copies_or_waits(void **state)
 {
     (void)state;
@@ -882,6 +969,9 @@ int main(void)
         cmocka_unit_test(test_crashed_leader_is_started_again_or_hands_over),
         cmocka_unit_test(test_stopped_node_comes_back_as_a_standby),
         cmocka_unit_test(test_diverged_node_is_rewound_set_aside_or_started_as_it_is),
+        cmocka_unit_test(test_node_that_somebody_else_ran_as_a_primary_on_our_timeline_is_never_started),
+        cmocka_unit_test(test_what_somebody_else_ran_as_a_primary_is_copied_anew_where_that_is_allowed),
+        cmocka_unit_test(test_running_server_is_not_judged_by_its_control_file),
         cmocka_unit_test(test_empty_node_bootstraps_copies_or_waits),
         cmocka_unit_test(test_data_directory_that_cannot_be_used_is_left_alone),
         cmocka_unit_test(test_standby_follows_its_leader),
