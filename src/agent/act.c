@@ -18,6 +18,7 @@ void op_begin(struct agent *a, enum op_kind kind, const struct ha_decision *d)
     if (d) {
         a->op.urgency = d->urgency;
         a->op.release = d->release;
+        a->op.keep = d->keep;
         (void)text_copy(a->op.target, sizeof(a->op.target), d->target);
     }
 }
@@ -128,8 +129,7 @@ void act(struct agent *a, const struct ha_decision *d)
         op_demote(a, d);
         break;
     case HA_RELEASE:
-        op_demote(a, d);
-        a->op.release = true;
+        op_release(a, d);
         break;
     case HA_STOP:
         stop_standby(a, d);

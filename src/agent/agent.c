@@ -60,6 +60,7 @@ static int on_decide(sd_event_source *source, void *userdata)
     pending_update(a);
     kernel_leases_update(a);
     publish(a);
+    hooks_note_role(a);
     a->loop_ran_at_us = clock_now_us();
     return 0;
 }

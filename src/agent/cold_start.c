@@ -127,13 +127,15 @@ static bool key_is_alive(const struct agent *a)
            clock_now_us() - a->cold.first_look_at_us > 2 * a->dynamic->policy.ttl_us;
 }
 
+/* In a standby cluster the WAL comes from elsewhere: what was before it is over with its first leader. */
 static bool somebody_leads(const struct agent *a)
 {
     const struct member *leader = cluster_leader_member(a->cluster);
 
-    if (a->lease.held && agent_is_primary(a))
+    if (a->lease.held && a->pg.valid && (agent_is_primary(a) || a->dynamic->policy.standby_cluster))
         return true;
-    return leader && leader->role == PG_ROLE_PRIMARY && (key_is_alive(a) || streams_from_leader(a));
+    return leader && (leader->role == PG_ROLE_PRIMARY || leader->role == PG_ROLE_STANDBY_LEADER) &&
+           (key_is_alive(a) || streams_from_leader(a));
 }
 
 static void look_for_leader(struct agent *a)

@@ -68,6 +68,16 @@ static void note_changes(struct agent *a, const struct dynamic *before, const st
     json_decref(new);
 }
 
+/* Under the same leader key, the same leader may be on another way now, and the one that counts is another's. */
+static void note_standby_cluster(struct agent *a, const struct dynamic *now)
+{
+    if (a->dynamic->policy.standby_cluster == now->policy.standby_cluster)
+        return;
+    a->memory.divergence = DIVERGENCE_UNKNOWN;
+    a->memory.rewind_failed = false;
+    a->memory.retry_check_at_us = 0;
+}
+
 void agent_apply_config(struct agent *a)
 {
     struct dynamic *dynamic = NULL;
@@ -88,6 +98,7 @@ void agent_apply_config(struct agent *a)
         note_changes(a, a->dynamic, dynamic);
     else
         log_info("using the dynamic configuration of the store");
+    note_standby_cluster(a, dynamic);
     dynamic_free(a->dynamic);
     a->dynamic = dynamic;
     a->config_unsettled = true;

@@ -36,12 +36,15 @@ static void note_leaderless(struct agent *a, const struct cluster *before)
 
 /*
  * A divergence verdict is about one leader; with another one it is void. Another session of the same member may be a
- * new timeline: somebody else can have led in between.
+ * new timeline: somebody else can have led in between. One about the cluster that is followed has nothing to do with
+ * it.
  */
 static void note_leader_change(struct agent *a, const struct cluster *before)
 {
     const struct leader_key *now = &a->cluster->leader;
 
+    if (strcmp(a->memory.divergence_from, REMOTE_CLUSTER) == 0)
+        return;
     if (before && (strcmp(before->leader.name, now->name) != 0 || before->leader.session != now->session)) {
         a->memory.divergence = DIVERGENCE_UNKNOWN;
         a->memory.rewind_failed = false;
@@ -256,6 +259,27 @@ void gather_forget_pg(struct agent *a)
 bool agent_is_primary(const struct agent *a)
 {
     return pg_server_pid(a->server) && a->pg.valid && !a->pg.facts.in_recovery;
+}
+
+bool agent_is_standby_leader(const struct agent *a)
+{
+    return a->dynamic->policy.standby_cluster && a->lease.held && pg_server_pid(a->server) && a->pg.valid &&
+           a->pg.facts.in_recovery;
+}
+
+bool agent_leads(const struct agent *a)
+{
+    return a->lease.held && a->lease.deadline_us > clock_now_us() &&
+           (agent_is_primary(a) || agent_is_standby_leader(a));
+}
+
+uint64_t agent_position_lsn(const struct agent *a)
+{
+    const struct pg_facts *f = &a->pg.facts;
+
+    if (!f->in_recovery)
+        return f->current_lsn;
+    return f->receive_lsn > f->replay_lsn ? f->receive_lsn : f->replay_lsn;
 }
 
 /* --- the data directory --------------------------------------------------------------------------------------------

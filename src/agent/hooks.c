@@ -72,6 +72,18 @@ void hooks_reloaded(struct agent *a)
         tell(a, HOOK_ON_RELOAD, role_of(a));
 }
 
+void hooks_note_role(struct agent *a)
+{
+    const char *replica = pg_role_text(PG_ROLE_REPLICA), *leader = pg_role_text(PG_ROLE_STANDBY_LEADER);
+    const char *now = role_of(a);
+
+    if (!a->pg.valid || a->op.kind != OP_NONE || !a->hooks.told || text_equal(now, a->hooks.told))
+        return;
+    if ((text_equal(now, leader) && text_equal(a->hooks.told, replica)) ||
+        (text_equal(now, replica) && text_equal(a->hooks.told, leader)))
+        tell(a, HOOK_ON_ROLE_CHANGE, now);
+}
+
 bool hooks_linger(struct agent *a)
 {
     uint64_t now_us = clock_now_us();
@@ -85,37 +97,14 @@ bool hooks_linger(struct agent *a)
 
 /* --- pre_promote --- */
 
-static void on_released(void *userdata, struct dcs_answer *answer)
-{
-    struct agent *a = userdata;
-
-    if (answer->outcome == DCS_DONE)
-        log_info("released the leader key");
-    else
-        log_warning("could not release the leader key, it will run out: %s", answer->err.msg);
-    if (a->op.kind != OP_RELEASE)
-        return;
-    op_end(a);
-    gather_store(a);
-}
-
 /* Nothing was armed for it, so nothing has to be proven dead: it goes on as the standby it is. */
 static void give_up(struct agent *a)
 {
-    const struct ha_decision demote = {.action = HA_DEMOTE, .urgency = HA_AT_ONCE, .release = true};
-    const struct ha_decision release = {.action = HA_RELEASE};
+    const struct ha_decision release = {.action = HA_RELEASE, .urgency = HA_AT_ONCE, .release = true};
 
     log_error("pre_promote did not agree: giving the leader key up and staying out of the election for a ttl");
     a->memory.no_race_until_us = clock_now_us() + a->dynamic->policy.ttl_us;
-    if (keeper_link_last(a->link)->state != KEEPER_DISARMED) {
-        op_demote(a, &demote);
-        return;
-    }
-    op_begin(a, OP_RELEASE, &release);
-    if (a->lease.held)
-        tether_release(a, on_released);
-    else
-        op_end(a);
+    op_release(a, &release);
 }
 
 static void on_pre_promote(void *userdata, bool good)

@@ -9,7 +9,7 @@ static size_t wanted_here(const struct config *c, enum keeper_serve serve)
 {
     size_t n = 0;
 
-    if (serve != KEEPER_SERVE_PRIMARY && serve != KEEPER_SERVE_REPLICA_ADDRESS)
+    if (serve == KEEPER_SERVE_NONE || serve == KEEPER_SERVE_STANDBY)
         return 0;
     for (size_t i = 0; i < c->n_vips; i++)
         n += c->vips[i].for_replica == (serve == KEEPER_SERVE_REPLICA_ADDRESS);

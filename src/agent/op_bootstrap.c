@@ -1,6 +1,7 @@
 /*
- * Making a new cluster: the winner of the initialize key fills the data directory, takes the leader key, arms, and only
- * then starts it as a primary. A marker file tells an interrupted attempt from a cluster.
+ * Making a new cluster, or the first member of a standby cluster from the one it follows: the winner of the initialize
+ * key fills the data directory, takes the leader key, arms, and only then starts it as a primary. A marker file tells
+ * an interrupted attempt from a cluster.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -211,6 +212,48 @@ static void on_initdb(void *userdata, int outcome, const struct err *err)
     tether_acquire(a, on_leader);
 }
 
+/*
+ * The copy of a standby cluster's first member is a whole cluster: it is started, elected and published as any other,
+ * and the leader writes the system identifier over our mark. Should this node die before, the mark goes with it, and
+ * whoever makes the next copy makes the same cluster.
+ */
+static void on_copied(void *userdata, int outcome, const struct err *err)
+{
+    struct agent *a = userdata;
+
+    a->op.fill = fill_free(a->op.fill);
+    marker_clear(a, "copy");
+    if (outcome < 0) {
+        op_bootstrap_failed(a, err->msg);
+        return;
+    }
+    log_info("the copy of the cluster that is followed is complete");
+    a->memory.divergence = DIVERGENCE_UNKNOWN;
+    a->memory.is_new_copy = true;
+    a->memory.stopped_here = true;
+    a->config_unsettled = true; /* what the other cluster had kept of its configuration was copied, too */
+    a->control = (struct local_pg){0};
+    op_end(a);
+    gather_control(a);
+}
+
+static int copy_remote(struct agent *a, struct err *err)
+{
+    struct pg_upstream remote;
+
+    if (!fill_upstream(a, REMOTE_CLUSTER, &remote))
+        return err_set(err, -EDESTADDRREQ, "standby_cluster has no host to copy from");
+    return fill_replica(a->loop, a->config, &remote, a->cgroup_procs[0] ? a->cgroup_procs : NULL, on_copied, a,
+                        &a->op.fill, err);
+}
+
+static int fill_data_directory(struct agent *a, struct err *err)
+{
+    if (a->dynamic->policy.standby_cluster)
+        return copy_remote(a, err);
+    return fill_initdb(a->loop, a->config, a->cgroup_procs[0] ? a->cgroup_procs : NULL, on_initdb, a, &a->op.fill, err);
+}
+
 static void on_race(void *userdata, struct dcs_answer *answer)
 {
     struct agent *a = userdata;
@@ -236,8 +279,7 @@ static void on_race(void *userdata, struct dcs_answer *answer)
     }
     /* The bootstrap marker lies inside the directory, which initdb wants empty. */
     marker_set(a, "copy");
-    if (fill_initdb(a->loop, a->config, a->cgroup_procs[0] ? a->cgroup_procs : NULL, on_initdb, a, &a->op.fill, &err) <
-        0)
+    if (fill_data_directory(a, &err) < 0)
         op_bootstrap_failed(a, err.msg);
 }
 

@@ -56,12 +56,27 @@ static void tell_hooks(struct agent *a)
         hooks_lost(a);
 }
 
+static void release(struct agent *a);
+
+static int on_release_again(sd_event_source *source, uint64_t planned_us, void *userdata)
+{
+    (void)source;
+    (void)planned_us;
+    release(userdata);
+    return 0;
+}
+
 static void release(struct agent *a)
 {
     a->op.stage = STAGE_RELEASE;
     if (!a->lease.held) {
         tell_hooks(a);
         demoted(a);
+        return;
+    }
+    /* What a primary had, the keeper has taken away before it said that there is none. */
+    if (a->op.standby_leader && op_release_waits(a)) {
+        (void)loop_timer_at(a->loop, &a->op.timer, clock_now_us() + OP_RELEASE_AGAIN_US, on_release_again, a);
         return;
     }
     tether_release(a, on_released);
@@ -76,9 +91,16 @@ static void proven(struct agent *a)
         return;
     }
     a->op.stage = STAGE_RELEASE;
-    /* The lease could not be renewed in time; if the store can be reached after all, others need not wait for its end.
+    if (a->lease.held && a->op.keep) {
+        a->timeline.session = 0; /* the next promotion under this lease needs another number */
+        tell_hooks(a);
+        demoted(a);
+        return;
+    }
+    /* A standby leader that was only stopped decides about its key afterwards. Else:
+     * The lease could not be renewed in time; if the store can be reached after all, others need not wait for its end.
      */
-    if (a->lease.held)
+    if (a->lease.held && !a->op.standby_leader)
         tether_release(a, on_released_late);
     tell_hooks(a);
     demoted(a);
@@ -197,6 +219,7 @@ void op_demote(struct agent *a, const struct ha_decision *d)
     uint64_t budget_us;
 
     op_begin(a, OP_DEMOTE, d);
+    a->op.standby_leader = a->lease.held && keeper_link_last(a->link)->state == KEEPER_DISARMED;
     sync_forget(a);
     request_restarted(a, false); /* something else is needed than what was asked for */
     a->hooks.restarts = false;
@@ -226,7 +249,8 @@ void op_demote(struct agent *a, const struct ha_decision *d)
  */
 bool op_demote_keeps_addresses(const struct agent *a)
 {
-    return a->op.kind == OP_DEMOTE && a->op.urgency == HA_GRACEFUL && a->op.release && a->op.stage <= STAGE_FAST;
+    return a->op.kind == OP_DEMOTE && a->op.urgency == HA_GRACEFUL && (a->op.release || a->op.keep) &&
+           a->op.stage <= STAGE_FAST;
 }
 
 void op_demote_server_exited(struct agent *a)

@@ -1,5 +1,6 @@
 /* Copies, rewinds and setting aside: what changes the content of a data directory whose server is down. */
 #include <errno.h>
+#include <string.h>
 #include "agent/parts.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -15,6 +16,12 @@ static const char *cgroup(const struct agent *a)
     return a->cgroup_procs[0] ? a->cgroup_procs : NULL;
 }
 
+/* A decision's target, for people. */
+static const char *target_text(const struct agent *a)
+{
+    return strcmp(a->op.target, REMOTE_CLUSTER) == 0 ? "the cluster that is followed" : a->op.target;
+}
+
 static void on_cloned(void *userdata, int outcome, const struct err *err)
 {
     struct agent *a = userdata;
@@ -27,6 +34,7 @@ static void on_cloned(void *userdata, int outcome, const struct err *err)
         agent_wake_at(a, a->memory.retry_clone_at_us);
     } else {
         log_info("the replica is created");
+        a->memory.retry_clone_at_us = 0;
         /* Of whom it is a copy does not say that it is on the leader's way: another may lead by now. */
         a->memory.divergence = DIVERGENCE_UNKNOWN;
         a->memory.is_new_copy = true;
@@ -62,16 +70,17 @@ static void on_checked(void *userdata, enum rewind_need need, uint32_t leader_ti
     a->op.rewind_check = rewind_check_free(a->op.rewind_check);
     switch (need) {
     case REWIND_UNKNOWN:
-        log_warning("could not compare timelines with \"%s\": %s", a->op.target, err->msg);
+        log_warning("could not compare timelines with \"%s\": %s", target_text(a), err->msg);
+        a->memory.divergence = DIVERGENCE_UNKNOWN; /* what was found out before was perhaps about another */
         a->memory.retry_check_at_us = clock_now_us() + CHECK_AGAIN_US;
         agent_wake_at(a, a->memory.retry_check_at_us);
         break;
     case REWIND_NOT_NEEDED:
-        log_info("this node is on the leader's way, timeline %u", leader_timeline);
+        log_info("this node is on the way of \"%s\", timeline %u", target_text(a), leader_timeline);
         a->memory.divergence = DIVERGENCE_NONE;
         break;
     case REWIND_NEEDED:
-        log_warning("this node's WAL went another way than that of the leader \"%s\", timeline %u", a->op.target,
+        log_warning("this node's WAL went another way than that of \"%s\", timeline %u", target_text(a),
                     leader_timeline);
         a->memory.divergence = DIVERGENCE_FOUND;
         break;
@@ -105,7 +114,7 @@ static void on_rewound(void *userdata, int outcome, const struct err *err)
 
     a->op.rewind_run = rewind_run_free(a->op.rewind_run);
     if (outcome == -EAGAIN) {
-        log_info("cannot rewind to \"%s\" yet: %s", a->op.target, err->msg);
+        log_info("cannot rewind to \"%s\" yet: %s", target_text(a), err->msg);
         a->memory.retry_check_at_us = clock_now_us() + CHECK_AGAIN_US;
     } else if (outcome < 0) {
         log_error("pg_rewind failed: %s", err->msg);
@@ -117,7 +126,7 @@ static void on_rewound(void *userdata, int outcome, const struct err *err)
             marker_clear(a, "rewind");
         }
     } else {
-        log_info("rewound to the leader \"%s\"", a->op.target);
+        log_info("rewound to \"%s\"", target_text(a));
         if (err && err->msg[0])
             log_warning("%s", err->msg);
         a->memory.divergence = DIVERGENCE_NONE;

@@ -55,7 +55,8 @@ static void promote_when_armed(struct agent *a, bool armed)
 {
     struct err err = {0};
 
-    if (!armed) {
+    /* The decision may be older than the last read of the configuration. */
+    if (!armed || a->dynamic->policy.standby_cluster) {
         op_end(a);
         return;
     }

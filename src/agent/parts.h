@@ -29,7 +29,9 @@ struct operation {
     enum op_kind kind;
     uint64_t since_us;
     enum ha_urgency urgency;
-    bool release;
+    bool release, keep;
+    bool standby_leader; /* OP_DEMOTE: there was no primary to stop, but a key, and perhaps the addresses that go with
+                            it */
     char target[MEMBER_NAME_SIZE];
     unsigned stage;
     bool rewind_begun;            /* pg_rewind was started on a directory that was whole */
@@ -331,6 +333,10 @@ void gather_view(struct agent *a, struct ha_view *ret);
 void gather_done(struct agent *a);
 int64_t agent_realtime_us(void);              /* Unix time in microseconds, for nothing but schedules */
 bool agent_is_primary(const struct agent *a); /* SQL said so, and the server still runs */
+/* It holds the leader key of a standby cluster and its server is a standby, as it should be. */
+bool agent_is_standby_leader(const struct agent *a);
+bool agent_leads(const struct agent *a); /* as the primary or the standby leader, under a lease that is valid now */
+uint64_t agent_position_lsn(const struct agent *a); /* how far its WAL goes, as far as it counts; 0 = not known */
 const struct pg_probe_settings *agent_pg_login(struct agent *a);
 int agent_probe_new(struct agent *a, struct pg_probe **ret, struct err *err); /* with that login */
 
@@ -493,6 +499,10 @@ void op_start_standby(struct agent *a, const struct ha_decision *d);
 void op_start_primary(struct agent *a, const struct ha_decision *d);
 void op_follow(struct agent *a, const struct ha_decision *d);
 void op_promote(struct agent *a, const struct ha_decision *d);
+enum { OP_RELEASE_AGAIN_US = 20000 };
+void op_release(struct agent *a, const struct ha_decision *d);
+bool op_release_waits(
+    struct agent *a); /* for the end of a standby leader's addresses: look again in OP_RELEASE_AGAIN_US */
 void op_demote(struct agent *a, const struct ha_decision *d);
 void op_demote_server_exited(struct agent *a);
 void op_bootstrap(struct agent *a, const struct ha_decision *d);
@@ -564,6 +574,7 @@ unsigned schedule_read(const char *text, const char *action, int64_t *ret_s, cha
 struct pg_files_spec files_spec(const struct agent *a, bool standby, const struct pg_upstream *upstream);
 int start_server(struct agent *a, bool standby, const char *upstream_member, struct err *err);
 int write_files(struct agent *a, bool standby, const char *upstream_member, bool *ret_changed, struct err *err);
+/* `member` may be REMOTE_CLUSTER. False: it is not known how to connect to it. */
 bool fill_upstream(const struct agent *a, const char *member, struct pg_upstream *ret);
 
 /* timeline.c: a number of its own for each promotion */
@@ -579,6 +590,8 @@ void hooks_promoted(struct agent *a); /* it was told to promote */
 void hooks_stopped(struct agent *a);  /* we stopped it, and it is proven dead */
 void hooks_lost(struct agent *a);     /* it died as a primary and will not lead any more */
 void hooks_reloaded(struct agent *a); /* it was told to read its files again */
+void hooks_note_role(
+    struct agent *a); /* after each cycle: a standby became the leader of a standby cluster, or no more */
 /* The process is to end and a callback still runs: true for some seconds at most. */
 bool hooks_linger(struct agent *a);
 /* Runs pre_promote, once for each lease; false if there is nothing to wait for. The promotion is decided again then. */

@@ -15,9 +15,10 @@ static uint64_t store_deadline_us(const struct agent *a)
     return clock_now_us() + a->dynamic->policy.retry_timeout_us;
 }
 
-static bool leads(const struct agent *a)
+/* What only a primary has to say. */
+static bool leads_as_primary(const struct agent *a)
 {
-    return a->lease.held && a->lease.deadline_us > clock_now_us() && agent_is_primary(a);
+    return agent_leads(a) && agent_is_primary(a);
 }
 
 /* --- member key ----------------------------------------------------------------------------------------------------
@@ -68,7 +69,7 @@ void publish_state(struct agent *a, enum pg_state *ret_state, enum pg_role *ret_
     }
     *ret_state = state;
     if (up && a->pg.valid)
-        *ret_role = leads(a) ? PG_ROLE_PRIMARY : PG_ROLE_REPLICA;
+        *ret_role = !agent_leads(a) ? PG_ROLE_REPLICA : agent_is_primary(a) ? PG_ROLE_PRIMARY : PG_ROLE_STANDBY_LEADER;
     else if (a->control.data_dir_known && a->control.data_dir_empty)
         *ret_role = PG_ROLE_UNINITIALIZED;
     else
@@ -108,7 +109,7 @@ static char *print_member(struct agent *a)
                      c->postgresql.connect_host, c->postgresql.connect_port, c->postgresql.database);
     agent_api_url(a, api_url, sizeof(api_url));
     publish_state(a, &r.state, &r.role);
-    r.checkpoint_pending = a->checkpoint_pending && leads(a);
+    r.checkpoint_pending = a->checkpoint_pending && leads_as_primary(a);
     r.tags_json = sync_tags_json(a);
     r.fence_at_s = status_fence_news_s(a);
     if (r.fence_at_s)
@@ -123,8 +124,7 @@ static char *print_member(struct agent *a)
         r.pending_restart_reason_json = pending_restart_reason(a);
         r.pending_restart = r.pending_restart_reason_json != NULL;
         r.is_primary = !f->in_recovery;
-        r.xlog_lsn =
-            f->in_recovery ? (f->receive_lsn > f->replay_lsn ? f->receive_lsn : f->replay_lsn) : f->current_lsn;
+        r.xlog_lsn = agent_position_lsn(a);
         r.replay_lsn = f->replay_lsn;
         r.receive_lsn = f->receive_lsn;
         r.replication_state = f->replication_state[0] ? f->replication_state : NULL;
@@ -239,7 +239,7 @@ static void publish_status(struct agent *a)
     bool is_gone = !a->cluster->status_text.exists && a->cluster->read_sent_at_us > a->status_written_at_us;
     CLEANUP(freep) char *json = NULL;
 
-    if (a->status_busy || !a->pg.facts.current_lsn)
+    if (a->status_busy || !agent_position_lsn(a))
         return;
     json = slots_print_status(a);
     if (!json || (text_equal(json, a->status_published) && !is_gone))
@@ -352,7 +352,11 @@ static void repair_keys(struct agent *a)
         a->cluster->read_sent_at_us < a->op_ended_at_us)
         return;
     if (!a->initialize_busy && (!initialize->exists || !cluster_sysid_is_valid(initialize->text))) {
-        log_warning("the initialize key is missing or invalid: writing this cluster's system identifier");
+        /* The first leader of a standby cluster takes over the mark of its own copy. */
+        if (agent_is_primary(a) || !initialize->exists)
+            log_warning("the initialize key is missing or invalid: writing this cluster's system identifier");
+        else
+            log_info("initialized a new standby cluster");
         (void)text_print(sysid, sizeof(sysid), "%" PRIu64, a->pg.facts.system_identifier);
         a->initialize_busy = true;
         a->dcs->ops->put(a->dcs, "initialize", sysid, initialize->exists ? DCS_REVISION : DCS_ABSENT,
@@ -372,14 +376,16 @@ void publish(struct agent *a)
     publish_member(a);
     if (a->op.kind != OP_NONE || !a->pg.valid || !pg_server_pid(a->server))
         return;
-    slots_maintain(a, leads(a));
-    if (!leads(a) || !a->cluster || a->store_failed)
+    slots_maintain(a, agent_leads(a));
+    if (!agent_leads(a) || !a->cluster || a->store_failed)
         return;
     publish_status(a);
     failsafe_publish(a);
     cold_start_publish(a);
-    publish_history(a);
-    timeline_publish(a);
+    if (leads_as_primary(a)) {
+        publish_history(a);
+        timeline_publish(a);
+    }
     config_history_publish(a);
     repair_keys(a);
 }

@@ -4,8 +4,8 @@
  * What is said derives from what SQL has answered and from the lease, each time anew; the keeper makes of it what its
  * own state allows. A standby is one for half a ttl from the answer that showed it: the promise must be over by the
  * end of any lease this node may get, for the gate of a primary may not be open longer than that. With the addresses
- * for replicas it is three quarters, and said again with each answer: the kernel counts an address's lifetime in whole
- * seconds, and of half a short ttl too few are left.
+ * for replicas, or a standby leader's, it is three quarters, and said again with each answer: the kernel counts an
+ * address's lifetime in whole seconds, and of half a short ttl too few are left.
  */
 #include "agent/parts.h"
 #include "base/clock.h"
@@ -27,6 +27,9 @@ static enum keeper_serve what_is_here(const struct agent *a)
                                                                                           : KEEPER_SERVE_NONE;
     if (last->state != KEEPER_DISARMED)
         return KEEPER_SERVE_NONE;
+    /* The addresses go before the key does: somebody else has them as soon as he has that. */
+    if (agent_leads(a) && a->op.kind != OP_RELEASE)
+        return KEEPER_SERVE_STANDBY_LEADER;
     return a->replica.until_us > clock_now_us() ? KEEPER_SERVE_REPLICA_ADDRESS : KEEPER_SERVE_STANDBY;
 }
 
@@ -61,17 +64,16 @@ static void tell(struct agent *a, enum keeper_serve whom, uint64_t until_us)
         a->replica.told_until_us = until_us;
 }
 
-static bool is_standby(enum keeper_serve whom)
-{
-    return whom == KEEPER_SERVE_STANDBY || whom == KEEPER_SERVE_REPLICA_ADDRESS;
-}
-
+/* An address is somebody's only as long as his key is: that of the replicas, or the leader's. */
 static uint64_t standby_until_us(const struct agent *a, enum keeper_serve whom)
 {
     uint64_t ttl_us = a->dynamic->policy.ttl_us;
-    uint64_t until_us = a->pg.answered_at_us + (whom == KEEPER_SERVE_REPLICA_ADDRESS ? ttl_us / 4 * 3 : ttl_us / 2);
+    uint64_t until_us = a->pg.answered_at_us + (whom == KEEPER_SERVE_STANDBY ? ttl_us / 2 : ttl_us / 4 * 3);
+    uint64_t key_until_us = whom == KEEPER_SERVE_REPLICA_ADDRESS  ? a->replica.until_us
+                            : whom == KEEPER_SERVE_STANDBY_LEADER ? a->lease.deadline_us
+                                                                  : until_us;
 
-    return whom == KEEPER_SERVE_REPLICA_ADDRESS && until_us > a->replica.until_us ? a->replica.until_us : until_us;
+    return until_us > key_until_us ? key_until_us : until_us;
 }
 
 void serve_update(struct agent *a)
@@ -87,14 +89,14 @@ void serve_update(struct agent *a)
     if (whom == KEEPER_SERVE_NONE && !a->serve.told && a->op.kind != OP_DEMOTE && a->op.kind != OP_REWIND &&
         a->op.kind != OP_COPY_SLOTS)
         return;
-    if (is_standby(whom)) {
+    if (keeper_serve_is_standby(whom)) {
         until_us = standby_until_us(a, whom);
         if (until_us <= now_us)
             return; /* the last answer is too old to say anything; what was said ends by itself */
     }
     is_same = a->serve.told && a->serve.whom == whom &&
               (whom != KEEPER_SERVE_PRIMARY || a->serve.session == a->lease.session);
-    if (is_same && (!is_standby(whom) || a->serve.until_us == until_us))
+    if (is_same && (!keeper_serve_is_standby(whom) || a->serve.until_us == until_us))
         return;
     /* Said again when half of what was said is over, and not at every answer of SQL. */
     if (is_same && whom == KEEPER_SERVE_STANDBY && a->serve.until_us > now_us + quarter_ttl_us)

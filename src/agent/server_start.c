@@ -6,10 +6,27 @@
 #include "base/log.h"
 #include "base/text.h"
 
+static bool is_remote(const char *member)
+{
+    return strcmp(member, REMOTE_CLUSTER) == 0;
+}
+
+static bool fill_remote(const struct agent *a, struct pg_upstream *ret)
+{
+    const struct standby_cluster *s = &a->dynamic->standby_cluster;
+
+    if (!a->dynamic->policy.standby_cluster_streams)
+        return false;
+    *ret = (struct pg_upstream){.member = "the cluster that is followed", .host = s->host, .port = s->port};
+    return true;
+}
+
 bool fill_upstream(const struct agent *a, const char *member, struct pg_upstream *ret)
 {
     const struct member *m = a->cluster && member[0] ? cluster_member(a->cluster, member) : NULL;
 
+    if (is_remote(member))
+        return fill_remote(a, ret);
     if (!m || !m->host[0])
         return false;
     *ret = (struct pg_upstream){.member = m->name, .host = m->host, .port = m->port};
@@ -55,6 +72,8 @@ int write_files(struct agent *a, bool standby, const char *upstream_member, bool
     struct textbuf notes = {0};
     int r;
 
+    /* Also where it has nothing but an archive to follow. */
+    spec.follows_remote = standby && a->dynamic->policy.standby_cluster && is_remote(upstream_member);
     spec.notes = &notes;
     if (has_upstream) {
         r = pg_files_passfile(a->config, &upstream, err);
@@ -65,7 +84,7 @@ int write_files(struct agent *a, bool standby, const char *upstream_member, bool
     parameters_note(a, textbuf_take(&notes));
     if (r < 0)
         return r;
-    (void)text_copy(a->follows, sizeof(a->follows), has_upstream ? upstream_member : "");
+    (void)text_copy(a->follows, sizeof(a->follows), has_upstream || spec.follows_remote ? upstream_member : "");
     return 0;
 }
 

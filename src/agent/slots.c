@@ -32,6 +32,7 @@ void slots_fill_view(const struct agent *a, bool leads, struct slots_view *ret)
         .tags = a->config->tags,
         .cluster = a->cluster,
         .leads = leads,
+        .standby_cluster = a->dynamic->policy.standby_cluster,
         .use_slots = a->dynamic->policy.use_slots,
         .pause = a->dynamic->policy.pause,
         .member_slots_ttl_us = a->dynamic->policy.member_slots_ttl_us,

@@ -68,12 +68,12 @@ char *slots_print_status(struct agent *a)
     if (a->dynamic->policy.member_slots_ttl_us && a->dynamic->policy.use_slots) {
         slot_name_of_member(a->config->name, own, sizeof(own));
         names[n] = own;
-        lsns[n++] = f->current_lsn;
+        lsns[n++] = agent_position_lsn(a);
     }
     for (size_t i = 0; i < n_seen; i++)
         retain[i] = s->seen[i].name;
     qsort(retain, n_seen, sizeof(*retain), compare_names);
-    return codec_print_status(f->current_lsn, names, lsns, n, retain, n_seen);
+    return codec_print_status(agent_position_lsn(a), names, lsns, n, retain, n_seen);
 }
 
 static uint64_t position(const struct agent *a)

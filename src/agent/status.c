@@ -149,8 +149,9 @@ void agent_status(void *agent, struct node_status *ret)
         .sysid = a->pg.valid ? a->pg.facts.system_identifier : a->control.sysid,
         .tags_json = fence_tags_json(a),
         .tags = a->config->tags,
-        /* Without PostgreSQL as a primary there is no leader to be found here, whatever the key says. */
-        .lease_deadline_us = a->lease.held && agent_is_primary(a) ? a->lease.deadline_us : 0,
+        /* Without PostgreSQL as a leader's there is no leader to be found here, whatever the key says. */
+        .lease_deadline_us =
+            a->lease.held && (agent_is_primary(a) || agent_is_standby_leader(a)) ? a->lease.deadline_us : 0,
         .reason = a->decision.reason,
         .progress = progress,
         .scheduled_restart_json = a->requests.schedule_status_json,

@@ -206,11 +206,21 @@ char *config_problems_text(const struct config_problems *p);
  * Values below the limits are raised to them (ttl 5, loop_wait 1, retry_timeout 1 — lower than the reference's 20/1/3
  * because the agent's latency is bounded) and loop_wait + 2 * retry_timeout <= ttl is enforced by the same rule as the
  * reference's; each adjustment is a warning in problems. Values of the wrong kind are warnings too and leave the
- * default, except that an unusable ttl, loop_wait or retry_timeout, a standby_cluster, or JSON that is no object is
- * -EINVAL: the caller keeps what it had. *problems is always initialised; it and local may be NULL. Protected
- * parameters that would not be accepted, or that nobody sets (listen_addresses, port, cluster_name), are left out of
- * parameters.
+ * default, except that an unusable ttl, loop_wait or retry_timeout, or JSON that is no object is -EINVAL: the caller
+ * keeps what it had. In a standby cluster synchronous_mode is off, whatever it says. *problems is always initialised;
+ * it and local may be NULL. Protected parameters that would not be accepted, or that nobody sets (listen_addresses,
+ * port, cluster_name), are left out of parameters.
  */
+
+/* The cluster that this one follows (facts sheet 3.14); texts owned, NULL = not given. */
+struct standby_cluster {
+    char *host; /* one, or several with commas between them */
+    uint16_t port;
+    char *primary_slot_name;
+    char *restore_command, *archive_cleanup_command;
+    char *recovery_min_apply_delay;
+};
+
 struct dynamic {
     struct policy policy;                /* local postgresql.use_pg_rewind & co. already merged in */
     struct settings parameters;          /* postgresql.parameters */
@@ -219,7 +229,8 @@ struct dynamic {
     size_t n_slots;
     struct slot_matcher *ignore_slots; /* also those named by entries of slots that cannot be used: never dropped */
     size_t n_ignore_slots;
-    char *json; /* the text it came from */
+    struct standby_cluster standby_cluster; /* says something while policy.standby_cluster does */
+    char *json;                             /* the text it came from */
 };
 int dynamic_parse(const char *json, const struct config *local, struct dynamic **ret, struct config_problems *problems,
                   struct err *err);

@@ -128,7 +128,6 @@ static const char *expected(enum dynamic_type type)
     case DYNAMIC_OTHER:
     case DYNAMIC_LOCAL:
     case DYNAMIC_IGNORED:
-    case DYNAMIC_REFUSED:
         break;
     }
     return "something else";
@@ -214,9 +213,6 @@ static void read_entry(struct reading *r, const struct dynamic_entry *e)
         break;
     case DYNAMIC_IGNORED:
         complain(r, PROBLEM_WARNING, path, NULL, "is not supported by this version and is ignored");
-        break;
-    case DYNAMIC_REFUSED:
-        complain(r, PROBLEM_ERROR, path, NULL, "is not supported by this version");
         break;
     }
 }
@@ -379,8 +375,12 @@ static void read_all(struct reading *r)
     read_parameters(r);
     read_lines(r, "postgresql.pg_hba", &r->d->pg_hba);
     read_lines(r, "postgresql.pg_ident", &r->d->pg_ident);
-    if (dynamic_read_slots(r->root, r->bad_value, r->problems, r->d) < 0)
+    if (dynamic_read_slots(r->root, r->bad_value, r->problems, r->d) < 0 ||
+        dynamic_read_standby_cluster(r->root, r->bad_value, r->problems, r->d) < 0)
         r->out_of_memory = true;
+    /* Nobody here has commits of his own to wait for. */
+    if (r->d->policy.standby_cluster)
+        r->d->policy.sync_mode = SYNC_MODE_OFF;
     merge_local(&r->d->policy, r->local);
 }
 
@@ -450,6 +450,7 @@ struct dynamic *dynamic_free(struct dynamic *d)
     strings_done(&d->pg_ident);
     free(d->slots);
     free(d->ignore_slots);
+    standby_cluster_done(&d->standby_cluster);
     free(d->json);
     free(d);
     return NULL;

@@ -20,7 +20,6 @@ enum dynamic_type {
     DYNAMIC_GROUP,
     DYNAMIC_LOCAL,   /* belongs into the local file: a warning */
     DYNAMIC_IGNORED, /* without effect here: a warning */
-    DYNAMIC_REFUSED, /* ignoring it would do harm: the whole configuration is refused */
 };
 
 struct dynamic_entry {
@@ -40,6 +39,15 @@ const struct dynamic_entry *dynamic_find(const char *path); /* also by alias; NU
  */
 int dynamic_read_slots(const json_t *root, enum problem_severity bad_value, struct config_problems *problems,
                        struct dynamic *d);
+
+/*
+ * standby_cluster into d (facts sheet 3.14). What cannot be used of it is a problem and counts as not given; but a
+ * section that the reference would follow is never taken for none, for then somebody would be promoted. Returns 0 or
+ * -ENOMEM.
+ */
+int dynamic_read_standby_cluster(const json_t *root, enum problem_severity bad_value, struct config_problems *problems,
+                                 struct dynamic *d);
+void standby_cluster_done(struct standby_cluster *s);
 
 /* Near known name in the same group; NULL if there is none. */
 const char *dynamic_suggest(const char *path);

@@ -37,7 +37,7 @@ static const struct dynamic_entry entries[] = {
     OTHER("permanent_slots", DYNAMIC_OTHER, "older name of slots"),
     OTHER("permanent_replication_slots", DYNAMIC_OTHER, "older name of slots"),
     OTHER("ignore_slots", DYNAMIC_OTHER, "slots to leave alone"),
-    OTHER("standby_cluster", DYNAMIC_REFUSED, "cluster that follows another one"),
+    OTHER("standby_cluster", DYNAMIC_OTHER, "cluster that follows another one"),
 
     OTHER("postgresql", DYNAMIC_GROUP, "PostgreSQL on all members"),
     {"postgresql.use_slots", DYNAMIC_BOOL, AT(use_slots), 0, NULL, "replication slots for standbys"},

@@ -159,7 +159,6 @@ static bool print_policy(const struct origin *o, const struct dynamic_entry *e, 
     case DYNAMIC_GROUP:
     case DYNAMIC_LOCAL:
     case DYNAMIC_IGNORED:
-    case DYNAMIC_REFUSED:
         break;
     }
     return false;

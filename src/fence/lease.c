@@ -59,10 +59,9 @@ void lease_resume(struct lease *l, uint64_t lease_id, uint64_t deadline_us, uint
 
 void lease_resume_serve(struct lease *l, uint64_t whom, uint64_t serve_until_us, uint64_t promised_until_us)
 {
-    bool is_standby = whom == KEEPER_SERVE_STANDBY || whom == KEEPER_SERVE_REPLICA_ADDRESS;
-
     promise(l, promised_until_us);
-    if (l->state == KEEPER_ARMED ? whom != KEEPER_SERVE_PRIMARY : !is_standby || serve_until_us > promised_until_us)
+    if (l->state == KEEPER_ARMED ? whom != KEEPER_SERVE_PRIMARY
+                                 : !keeper_serve_is_standby(whom) || serve_until_us > promised_until_us)
         return;
     l->serve = (enum keeper_serve)whom;
     l->serve_until_us = serve_until_us;
@@ -139,6 +138,7 @@ static enum keeper_result serve(struct lease *l, const struct lease_event *e, ui
         break;
     case KEEPER_SERVE_STANDBY:
     case KEEPER_SERVE_REPLICA_ADDRESS:
+    case KEEPER_SERVE_STANDBY_LEADER:
         if (l->state != KEEPER_DISARMED)
             return KEEPER_REFUSED_STATE;
         if (clock_rest_us(now_us, e->deadline_us) > LEASE_MAX_US)
@@ -270,13 +270,12 @@ struct lease_decision lease_decide(const struct lease *l, uint64_t now_us)
 
 struct lease_reach lease_reach(const struct lease *l)
 {
-    bool is_standby = l->serve == KEEPER_SERVE_STANDBY || l->serve == KEEPER_SERVE_REPLICA_ADDRESS;
-
     if (l->state == KEEPER_ARMED) /* from the answer ARMED on, the standby may be a primary at any moment */
         return (struct lease_reach){.gate_until_us = l->deadline_us,
                                     .primary_until_us = l->serve == KEEPER_SERVE_PRIMARY ? l->deadline_us : 0};
-    if (l->state != KEEPER_DISARMED || !is_standby)
+    if (l->state != KEEPER_DISARMED || !keeper_serve_is_standby(l->serve))
         return (struct lease_reach){0};
     return (struct lease_reach){.gate_until_us = l->serve_until_us,
+                                .primary_until_us = l->serve == KEEPER_SERVE_STANDBY_LEADER ? l->serve_until_us : 0,
                                 .replica_until_us = l->serve == KEEPER_SERVE_REPLICA_ADDRESS ? l->serve_until_us : 0};
 }

@@ -43,7 +43,7 @@ struct lease {
     uint64_t reset_us;          /* R */
     uint64_t fenced_at_us;      /* when a death was last proven; 0 = never */
     enum keeper_serve serve;    /* whom clients find here */
-    uint64_t serve_until_us;    /* STANDBY and REPLICA_ADDRESS: until then */
+    uint64_t serve_until_us;    /* a standby, with addresses or without: until then */
     uint64_t promised_until_us; /* the gate was allowed to be open until then, at the most, since the start */
     const char *reason;         /* why it is in this state; static text */
 };

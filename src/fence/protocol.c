@@ -19,9 +19,9 @@ static bool request_is_valid(const struct keeper_request *r, bool has_fd)
 
     if (r->version != KEEPER_PROTOCOL || r->op < KEEPER_ARM || r->op > KEEPER_SERVE)
         return false;
-    if (r->serve > (fields[r->op].serve ? (uint32_t)KEEPER_SERVE_PRIMARY : 0))
+    if (r->serve > (fields[r->op].serve ? (uint32_t)KEEPER_SERVE_STANDBY_LEADER : 0))
         return false;
-    deadline = fields[r->op].deadline || r->serve == KEEPER_SERVE_STANDBY || r->serve == KEEPER_SERVE_REPLICA_ADDRESS;
+    deadline = fields[r->op].deadline || keeper_serve_is_standby(r->serve);
     if (deadline != (r->deadline_us != 0))
         return false;
     if (!fields[r->op].pid && r->pid != 0)
@@ -132,8 +132,8 @@ static bool answer_is_valid(const struct keeper_answer *a)
 {
     return a->version == KEEPER_PROTOCOL && a->op >= KEEPER_ARM && a->op <= KEEPER_SERVE &&
            a->result <= KEEPER_REFUSED_GATE && a->state >= KEEPER_DISARMED && a->state <= KEEPER_STARVING &&
-           a->watchdog <= KEEPER_WATCHDOG_FAILED && a->rung <= FENCE_RUNG_STARVE && a->serve <= KEEPER_SERVE_PRIMARY &&
-           a->gate <= KEEPER_GATE_FAILED;
+           a->watchdog <= KEEPER_WATCHDOG_FAILED && a->rung <= FENCE_RUNG_STARVE &&
+           a->serve <= KEEPER_SERVE_STANDBY_LEADER && a->gate <= KEEPER_GATE_FAILED;
 }
 
 int keeper_recv_answer(int fd, struct keeper_answer *ret, struct err *err)
@@ -226,6 +226,8 @@ const char *keeper_serve_text(enum keeper_serve serve)
         return "standby with the replica address";
     case KEEPER_SERVE_PRIMARY:
         return "primary";
+    case KEEPER_SERVE_STANDBY_LEADER:
+        return "standby leader";
     }
     return "unknown";
 }

@@ -42,7 +42,15 @@ enum keeper_serve {
     KEEPER_SERVE_STANDBY,         /* only while disarmed: the gate is open until the deadline */
     KEEPER_SERVE_REPLICA_ADDRESS, /* the same, and the addresses for replicas are here */
     KEEPER_SERVE_PRIMARY,         /* only for the armed lease: the addresses for the primary are here as long as it */
+    KEEPER_SERVE_STANDBY_LEADER,  /* a standby that has the addresses for the primary: nobody is one in this cluster */
 };
+
+/* What is said of a standby holds until a deadline, and while nothing is armed. */
+static inline bool keeper_serve_is_standby(uint64_t serve)
+{
+    return serve == KEEPER_SERVE_STANDBY || serve == KEEPER_SERVE_REPLICA_ADDRESS ||
+           serve == KEEPER_SERVE_STANDBY_LEADER;
+}
 
 /* The port gate and the virtual addresses, as the process that keeps them has reported. */
 enum keeper_gate {

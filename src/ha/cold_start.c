@@ -7,7 +7,7 @@
  *
  * It must not cost an ordinary failover anything. It is one if anybody who can be asked was up while somebody led: the
  * standbys that the leader has left behind do not wait for it. And where a synchronous mode says who may lead, those
- * have every acknowledged commit: nobody else is waited for.
+ * have every acknowledged commit: nobody else is waited for. In a standby cluster the WAL comes from elsewhere.
  *
  * Who had left before the outage is not waited for, since the leader had gone on without him: the leader takes a member
  * off the list of the known ones a ttl after its key has gone (src/agent/cold_start.c).
@@ -20,7 +20,7 @@ enum { COLD_AGAIN_US = 1000000 };
 
 bool ha_cold_start_is_on(const struct ha_view *v)
 {
-    if (v->memory.leader_seen || ha_sync_chooses(v))
+    if (v->memory.leader_seen || ha_sync_chooses(v) || v->policy.standby_cluster)
         return false;
     for (size_t i = 0; i < v->n_peers; i++)
         if (v->peers[i].answered && v->peers[i].leader_seen)

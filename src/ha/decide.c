@@ -44,7 +44,10 @@ const struct member *ha_running_leader(const struct ha_view *v)
     leader = cluster_leader_member(v->cluster);
     if (!leader || strcmp(leader->name, v->name) == 0)
         return NULL;
-    return leader->state == PG_STATE_RUNNING && leader->role == PG_ROLE_PRIMARY ? leader : NULL;
+    return leader->state == PG_STATE_RUNNING &&
+                   (leader->role == PG_ROLE_PRIMARY || leader->role == PG_ROLE_STANDBY_LEADER)
+               ? leader
+               : NULL;
 }
 
 /* These may end with PostgreSQL out of recovery, or have it so already: they live and die with the lease (S2, S3). */
@@ -56,7 +59,7 @@ static bool op_needs_lease(enum op_kind op)
 /* A bootstrap is undone by whoever runs it; what the store answers about the leader key must be known. */
 static bool op_outlives_stop(enum op_kind op)
 {
-    return op == OP_BOOTSTRAP || op == OP_ACQUIRE;
+    return op == OP_BOOTSTRAP || op == OP_ACQUIRE || op == OP_RELEASE;
 }
 
 static struct ha_decision decide_stopping(const struct ha_view *v);
@@ -85,6 +88,8 @@ static struct ha_decision decide_busy(const struct ha_view *v)
                            ha_op_text(v->op));
     if (v->stopping && !op_outlives_stop(v->op))
         return decide_stopping(v);
+    if (ha_standby_cluster_forbids(v, &d))
+        return d;
     if (op_needs_lease(v->op) && ha_disk_is_unfit(v))
         return ha_disk_demote(v);
     /* What was adopted frozen never answers, what is promoted may freeze on the way, and what hangs does not stop. */

@@ -49,33 +49,43 @@ static struct ha_decision decide_crashed_leader(const struct ha_view *v)
     return ha_say(HA_START_PRIMARY, "the primary died: starting it again, the leader key is still ours");
 }
 
-static bool divergence_is(const struct ha_view *v, enum divergence what, const struct member *leader)
+static bool divergence_is(const struct ha_view *v, enum divergence what, const char *origin)
 {
-    return v->memory.divergence == what && strcmp(v->memory.divergence_from, leader->name) == 0;
+    return v->memory.divergence == what && strcmp(v->memory.divergence_from, origin) == 0;
 }
 
 bool ha_may_start_over(const struct ha_view *v)
 {
+    if (ha_is_last_copy(v))
+        return false;
+    /* A store that has forgotten the cluster: nobody copies anything before somebody who leads has said again which
+     * it is, and that takes somebody who has it. What was half rewound is of no use to anybody. */
+    if (v->cluster && !ha_stored_sysid(v) && !v->rewind_incomplete)
+        return false;
     return (v->memory.rewind_failed && v->policy.remove_data_directory_on_rewind_failure) ||
            v->policy.remove_data_directory_on_diverged_timelines;
 }
 
-static struct ha_decision decide_diverged(const struct ha_view *v, const struct member *leader)
+static struct ha_decision start_following(const struct ha_view *v, const char *starting);
+
+static struct ha_decision decide_diverged(const struct ha_view *v, const char *origin)
 {
     if (v->policy.use_pg_rewind && v->rewind_possible && !v->memory.rewind_failed) {
         if (v->now_us < v->memory.retry_check_at_us)
-            return ha_say(HA_NOTHING, "waiting until \"%s\" can be rewound to", leader->name);
-        return ha_say_target(HA_REWIND, leader->name, "this node's WAL went another way than the leader's: rewinding");
+            return ha_say(HA_NOTHING, "waiting until %s can be rewound to", ha_origin_text(origin));
+        return ha_say_target(HA_REWIND, origin, "this node's WAL went another way than that of %s: rewinding",
+                             ha_origin_text(origin));
     }
     if (ha_may_start_over(v))
-        return ha_say(HA_SET_ASIDE, "this node's WAL went another way than the leader's: setting the data directory "
-                                    "aside for a new copy");
+        return ha_say(HA_SET_ASIDE,
+                      "this node's WAL went another way than that of %s: setting the data directory aside for a new "
+                      "copy",
+                      ha_origin_text(origin));
     if (v->rewind_incomplete)
         return ha_say(HA_NOTHING, "pg_rewind failed half-way: only a new copy helps, which "
                                   "remove_data_directory_on_rewind_failure would allow");
-    return ha_say_target(HA_START_STANDBY, leader->name,
-                         "this node's WAL went another way than the leader's, but neither pg_rewind nor a new copy is "
-                         "allowed: starting as it is");
+    return start_following(v, "this node's WAL went another way, but neither pg_rewind nor a new copy is allowed: "
+                              "starting as it is,");
 }
 
 /* From whom the tags say, at once: started from the leader it would have to change over a moment later. */
@@ -83,26 +93,39 @@ static struct ha_decision start_following(const struct ha_view *v, const char *s
 {
     const struct member *upstream = ha_upstream(v);
 
+    if (ha_follows_remote(v))
+        return ha_say_target(HA_START_STANDBY, REMOTE_CLUSTER, "%s as a standby of the cluster that is followed",
+                             starting);
     if (!upstream)
         return ha_say_target(HA_START_STANDBY, "", "%s as a standby that streams from nobody", starting);
     return ha_say_target(HA_START_STANDBY, upstream->name, "%s as a standby of \"%s\"", starting, upstream->name);
 }
 
+/*
+ * The other cluster may be out of reach for days, and what is here can be read all the same: whoever has been a standby
+ * before, or could not ask it, is started. Whether it has diverged shows when it does not stream.
+ */
+static bool can_wait_for_remote(const struct ha_view *v, const char *origin)
+{
+    return strcmp(origin, REMOTE_CLUSTER) == 0 &&
+           (v->memory.retry_check_at_us || v->pg.control_state == PG_CONTROL_SHUT_DOWN_IN_RECOVERY ||
+            v->pg.control_state == PG_CONTROL_IN_ARCHIVE_RECOVERY);
+}
+
 /* A server that stood still while another led may have WAL that the new leader never saw. */
-static struct ha_decision decide_rejoin(const struct ha_view *v, const struct member *leader)
+static struct ha_decision decide_rejoin(const struct ha_view *v, const char *origin)
 {
     bool can_repair = v->policy.use_pg_rewind || v->policy.remove_data_directory_on_diverged_timelines;
 
-    if (v->rewind_incomplete || divergence_is(v, DIVERGENCE_FOUND, leader))
-        return decide_diverged(v, leader);
+    if (v->rewind_incomplete || divergence_is(v, DIVERGENCE_FOUND, origin))
+        return decide_diverged(v, origin);
     /* How far its WAL goes shows when it has run; the comparison of a standby that does not stream comes then. */
     if (v->memory.is_new_copy)
         return start_following(v, "starting the new copy");
-    if (can_repair && !divergence_is(v, DIVERGENCE_NONE, leader)) {
+    if (can_repair && !divergence_is(v, DIVERGENCE_NONE, origin) && !can_wait_for_remote(v, origin)) {
         if (v->now_us < v->memory.retry_check_at_us)
-            return ha_say(HA_NOTHING, "waiting until the leader \"%s\" can say whether this node diverged",
-                          leader->name);
-        return ha_say_target(HA_CHECK_REWIND, leader->name, "comparing timelines with the leader \"%s\"", leader->name);
+            return ha_say(HA_NOTHING, "waiting until %s can say whether this node diverged", ha_origin_text(origin));
+        return ha_say_target(HA_CHECK_REWIND, origin, "comparing timelines with %s", ha_origin_text(origin));
     }
     return start_following(v, "starting");
 }
@@ -128,14 +151,20 @@ static struct ha_decision decide_unfinished(const struct ha_view *v)
 struct ha_decision ha_decide_down(const struct ha_view *v)
 {
     const struct member *leader = ha_running_leader(v);
-    const struct member *upstream = ha_upstream(v);
+    const char *origin = leader || ha_follows_remote(v) ? ha_origin(v, leader) : NULL;
+    struct ha_decision d;
 
     if (v->bootstrap_incomplete && !(v->pg.control_known && ha_stored_sysid(v) == v->pg.sysid))
         return decide_unfinished(v);
-    if (v->lease.held)
+    if (v->lease.held && !v->policy.standby_cluster)
         return decide_crashed_leader(v);
-    if (v->keeper.armed || !v->keeper.dead_proven)
-        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, false, "proving that no process of the old primary is left");
+    if (v->keeper.armed || !v->keeper.dead_proven) {
+        d = ha_say_stop(HA_DEMOTE, HA_AT_ONCE, false, "proving that no process of the old primary is left");
+        d.keep = v->lease.held;
+        return d;
+    }
+    if (v->lease.held && ha_standby_leader_gives_up(v, &d))
+        return d;
     if (!v->pg.control_known)
         return ha_say(HA_NOTHING, "reading the control file");
     if (is_left_alone(v))
@@ -144,11 +173,11 @@ struct ha_decision ha_decide_down(const struct ha_view *v)
         return ha_say(HA_NOTHING, "the start failed: waiting before the next try");
     if (ha_is_tainted(v))
         return ha_decide_tainted(v);
-    if (leader)
-        return decide_rejoin(v, leader);
+    if (origin)
+        return decide_rejoin(v, origin);
     if (v->rewind_incomplete)
         return ha_say(HA_NOTHING, "an earlier pg_rewind never finished: waiting for a leader to rewind to");
-    return ha_say_target(HA_START_STANDBY, upstream ? upstream->name : "", "starting as a standby until elected");
+    return start_following(v, leader ? "starting" : "starting until elected,");
 }
 
 struct ha_decision ha_decide_reinitialize(const struct ha_view *v)

@@ -47,7 +47,20 @@ static struct ha_decision decide_bootstrap(const struct ha_view *v)
         return ha_say(HA_NOTHING, "the last bootstrap failed: waiting before the next");
     if (!v->cluster_is_fresh || v->was_frozen)
         return ha_say(HA_READ_STORE, "reading the store again before bootstrapping");
+    if (v->policy.standby_cluster && !v->policy.standby_cluster_streams)
+        return ha_say(HA_NOTHING, "not bootstrapping: standby_cluster has no host to copy from");
+    if (v->policy.standby_cluster)
+        return ha_say(HA_BOOTSTRAP, "nobody has initialized this standby cluster: copying the cluster it follows");
     return ha_say(HA_BOOTSTRAP, "nobody has initialized this cluster: bootstrapping it");
+}
+
+static struct ha_decision copy_from(const struct ha_view *v, const char *source)
+{
+    const char *text = strcmp(source, REMOTE_CLUSTER) == 0 ? "the cluster that is followed" : source;
+
+    if (v->now_us < v->memory.retry_clone_at_us)
+        return ha_say(HA_NOTHING, "the last copy failed: waiting before the next from \"%s\"", text);
+    return ha_say_target(HA_CLONE, source, "creating a replica from \"%s\"", text);
 }
 
 struct ha_decision ha_decide_empty(const struct ha_view *v)
@@ -63,10 +76,10 @@ struct ha_decision ha_decide_empty(const struct ha_view *v)
     leader = ha_running_leader(v);
     if (!leader && v->cluster->leader.exists)
         return ha_say(HA_NOTHING, "waiting for the leader \"%s\" to be ready", v->cluster->leader.name);
+    if (ha_should_copy_remote(v, leader))
+        return copy_from(v, REMOTE_CLUSTER);
     if (!leader)
         return decide_bootstrap(v);
     source = v->request.from_leader ? leader : clone_source(v, leader);
-    if (v->now_us < v->memory.retry_clone_at_us)
-        return ha_say(HA_NOTHING, "the last copy failed: waiting before the next from \"%s\"", source->name);
-    return ha_say_target(HA_CLONE, source->name, "creating a replica from \"%s\"", source->name);
+    return copy_from(v, source->name);
 }

@@ -44,7 +44,8 @@ bool ha_request_allows(const struct policy *p, const struct cluster *c, bool is_
 /* Why this member cannot take over from us now; NULL if it can. */
 static const char *why_not(const struct ha_view *v, const struct failover_key *key, const struct peer *p)
 {
-    uint64_t lag_bytes = v->pg.current_lsn > p->lsn ? v->pg.current_lsn - p->lsn : 0;
+    uint64_t lsn = v->pg.in_recovery ? local_pg_lsn(&v->pg) : v->pg.current_lsn;
+    uint64_t lag_bytes = lsn > p->lsn ? lsn - p->lsn : 0;
 
     if (!p->answered)
         return "does not answer";
@@ -94,7 +95,7 @@ static bool checkpoint_is_fresh(const struct ha_view *v)
 }
 
 /* A stop writes what a checkpoint has not written yet, while clients wait. It may take minutes. */
-static bool needs_checkpoint(const struct ha_view *v, const char *what, struct ha_decision *ret)
+bool ha_needs_checkpoint(const struct ha_view *v, const char *what, struct ha_decision *ret)
 {
     if (v->memory.checkpoint_running)
         *ret = ha_say(HA_NOTHING, "%s: the checkpoint before it is under way", what);
@@ -152,7 +153,10 @@ static struct ha_decision decide_request(const struct ha_view *v, const struct f
         return ha_say(HA_CLEAR_FAILOVER, "%s to \"%s\" is not possible, it %s: forgetting the request", what, to, why);
     if (why)
         return ha_say(HA_CLEAR_FAILOVER, "%s is not possible, %s: forgetting the request", what, why);
-    if (needs_checkpoint(v, what, &d))
+    /* Nobody has been told that what it has is acknowledged: it goes on as a standby of its successor. */
+    if (v->pg.in_recovery)
+        return ha_say(HA_RELEASE, "%s to %s: giving the leader key of this standby cluster up", what, to);
+    if (ha_needs_checkpoint(v, what, &d))
         return d;
     return ha_say_stop(HA_DEMOTE, HA_GRACEFUL, true, "%s to %s: demoting this node", what, to);
 }
@@ -161,7 +165,7 @@ static struct ha_decision decide_restart(const struct ha_view *v)
 {
     struct ha_decision d;
 
-    return needs_checkpoint(v, "restart", &d) ? d : ha_say(HA_RESTART, "restarting PostgreSQL, as asked for");
+    return ha_needs_checkpoint(v, "restart", &d) ? d : ha_say(HA_RESTART, "restarting PostgreSQL, as asked for");
 }
 
 bool ha_decide_leader_request(const struct ha_view *v, struct ha_decision *ret)

@@ -51,7 +51,7 @@ static bool peer_can(const struct ha_view *v, const struct failover_key *key, co
         !ha_request_allows(&v->policy, v->cluster, key->leader[0] != '\0', p->name))
         return false;
     /* Without a proof that nothing is missing, a switchover is no reason to lose what we have. */
-    return !key->leader[0] || word_is_good(v) || p->lsn >= local_pg_lsn(&v->pg);
+    return !key->leader[0] || v->policy.standby_cluster || word_is_good(v) || p->lsn >= local_pg_lsn(&v->pg);
 }
 
 bool ha_race_is_for_another(const struct ha_view *v, struct ha_decision *ret)

@@ -15,8 +15,13 @@ struct ha_decision ha_say_stop(enum ha_action action, enum ha_urgency urgency, b
 /* The system identifier of the cluster that the store knows; 0 if it knows none, or could not be read. */
 uint64_t ha_stored_sysid(const struct ha_view *v);
 
-/* The leader's member key if it is another node whose PostgreSQL runs as a primary now, else NULL. */
+/* The leader's member key if it is another node whose PostgreSQL runs as a leader's should now, else NULL. */
 const struct member *ha_running_leader(const struct ha_view *v);
+
+/* Streaming ended a while ago, and whether our WAL went another way than that of `origin` is not known. */
+bool ha_should_check_divergence(const struct ha_view *v, const char *origin);
+/* Our WAL went another way than that of `origin`: rewind, or stop for a new copy; false if that is not allowed. */
+bool ha_must_repair(const struct ha_view *v, const char *origin, struct ha_decision *ret);
 
 /* When pg_rewind cannot bring a diverged node back: may its data directory be set aside for a new copy? */
 bool ha_may_start_over(const struct ha_view *v);
@@ -82,6 +87,38 @@ struct ha_decision ha_decide_primary(const struct ha_view *v);      /* a server 
 bool ha_primary_must_stop(const struct ha_view *v, struct ha_decision *ret);
 struct ha_decision ha_decide_race(const struct ha_view *v); /* a standby without a leader */
 
+/* --- a standby cluster (standby_leader.c) --- */
+
+/*
+ * Whose WAL all of this node's must be on: the leader's, or in a standby cluster the other cluster's. NULL: nobody can
+ * be asked.
+ */
+const char *ha_origin(const struct ha_view *v, const struct member *leader);
+/* What a decision calls it, for people. */
+const char *ha_origin_text(const char *origin);
+/* Started now it streams from the cluster that is followed: the standby leader, or anybody while there is none. */
+bool ha_follows_remote(const struct ha_view *v);
+/* Whether a standby that does not stream is to be compared with the other cluster once more. */
+bool ha_should_check_remote(const struct ha_view *v, const char *origin);
+/* What it lacks comes from there, whoever leads here. */
+bool ha_streams_from_remote(const struct ha_view *v);
+/* The leader that has just stepped down may have more: in a standby cluster that is nothing to wait for. */
+bool ha_position_is_no_matter(const struct ha_view *v, const struct peer *p);
+/* Nobody leads for a while, and this node is not going to: that is no reason to fall behind the other cluster. */
+bool ha_may_follow_remote_meanwhile(const struct ha_view *v, const struct ha_decision *race);
+/* Nobody else here has a server that runs and may lead: what this node has must not be set aside before there is
+ * another copy. */
+bool ha_is_last_copy(const struct ha_view *v);
+/* A promotion is under way and must not be finished. */
+bool ha_standby_cluster_forbids(const struct ha_view *v, struct ha_decision *ret);
+/* A primary that is to become the standby leader. */
+struct ha_decision ha_decide_demote_cluster(const struct ha_view *v);
+struct ha_decision ha_decide_standby_leader(const struct ha_view *v); /* holds the key; a server in recovery */
+bool ha_standby_leader_gives_up(const struct ha_view *v, struct ha_decision *ret); /* the same; the server is down */
+/* An empty data directory of a known cluster is to be filled from the other cluster, and not from this leader (NULL).
+ */
+bool ha_should_copy_remote(const struct ha_view *v, const struct member *leader);
+
 /* --- what an operator asks for (manual.c, manual_race.c) --- */
 
 /* The request in the failover key, unless it is empty or for later. The store could be read. */
@@ -94,6 +131,8 @@ uint64_t ha_request_due_us(const struct ha_view *v);
 /* The leader, all of whose own rules are satisfied: true if something was asked for and *ret is what to do. */
 bool ha_decide_leader_request(const struct ha_view *v, struct ha_decision *ret);
 bool ha_decide_standby_request(const struct ha_view *v, struct ha_decision *ret);
+/* A checkpoint makes the stop that is to come short: true while it is due or under way. */
+bool ha_needs_checkpoint(const struct ha_view *v, const char *what, struct ha_decision *ret);
 
 /* What the request means for this node, now that the leader key is free. */
 enum request_rank {

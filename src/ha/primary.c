@@ -17,8 +17,8 @@ static bool recovers_for_too_long(const struct ha_view *v)
 /* Somebody promoted it by hand while nobody leads. In pause that is his right; the lease makes it safe. */
 static bool may_take_free_key(const struct ha_view *v)
 {
-    return v->policy.pause && !v->keeper.armed && v->cluster && !v->cluster->leader.exists &&
-           (!ha_stored_sysid(v) || ha_stored_sysid(v) == v->pg.sysid);
+    return v->policy.pause && !v->policy.standby_cluster && !v->keeper.armed && v->cluster &&
+           !v->cluster->leader.exists && (!ha_stored_sysid(v) || ha_stored_sysid(v) == v->pg.sysid);
 }
 
 static struct ha_decision decide_without_key(const struct ha_view *v)
@@ -37,7 +37,7 @@ static bool must_not_go_on(const struct ha_view *v, struct ha_decision *ret)
     /* S2: whoever made it a primary, without a lease and an armed keeper it must not be one. */
     if (!v->lease.held)
         *ret = decide_without_key(v);
-    else if (!v->keeper.armed && v->policy.pause && !v->keeper.refused)
+    else if (!v->keeper.armed && v->policy.pause && !v->policy.standby_cluster && !v->keeper.refused)
         *ret = ha_say(HA_PROMOTE, "paused: PostgreSQL was promoted by hand: arming the keeper for it");
     else if (!v->keeper.armed)
         *ret = ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
@@ -91,6 +91,8 @@ struct ha_decision ha_decide_primary(const struct ha_view *v)
 
     if (ha_primary_must_stop(v, &d))
         return d;
+    if (v->policy.standby_cluster && !v->policy.pause)
+        return ha_decide_demote_cluster(v);
     if (ha_decide_leader_request(v, &d))
         due_us = 0;
     else if (v->storage.failed)

@@ -17,12 +17,12 @@ bool ha_is_behind(const struct ha_view *v, struct ha_decision *ret)
     uint64_t lag_bytes = v->cluster->status_lsn > lsn ? v->cluster->status_lsn - lsn : 0;
     uint32_t cluster_tl = cluster_timeline(v->cluster);
 
-    if (lag_bytes > v->policy.maximum_lag_on_failover_bytes)
+    if (lag_bytes > v->policy.maximum_lag_on_failover_bytes && !ha_streams_from_remote(v))
         *ret = ha_bar(RULE_LAG,
                       "this node is %llu bytes behind the last known position, more than "
                       "maximum_lag_on_failover",
                       (unsigned long long)lag_bytes);
-    else if (v->policy.check_timeline && v->pg.timeline < cluster_tl)
+    else if (v->policy.check_timeline && !v->policy.standby_cluster && v->pg.timeline < cluster_tl)
         *ret = ha_bar(RULE_TIMELINE, "this node is on timeline %u, the cluster on %u", v->pg.timeline, cluster_tl);
     else
         return false;
@@ -102,7 +102,7 @@ static bool peer_goes_first(const struct ha_view *v, const struct peer *p, struc
         *ret = ha_say(HA_NOTHING, "no leader; \"%s\", which is in /sync, too, has more", p->name);
         return true;
     }
-    if (!ha_sync_chooses(v) && p->lsn > lsn) {
+    if (!ha_sync_chooses(v) && p->lsn > lsn && !ha_position_is_no_matter(v, p)) {
         *ret = ha_say(HA_NOTHING, "no leader; \"%s\" has %llu bytes more", p->name, (unsigned long long)(p->lsn - lsn));
         return true;
     }
@@ -148,6 +148,8 @@ struct ha_decision ha_decide_race(const struct ha_view *v)
         return d;
     if (v->was_frozen || !v->cluster_is_fresh)
         return ha_say(HA_READ_STORE, "no leader: reading the store again before the election");
+    if ((rank == REQUEST_SWITCHOVER_TO_US || rank == REQUEST_FAILOVER_TO_US) && v->policy.standby_cluster)
+        return ha_say(HA_ACQUIRE, "the leader key of this standby cluster is for this node: taking it");
     if ((rank == REQUEST_SWITCHOVER_TO_US || rank == REQUEST_FAILOVER_TO_US) && ha_has_all_wal(v))
         return ha_say(HA_ACQUIRE, "the leader has handed over to this node, which has all of its WAL: taking the "
                                   "leader key");

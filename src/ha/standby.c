@@ -2,40 +2,49 @@
 #include "ha/parts.h"
 
 /* A standby that cannot stream although its leader is well has perhaps gone another way: ask, after two loop_waits. */
-static bool should_check_divergence(const struct ha_view *v, const struct member *leader)
+bool ha_should_check_divergence(const struct ha_view *v, const char *origin)
 {
     uint64_t since_us = v->memory.not_streaming_since_us;
 
     if (v->pg.replaying)
         return false; /* where it will have come to shows later */
-    if (!v->policy.use_pg_rewind && !v->policy.remove_data_directory_on_diverged_timelines)
+    if (!origin || (!v->policy.use_pg_rewind && !v->policy.remove_data_directory_on_diverged_timelines))
         return false;
-    if (!since_us || v->now_us - since_us < 2 * v->policy.loop_wait_us || v->now_us < v->memory.retry_check_at_us)
+    return since_us && v->now_us - since_us >= 2 * v->policy.loop_wait_us && v->now_us >= v->memory.retry_check_at_us;
+}
+
+/* A comparison that was made is made again only when its leader's timeline says that it cannot be true any more. */
+static bool should_check(const struct ha_view *v, const struct member *leader, const char *origin)
+{
+    if (!ha_should_check_divergence(v, origin))
         return false;
+    if (v->policy.standby_cluster)
+        return ha_should_check_remote(v, origin);
     /* Ahead of the leader's timeline it can never stream, whatever its control file had said before it ran. */
     if (leader->timeline && v->pg.timeline > leader->timeline)
         return true;
-    return v->memory.divergence == DIVERGENCE_UNKNOWN || strcmp(v->memory.divergence_from, leader->name) != 0;
+    return v->memory.divergence == DIVERGENCE_UNKNOWN || strcmp(v->memory.divergence_from, origin) != 0;
 }
 
 /* Its WAL went another way: rewind, or stop it, so that what is down can be set aside for a new copy; else let it be.
  */
-static bool must_repair(const struct ha_view *v, const struct member *leader, struct ha_decision *ret)
+bool ha_must_repair(const struct ha_view *v, const char *origin, struct ha_decision *ret)
 {
-    if (v->policy.pause || v->memory.divergence != DIVERGENCE_FOUND ||
-        strcmp(v->memory.divergence_from, leader->name) != 0)
+    if (!origin || v->policy.pause || v->memory.divergence != DIVERGENCE_FOUND ||
+        strcmp(v->memory.divergence_from, origin) != 0)
         return false;
     if (v->policy.use_pg_rewind && v->rewind_possible && !v->memory.rewind_failed) {
         if (v->now_us < v->memory.retry_check_at_us)
             return false;
-        *ret =
-            ha_say_target(HA_REWIND, leader->name, "this standby's WAL went another way than the leader's: rewinding");
+        *ret = ha_say_target(HA_REWIND, origin, "this standby's WAL went another way than that of %s: rewinding",
+                             ha_origin_text(origin));
         return true;
     }
     if (!ha_may_start_over(v))
         return false;
     *ret = ha_say_stop(HA_STOP, HA_SWIFT, false,
-                       "this standby's WAL went another way than the leader's: stopping it for a new copy");
+                       "this standby's WAL went another way than that of %s: stopping it for a new copy",
+                       ha_origin_text(origin));
     return true;
 }
 
@@ -43,22 +52,23 @@ static struct ha_decision decide_follow(const struct ha_view *v)
 {
     const struct member *leader = ha_running_leader(v);
     const struct member *upstream = ha_upstream(v);
-    const char *leader_name = v->cluster->leader.name;
+    const char *leader_name = v->cluster->leader.name, *origin;
     struct ha_decision d;
     char text[HA_DISK_TEXT_SIZE];
 
     /* A leader that is not running yet (promoting, crashed) is no reason to drop the upstream we have. */
     if (!leader)
         return ha_say(HA_NOTHING, "waiting for the leader \"%s\" to be ready", leader_name);
-    if (must_repair(v, leader, &d))
+    origin = ha_origin(v, leader);
+    if (ha_must_repair(v, origin, &d))
         return d;
     if (upstream && strcmp(v->pg.follows, upstream->name) != 0)
         return ha_say_target(HA_FOLLOW, upstream->name, "following \"%s\"", upstream->name);
     if (!upstream && v->pg.follows[0])
         return ha_say_target(HA_FOLLOW, "", "following nobody: the tag nostream is set");
-    if (should_check_divergence(v, leader))
-        return ha_say_target(HA_CHECK_REWIND, leader->name, "not streaming: comparing timelines with \"%s\"",
-                             leader->name);
+    if (should_check(v, leader, origin))
+        return ha_say_target(HA_CHECK_REWIND, origin, "not streaming: comparing timelines with %s",
+                             ha_origin_text(origin));
     /* In pause nobody would start the server again. */
     if (v->slots_to_copy && v->pg.streaming && !v->policy.pause && !v->storage.failed)
         return ha_say_target(HA_COPY_SLOTS, leader->name, "copying logical slots from \"%s\"", leader->name);
@@ -125,7 +135,7 @@ struct ha_decision ha_decide_standby(const struct ha_view *v)
     struct ha_decision d;
 
     if (v->lease.held)
-        return decide_elected(v);
+        return v->policy.standby_cluster ? ha_decide_standby_leader(v) : decide_elected(v);
     if (v->keeper.armed)
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, false,
                            "armed without the leader key: proving that no primary is left");
@@ -139,8 +149,12 @@ struct ha_decision ha_decide_standby(const struct ha_view *v)
         return decide_starved(v);
     if (!v->cluster)
         return ha_say(HA_NOTHING, "the store cannot be read: staying a standby");
-    if (!v->cluster->leader.exists)
-        return ha_decide_race(v);
+    if (!v->cluster->leader.exists) {
+        d = ha_decide_race(v);
+        return ha_may_follow_remote_meanwhile(v, &d)
+                   ? ha_say_target(HA_FOLLOW, REMOTE_CLUSTER, "%s; following the other cluster meanwhile", d.reason)
+                   : d;
+    }
     if (strcmp(v->cluster->leader.name, v->name) == 0)
         return ha_say(HA_NOTHING,
                       "the leader key has our name but hangs on a lease that is not ours (an earlier life of "

@@ -43,7 +43,7 @@ struct local_pg {
     uint64_t starved_since_us;
     /* standby: it has not been at the end of the WAL it has since it was started; its position will grow by itself */
     bool replaying;
-    char follows[MEMBER_NAME_SIZE]; /* the member our primary_conninfo points to; "" = nobody */
+    char follows[MEMBER_NAME_SIZE]; /* whom our primary_conninfo points to, as in a decision; "" = nobody */
     uint64_t running_since_us;      /* when the postmaster was started, CLOCK_BOOTTIME */
     uint64_t starting_since_us;     /* when it last entered "starting"; 0 = not starting */
 };

@@ -25,6 +25,8 @@ struct policy {
     bool sync_strict;
     unsigned sync_node_count;
     uint64_t maximum_lag_on_syncnode_bytes; /* 0: no limit */
+    bool standby_cluster; /* the cluster follows another one: nobody leaves recovery, and no synchronous mode is on */
+    bool standby_cluster_streams; /* and there is a host to stream, copy and rewind from */
 };
 
 #define POLICY_FOR_EVER UINT64_MAX

@@ -4,6 +4,12 @@
 
 enum { MEMBER_NAME_SIZE = 128 }; /* with terminating NUL; longer names are refused by the configuration */
 
+/*
+ * In the place of a member's name: the cluster that a standby cluster follows. No member can have it, since names are
+ * parts of the store's keys.
+ */
+#define REMOTE_CLUSTER "/remote"
+
 struct tags {
     bool nofailover;                      /* never leader */
     int failover_priority;                /* default 1; 0 or less means nofailover; higher wins at equal LSN */

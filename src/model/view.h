@@ -221,7 +221,7 @@ enum ha_action {
     HA_ACQUIRE,           /* take the leader key, if it is free */
     HA_PROMOTE,           /* arm, then promote */
     HA_DEMOTE,            /* stop (or just prove dead), disarm; then release the key if `release` */
-    HA_RELEASE,           /* give the leader key up; nothing is armed */
+    HA_RELEASE,           /* give the leader key up; nothing is armed, and what runs goes on */
     HA_STOP,              /* stop a standby, because the node stops or its data directory went away */
     HA_EXIT,              /* cannot go on: the process ends with the reason */
     HA_CHECKPOINT,        /* so that the stop that is to come is short */
@@ -263,7 +263,8 @@ struct ha_decision {
     enum ha_rule rule;             /* if it is one of these that says so */
     enum ha_urgency urgency;       /* HA_DEMOTE, HA_STOP */
     bool release;                  /* HA_DEMOTE */
-    char target[MEMBER_NAME_SIZE]; /* a member, or "" */
+    bool keep;                     /* HA_DEMOTE: the leader key stays ours, for a standby leader */
+    char target[MEMBER_NAME_SIZE]; /* a member, REMOTE_CLUSTER, or "" */
     uint64_t wake_at_us;           /* decide again at the latest then; 0 = the usual loop_wait */
     char reason[192];              /* for a DBA; shown in the log and in list */
 };

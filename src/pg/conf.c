@@ -39,13 +39,27 @@ static int take(struct textbuf *b, char **ret, struct err *err)
     return 0;
 }
 
+/* The slot that is kept for us: by our own leader one with our name, by another cluster the one that was agreed on. */
+static void put_slot(struct textbuf *b, const struct pg_files_spec *spec)
+{
+    const struct dynamic *dynamic = spec->dynamic;
+    char slot[SLOT_NAME_SIZE];
+
+    if (spec->follows_remote) {
+        if (dynamic->standby_cluster.primary_slot_name)
+            put_param(b, "primary_slot_name", dynamic->standby_cluster.primary_slot_name);
+    } else if (dynamic->policy.use_slots) {
+        slot_name_of_member(spec->config->name, slot, sizeof(slot));
+        put_param(b, "primary_slot_name", slot);
+    }
+}
+
 int conf_text(const struct pg_files_spec *spec, const struct params *server, const struct params *recovery,
               const char *conninfo, char **ret, struct err *err)
 {
     const struct config *config = spec->config;
     const char *base_name = config->postgresql.config_base_name;
     struct textbuf b = {0};
-    char slot[SLOT_NAME_SIZE];
 
     textbuf_puts(&b, CONF_HEADER "include '");
     if (config->postgresql.custom_conf) {
@@ -63,10 +77,7 @@ int conf_text(const struct pg_files_spec *spec, const struct params *server, con
         put_param(&b, recovery->items[i].name, recovery->items[i].value);
     if (conninfo) {
         put_param(&b, "primary_conninfo", conninfo);
-        if (spec->dynamic->policy.use_slots) {
-            slot_name_of_member(config->name, slot, sizeof(slot));
-            put_param(&b, "primary_slot_name", slot);
-        }
+        put_slot(&b, spec);
     }
     return take(&b, ret, err);
 }

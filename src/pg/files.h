@@ -25,6 +25,7 @@ struct pg_files_spec {
     bool standby;                          /* write standby.signal (and remove it otherwise) */
     bool after_crash;                      /* a primary that is only started again: raises nothing (pending.h) */
     const struct pg_upstream *upstream;    /* primary_conninfo; NULL = none */
+    bool follows_remote;                   /* as the leader of a standby cluster: `upstream` is the other cluster */
     const struct local_pg *control;        /* NULL or what its WAL was written with */
     const char *synchronous_standby_names; /* NULL = not set */
     const struct guc_catalog *catalog;     /* guc.h; NULL = the parameters are not judged */

@@ -6,12 +6,14 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "pg/link.h"
+#include "pg/resolve.h"
 #include "pg/tool.h"
 
 #define QUESTION "SELECT pg_catalog.pg_is_in_recovery(), timeline_id FROM pg_catalog.pg_control_checkpoint()"
 
 struct pg_leader {
     struct pg_link *sql, *replication;
+    struct resolve *resolve;
     char name[MEMBER_NAME_SIZE];
     uint64_t deadline_us;
     struct pg_leader_facts facts;
@@ -148,6 +150,45 @@ static int open_link(sd_event *loop, const struct config *config, const struct p
     return r < 0 ? r : pg_leader_set_credentials(*ret, who, err);
 }
 
+static int begin(struct pg_leader *l, struct err *err)
+{
+    return run(l, l->sql, QUESTION, on_sql, err);
+}
+
+static int set_hosts(struct pg_link *link, const char *hosts, const char *addresses, struct err *err)
+{
+    int r = link_set_keyword(link, "host", hosts, err);
+
+    return r < 0 ? r : link_set_keyword(link, "hostaddr", addresses, err);
+}
+
+static void on_resolved(void *userdata, const char *hosts, const char *addresses, const struct err *failure)
+{
+    struct pg_leader *l = userdata;
+    struct err err = *failure;
+
+    if (!err.code && set_hosts(l->sql, hosts, addresses, &err) >= 0 &&
+        set_hosts(l->replication, hosts, addresses, &err) >= 0)
+        (void)begin(l, &err);
+    l->resolve = resolve_free(l->resolve);
+    if (err.code)
+        finish(l, &err);
+}
+
+/* Of several hosts the one that is a primary is meant. */
+static int begin_resolved(sd_event *loop, struct pg_leader *l, const char *hosts, uint64_t timeout_us, struct err *err)
+{
+    const char *attrs = strchr(hosts, ',') ? "read-write" : NULL;
+    int r = link_set_keyword(l->sql, "target_session_attrs", attrs, err);
+
+    if (r >= 0)
+        r = link_set_keyword(l->replication, "target_session_attrs", attrs, err);
+    if (r < 0)
+        return r;
+    return resolve_is_needed(hosts) ? resolve_start(loop, hosts, timeout_us, on_resolved, l, &l->resolve, err)
+                                    : begin(l, err);
+}
+
 int pg_leader_ask(sd_event *loop, const struct config *config, const struct pg_upstream *upstream, uint64_t timeout_us,
                   pg_leader_fn done, void *userdata, struct pg_leader **ret, struct err *err)
 {
@@ -166,7 +207,7 @@ int pg_leader_ask(sd_event *loop, const struct config *config, const struct pg_u
     if (r >= 0)
         r = link_set_keyword(l->replication, "replication", "true", err);
     if (r >= 0)
-        r = run(l, l->sql, QUESTION, on_sql, err);
+        r = begin_resolved(loop, l, upstream->host, timeout_us, err);
     if (r < 0) {
         (void)pg_leader_free(l);
         return r;
@@ -179,6 +220,7 @@ struct pg_leader *pg_leader_free(struct pg_leader *l)
 {
     if (!l)
         return NULL;
+    (void)resolve_free(l->resolve);
     (void)link_free(l->sql);
     (void)link_free(l->replication);
     free(l->history);

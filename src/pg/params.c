@@ -336,6 +336,21 @@ static void set_our_own(const struct pg_files_spec *spec, struct params *server)
     set_file(config, server, "ident_file", "pg_ident.conf");
 }
 
+/* How all members of a standby cluster get at the other one's archive; only its leader waits before it applies. */
+static void set_standby_cluster(const struct pg_files_spec *spec, struct params *recovery)
+{
+    const struct standby_cluster *s = &spec->dynamic->standby_cluster;
+
+    if (!spec->dynamic->policy.standby_cluster)
+        return;
+    if (s->restore_command)
+        params_set(recovery, "restore_command", s->restore_command);
+    if (s->archive_cleanup_command)
+        params_set(recovery, "archive_cleanup_command", s->archive_cleanup_command);
+    if (s->recovery_min_apply_delay && spec->follows_remote)
+        params_set(recovery, "recovery_min_apply_delay", s->recovery_min_apply_delay);
+}
+
 /* Targets are never the user's: one that is left over would pause, promote or stop a standby. */
 static void set_recovery(const struct pg_files_spec *spec, struct params *recovery)
 {
@@ -346,6 +361,7 @@ static void set_recovery(const struct pg_files_spec *spec, struct params *recove
     for (size_t i = 0; i < extra->n; i++)
         if (extra->items[i].value && name_is_valid(extra->items[i].name))
             params_set(recovery, extra->items[i].name, extra->items[i].value);
+    set_standby_cluster(spec, recovery);
     for (size_t i = 0; i < ARRAY_LEN(targets); i++)
         params_set(recovery, targets[i], "");
     params_set(recovery, "recovery_target_action", NULL);

@@ -69,8 +69,7 @@ void act(struct world *w, struct node *n, const struct ha_decision *d)
         op_demote(w, n, d);
         break;
     case HA_RELEASE:
-        op_demote(w, n, d);
-        n->agent.op.release = true;
+        op_release(w, n, d);
         break;
     case HA_CHECKPOINT:
         manual_checkpoint(w, n);

@@ -152,7 +152,7 @@ void check_after(struct world *w)
 
         if (!n->up)
             continue;
-        if (n->pg.phase == PG_PRIMARY)
+        if (n->pg.phase == PG_PRIMARY || (n->pg.phase == PG_STANDBY && n->agent.standby_cluster && n->agent.lease.held))
             w->primary_seen_us = w->now_us;
         check_leases(w, n);
         if ((pg_can_commit(n) || n->pg.phase == PG_PROMOTING) && !is_armed(n))
@@ -231,12 +231,13 @@ void check_timeline(struct world *w, const struct node *n, const struct timeline
     if (w->store.data.life > 1)
         return;
     for (uint16_t i = 0; i < w->n_timelines; i++)
-        if (w->timelines[i].number == t->number && root_of(w, i) == root)
+        if (!w->timelines[i].of_remote && w->timelines[i].number == t->number && root_of(w, i) == root)
             check_fail(w, "timeline", "%s makes a second timeline %u", node_name(n->id), t->number);
 }
 
 void check_promotion(struct world *w, const struct node *n)
 {
+    standby_check_promotion(w, n);
     if (w->hooks && n->truth_agreed_session != n->agent.lease.session)
         check_fail(w, "pre_promote", "%s is promoted although nobody has agreed to it", node_name(n->id));
 }
@@ -248,6 +249,8 @@ bool check_liveness(const struct world *w)
 {
     int leader = w->store.data.leader;
 
+    if (w->store.data.standby_cluster)
+        return standby_is_whole(w) && slots_are_whole(w);
     if (leader == NOBODY || w->nodes[leader].pg.phase != PG_PRIMARY || !w->nodes[leader].agent.lease.held)
         return false;
     for (int i = 0; i < NODES; i++)

@@ -39,9 +39,10 @@ static bool somebody_leads(const struct world *w, const struct node *n)
     const struct agent *a = &n->agent;
     const struct member *leader = cluster_leader_member(&a->cluster);
 
-    if (a->lease.held && a->server_up && a->pg.valid && !a->pg.in_recovery)
+    if (a->lease.held && a->server_up && a->pg.valid && (!a->pg.in_recovery || a->standby_cluster))
         return true;
-    return leader && leader->role == PG_ROLE_PRIMARY && (key_is_alive(w, n) || streams_from_leader(a));
+    return leader && (leader->role == PG_ROLE_PRIMARY || leader->role == PG_ROLE_STANDBY_LEADER) &&
+           (key_is_alive(w, n) || streams_from_leader(a));
 }
 
 void cold_start_look(struct world *w, struct node *n)
@@ -104,6 +105,8 @@ void check_cold_start(struct world *w, const struct node *n)
 {
     const struct agent *a = &n->agent;
 
+    if (n->agent.standby_cluster)
+        return; /* what it lacks it gets from the other cluster */
     if (w->policy.sync_mode != SYNC_MODE_OFF || somebody_was_up(w) || w->store.data.life > 1 ||
         a->cluster.failover.exists)
         return;

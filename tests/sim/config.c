@@ -101,7 +101,8 @@ void config_event(struct world *w)
 
 void config_plan(struct world *w)
 {
-    uint64_t n = rng_chance(&w->rng, RNG_CONFIG, 50) ? rng_between(&w->rng, RNG_CONFIG, 2, EVENTS_MAX) : 0;
+    uint64_t n =
+        !w->has_remote && rng_chance(&w->rng, RNG_CONFIG, 50) ? rng_between(&w->rng, RNG_CONFIG, 2, EVENTS_MAX) : 0;
 
     for (uint64_t i = 0; i < n; i++)
         queue_push(&w->queue, (struct event){.at_us = rng_between(&w->rng, RNG_CONFIG, 3 * SEC, w->heal_at_us - SEC),

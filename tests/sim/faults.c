@@ -318,6 +318,7 @@ static void heal_all(struct world *w)
             p->cannot_die = p->killed = false;
     }
     manual_heal(w);
+    standby_heal(w);
     queue_push(&w->queue, (struct event){.at_us = w->now_us + SEC, .kind = EV_LOOK});
 }
 
@@ -340,6 +341,9 @@ void faults_event(struct world *w, const struct event *e)
         break;
     case EV_CONFIG:
         config_event(w);
+        break;
+    case EV_STANDBY_CLUSTER:
+        standby_strike(w);
         break;
     case EV_LINK_HEALS:
         if (!w->healed)

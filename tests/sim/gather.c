@@ -73,6 +73,12 @@ static void fill_cluster(const struct world *w, struct agent *a, const struct st
     memcpy(c->failover.leader, node_name(s->failover.leader), 3);
     memcpy(c->failover.candidate, node_name(s->failover.candidate), 3);
     a->paused = s->paused;
+    if (a->standby_cluster != s->standby_cluster) {
+        a->memory.divergence = DIVERGENCE_UNKNOWN;
+        a->memory.rewind_failed = false;
+        a->memory.retry_check_at_us = 0;
+    }
+    a->standby_cluster = s->standby_cluster;
     c->failsafe.revision = s->failsafe_revision;
     a->failsafe_list.n = 0;
     for (int i = 0; i < NODES; i++)
@@ -100,6 +106,8 @@ static void note_leader(struct world *w, struct node *n, const struct leader_key
         m->leaderless_since_us = 0;
     else if (!m->leaderless_since_us || sync_before != n->agent.cluster.sync.revision)
         m->leaderless_since_us = local_us(w, n);
+    if (strcmp(m->divergence_from, REMOTE_CLUSTER) == 0)
+        return;
     if (n->agent.cluster_known && (strcmp(before->name, n->agent.cluster.leader.name) != 0 ||
                                    before->session != n->agent.cluster.leader.session)) {
         m->divergence = DIVERGENCE_UNKNOWN;
@@ -162,6 +170,9 @@ void gather_read(struct world *w, struct node *n, struct call *c)
         a->memory.seen_initialized |= c->view.initialize_exists && !c->view.initialize_empty;
         manual_note_failover(w, n, &asked_before);
         config_read(w, n);
+        /* As src/agent/config.c settles it: nobody is left to follow. */
+        if (!a->standby_cluster && a->follows == REMOTE)
+            n->pg.follows = a->follows = NOBODY;
         a->cluster_known = true;
         cold_start_look(w, n);
         failsafe_note_cluster(w, n);
@@ -337,7 +348,7 @@ static void view_pg(const struct world *w, const struct agent *a, uint64_t now_u
     if (!pg->running)
         return;
     pg->running_since_us = pg->starting_since_us = a->pg_started_at_us;
-    memcpy(pg->follows, node_name(a->follows), 3);
+    (void)snprintf(pg->follows, sizeof(pg->follows), "%s", node_name(a->follows));
     pg->in_recovery = a->pg.valid ? a->pg.in_recovery : a->was_standby_started;
     pg->accepting = a->pg.valid && now_us - a->pg.answered_at_us < PROBE_STALE_US;
     pg->hung = a->pg.silent_since_us && now_us - a->pg.silent_since_us > hung_after_us;
@@ -389,6 +400,8 @@ void gather_view(struct world *w, struct node *n, struct ha_view *ret)
     if (w->mutant == MUTANT_THAWED_ACTS && read_us && read_us < a->stood_still_until_us)
         ret->cluster_is_fresh = !a->store_failed;
     ret->policy.pause = a->paused;
+    ret->policy.standby_cluster = ret->policy.standby_cluster_streams =
+        a->standby_cluster && w->mutant != MUTANT_STANDBY_PROMOTES;
     view_keeper(w, a, &ret->keeper);
     view_pg(w, a, now_us, &ret->pg);
     storage_view_of(&a->disk, NULL, true, &ret->storage);
@@ -435,9 +448,12 @@ void publish(struct world *w, struct node *n)
 {
     struct agent *a = &n->agent;
     uint64_t now_us = local_us(w, n);
-    bool leads = a->lease.held && a->lease.deadline_us > now_us && a->server_up && a->pg.valid && !a->pg.in_recovery;
+    bool leads = a->lease.held && a->lease.deadline_us > now_us && a->server_up && a->pg.valid &&
+                 (!a->pg.in_recovery || a->standby_cluster);
     struct stored_member m = {.state = published_state(a),
-                              .role = leads ? PG_ROLE_PRIMARY : PG_ROLE_REPLICA,
+                              .role = !leads              ? PG_ROLE_REPLICA
+                                      : a->pg.in_recovery ? PG_ROLE_STANDBY_LEADER
+                                                          : PG_ROLE_PRIMARY,
                               .timeline = a->pg.timeline,
                               .streaming = a->pg.streaming,
                               .lsn = a->pg.lsn};

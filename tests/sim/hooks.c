@@ -23,22 +23,52 @@ bool hooks_pre_promote(struct world *w, struct node *n)
     return true;
 }
 
-static void give_up(struct world *w, struct node *n)
+bool op_release_has_addresses(const struct world *w, const struct node *n)
 {
-    const struct ha_decision demote = {.action = HA_DEMOTE, .urgency = HA_AT_ONCE, .release = true};
-    struct agent *a = &n->agent;
+    const struct agent *a = &n->agent;
+    uint64_t now_us = local_us(w, n), until_us = a->op.since_us + w->policy.ttl_us / 4 * 3;
 
-    TRACE(w, n->id, "agent: pre_promote did not agree");
-    a->memory.no_race_until_us = local_us(w, n) + w->policy.ttl_us;
-    if (a->last.state != KEEPER_DISARMED) {
+    if (a->serve.whom == KEEPER_SERVE_STANDBY_LEADER && a->serve.until_us < until_us)
+        until_us = a->serve.until_us;
+    if (w->mutant == MUTANT_KEY_BEFORE_ADDRESS)
+        until_us = 0;
+    return now_us < until_us &&
+           (a->serve.busy || a->serve.whom == KEEPER_SERVE_STANDBY_LEADER || n->address_until_us > now_us);
+}
+
+void op_release_timer(struct world *w, struct node *n)
+{
+    serve_update(w, n);
+    if (!n->agent.lease.held)
+        op_end(w, n);
+    else if (op_release_has_addresses(w, n))
+        op_timer(w, n, OP_RELEASE_AGAIN_US);
+    else
+        tether_release(w, n);
+}
+
+/* As src/agent/op_release.c. */
+void op_release(struct world *w, struct node *n, const struct ha_decision *d)
+{
+    struct ha_decision demote = *d;
+
+    if (n->agent.last.state != KEEPER_DISARMED) {
+        demote.urgency = HA_AT_ONCE;
+        demote.release = true;
         op_demote(w, n, &demote);
         return;
     }
-    op_begin(w, n, OP_RELEASE, NULL);
-    if (a->lease.held)
-        tether_release(w, n);
-    else
-        op_end(w, n);
+    op_begin(w, n, OP_RELEASE, d);
+    op_release_timer(w, n);
+}
+
+static void give_up(struct world *w, struct node *n)
+{
+    const struct ha_decision release = {.action = HA_RELEASE};
+
+    TRACE(w, n->id, "agent: pre_promote did not agree");
+    n->agent.memory.no_race_until_us = local_us(w, n) + w->policy.ttl_us;
+    op_release(w, n, &release);
 }
 
 void hooks_agreed(struct world *w, struct node *n, bool good)

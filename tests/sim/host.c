@@ -9,6 +9,8 @@ static const char nobody[3] = "";
 
 const char *node_name(int node)
 {
+    if (node == REMOTE)
+        return REMOTE_CLUSTER;
     return node == NOBODY ? nobody : names[node];
 }
 
@@ -17,7 +19,7 @@ int node_of_name(const char *name)
     for (int i = 0; i < NODES; i++)
         if (strcmp(names[i], name) == 0)
             return i;
-    return NOBODY;
+    return strcmp(name, REMOTE_CLUSTER) == 0 ? REMOTE : NOBODY;
 }
 
 static int64_t stretch(int64_t us, int ppm)

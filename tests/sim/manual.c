@@ -3,6 +3,7 @@
  * about them; as src/agent/request.c, hand_over.c, op_restart.c and the requests over REST. The operator's own writes
  * reach the store as if another client made them.
  */
+#include <stdio.h>
 #include "sim.h"
 
 enum { STAGE_FAST = 1, STAGE_IMMEDIATE, STAGE_KILL };
@@ -226,7 +227,7 @@ void op_restart(struct world *w, struct node *n, const struct ha_decision *d)
     op_begin(w, n, OP_RESTART, d);
     a->request.restart = false;
     a->op.was_primary = a->pg.valid && !a->pg.in_recovery;
-    memcpy(a->op.target, node_name(a->follows), 3);
+    (void)snprintf(a->op.target, sizeof(a->op.target), "%s", node_name(a->follows));
     a->op.stage = STAGE_FAST;
     pg_stop(w, n, true);
     op_timer(w, n, FAST_BUDGET_US);

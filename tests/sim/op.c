@@ -18,6 +18,7 @@ void op_begin(struct world *w, struct node *n, enum op_kind kind, const struct h
     if (d) {
         op->urgency = d->urgency;
         op->release = d->release;
+        op->keep = d->keep;
         memcpy(op->target, d->target, sizeof(op->target));
     }
 }
@@ -67,6 +68,8 @@ static void armed(struct world *w, struct node *n, bool yes)
         op_end(w, n);
     } else if (a->op.kind == OP_START_PRIMARY) {
         start(w, n, false);
+    } else if (a->standby_cluster && w->mutant != MUTANT_STANDBY_PROMOTES) {
+        op_end(w, n);
     } else if (!a->op.is_reserved) {
         a->op.is_armed = true;
     } else {
@@ -316,6 +319,8 @@ void op_timer_due(struct world *w, struct node *n)
         op_copy_slots_timer(w, n);
     else if (op->kind == OP_RESTART)
         op_restart_timer(w, n);
+    else if (op->kind == OP_RELEASE)
+        op_release_timer(w, n);
     else if (op->kind == OP_ASK_PEERS)
         op_peer_answered(w, n, NULL);
     else

@@ -60,6 +60,10 @@ static void race_answered(struct world *w, struct node *n, const struct call *c)
     }
     n->agent.initialize_revision = c->revision;
     n->agent.op.stage = STAGE_INITDB;
+    if (n->agent.standby_cluster) {
+        standby_copy(w, n);
+        return;
+    }
     op_in(w, n, rng_between(&w->rng, RNG_PG, 500 * MS, 3 * SEC), 0);
 }
 
@@ -148,7 +152,9 @@ static void initdb_done(struct world *w, struct node *n)
 
 void op_bootstrap_done(struct world *w, struct node *n)
 {
-    if (n->agent.op.stage == STAGE_INITDB) {
+    if (n->agent.op.stage == STAGE_INITDB && n->agent.op.copies) {
+        standby_copied(w, n);
+    } else if (n->agent.op.stage == STAGE_INITDB) {
         initdb_done(w, n);
     } else if (n->agent.op.stage == STAGE_ROLES) {
         n->agent.op.stage = STAGE_PUBLISH;

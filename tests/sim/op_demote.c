@@ -35,7 +35,13 @@ void op_demote_proven(struct world *w, struct node *n)
     if (wait && a->op.word_pending)
         return;
     a->op.stage = STAGE_RELEASE;
-    if (a->lease.held)
+    if (wait && a->op.standby_leader && op_release_has_addresses(w, n)) {
+        op_timer(w, n, OP_RELEASE_AGAIN_US);
+        return;
+    }
+    if (a->op.keep)
+        a->timeline.session = 0;
+    else if (wait || (a->lease.held && !a->op.standby_leader))
         tether_release(w, n);
     if (!wait)
         demoted(w, n);
@@ -108,6 +114,10 @@ void op_demote_timer(struct world *w, struct node *n)
         stop_fast(w, n);
         return;
     }
+    if (n->agent.op.stage == STAGE_RELEASE) {
+        op_demote_proven(w, n);
+        return;
+    }
     if (n->agent.op.stage < STAGE_PROVE && local_us(w, n) < stop_ends_at_us(w, n)) {
         wait_for_stop(w, n);
         return;
@@ -127,6 +137,7 @@ void op_demote(struct world *w, struct node *n, const struct ha_decision *d)
     uint64_t asks_us;
 
     op_begin(w, n, OP_DEMOTE, d);
+    n->agent.op.standby_leader = n->agent.lease.held && n->agent.last.state == KEEPER_DISARMED;
     sync_forget(n);
     n->agent.request.restart = false;
     if (!n->agent.server_up) {
@@ -151,7 +162,8 @@ void op_demote(struct world *w, struct node *n, const struct ha_decision *d)
 
 bool op_demote_keeps_addresses(const struct agent *a)
 {
-    return a->op.kind == OP_DEMOTE && a->op.urgency == HA_GRACEFUL && a->op.release && a->op.stage <= STAGE_FAST;
+    return a->op.kind == OP_DEMOTE && a->op.urgency == HA_GRACEFUL && (a->op.release || a->op.keep) &&
+           a->op.stage <= STAGE_FAST;
 }
 
 void op_demote_server_exited(struct world *w, struct node *n)

@@ -15,8 +15,11 @@ static struct node *source(struct world *w, struct node *n)
     int from = node_of_name(n->agent.op.target);
     struct node *s = from == NOBODY ? NULL : &w->nodes[from];
 
-    if (!s || !s->up || s->pg.phase != PG_PRIMARY || !pg_gate_is_open(w, s) || w->cut[n->id][from] ||
-        w->cut[from][n->id])
+    if (from == REMOTE)
+        return standby_upstream(w) ? &w->remote : NULL;
+    /* A copy is made of a standby as well. */
+    if (!s || !s->up || (s->pg.phase != PG_PRIMARY && !(n->agent.op.kind == OP_CLONE && s->pg.phase == PG_STANDBY)) ||
+        !pg_gate_is_open(w, s) || w->cut[n->id][from] || w->cut[from][n->id])
         return NULL;
     return s->pg.hung_until_us > w->now_us ? NULL : s;
 }
@@ -109,7 +112,7 @@ void op_fill(struct world *w, struct node *n, const struct ha_decision *d)
 }
 
 /* Neither a base backup nor pg_rewind brings slots along. */
-static void become_copy(struct node *n, const struct node *from)
+void op_become_copy(struct node *n, const struct node *from)
 {
     slots_forget(n);
     n->pg.way = from->pg.way;
@@ -130,9 +133,10 @@ static void cloned(struct world *w, struct node *n, const struct node *from)
     n->pg.copy_note = n->pg.half_copy = a->copy_incomplete = false;
     if (from) {
         n->pg.dir_there = true;
-        become_copy(n, from);
+        op_become_copy(n, from);
         TRACE(w, n->id, "is a copy of %s now", node_name(from->id));
         a->memory.divergence = DIVERGENCE_UNKNOWN;
+        a->memory.retry_clone_at_us = 0;
         a->memory.is_new_copy = true;
         a->memory.rewind_failed = false;
         a->memory.stopped_here = true;
@@ -160,6 +164,7 @@ static void compared(struct world *w, struct node *n, const struct node *from)
     struct memory *m = &n->agent.memory;
 
     if (!from) {
+        m->divergence = DIVERGENCE_UNKNOWN;
         m->retry_check_at_us = local_us(w, n) + CHECK_AGAIN_US;
         agent_wake_at(w, n, m->retry_check_at_us);
     } else {
@@ -179,7 +184,7 @@ static void rewound(struct world *w, struct node *n, const struct node *from, bo
         return;
     }
     if (from) {
-        become_copy(n, from);
+        op_become_copy(n, from);
         TRACE(w, n->id, "is rewound to %s", node_name(from->id));
         a->memory.divergence = DIVERGENCE_NONE;
         a->rewind_incomplete = n->pg.half_rewound = n->pg.rewind_note = false;

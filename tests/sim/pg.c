@@ -72,9 +72,12 @@ bool pg_streams(const struct world *w, const struct node *n)
     if (!n->up || n->pg.phase != PG_STANDBY || n->pg.follows == NOBODY || stands_still(w, n) ||
         n->pg.replaying_until_us > w->now_us)
         return false;
+    if (n->pg.follows == REMOTE)
+        return standby_upstream(w) && pg_is_behind(w, n->pg.way, n->pg.lsn, standby_upstream(w));
     from = &w->nodes[n->pg.follows];
-    return from->up && from->pg.phase == PG_PRIMARY && pg_gate_is_open(w, from) && !stands_still(w, from) &&
-           !w->cut[n->id][from->id] && !w->cut[from->id][n->id] && pg_is_behind(w, n->pg.way, n->pg.lsn, &from->pg);
+    return from->up && (from->pg.phase == PG_PRIMARY || (w->has_remote && from->pg.phase == PG_STANDBY)) &&
+           pg_gate_is_open(w, from) && !stands_still(w, from) && !w->cut[n->id][from->id] && !w->cut[from->id][n->id] &&
+           pg_is_behind(w, n->pg.way, n->pg.lsn, &from->pg);
 }
 
 /* The timeline that this position is on, of those that lead to `way`. */
@@ -101,6 +104,7 @@ static void make_restartpoint(const struct world *w, struct node *n)
 
 void pg_flow(struct world *w)
 {
+    standby_flow(w);
     for (int i = 0; i < NODES; i++) {
         struct node *n = &w->nodes[i];
 
@@ -117,7 +121,7 @@ void pg_flow(struct world *w)
 
         if (!pg_streams(w, n))
             continue;
-        from = &w->nodes[n->pg.follows].pg;
+        from = n->pg.follows == REMOTE ? standby_upstream(w) : &w->nodes[n->pg.follows].pg;
         lag_bytes = (uint64_t)(n->id * 3);
         if (from->lsn > n->pg.lsn + lag_bytes)
             n->pg.lsn = from->lsn - lag_bytes;
@@ -281,6 +285,7 @@ static void promoted(struct world *w, struct node *n)
     }
     *t = (struct timeline){.number = next_number(w, n), .parent = n->pg.way, .switch_lsn = n->pg.lsn};
     check_timeline(w, n, t);
+    standby_check_promoted(w, n);
     n->pg.way = (uint16_t)w->n_timelines++;
     n->pg.phase = PG_PRIMARY;
     n->pg.wal_max = n->pg.max;

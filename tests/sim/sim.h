@@ -17,7 +17,7 @@
 #include "ha/slots.h"
 
 enum { NODES = 3, QUEUE_MAX = 2048, CALLS_MAX = 512, TIMELINES_MAX = 256, LEASES_MAX = 64, TRACE_LINES = 60 };
-enum { NOBODY = -1, STORE = NODES /* as an end of a link */ };
+enum { NOBODY = -1, STORE = NODES /* as an end of a link */, REMOTE /* whom a standby cluster follows */ };
 
 #define MS UINT64_C(1000)
 #define SEC UINT64_C(1000000)
@@ -68,6 +68,8 @@ enum mutant {
     MUTANT_LIST_WHILE_PROMISED,
     MUTANT_LEAD_WHO_IS_THERE,
     MUTANT_KEY_IS_A_LEADER,
+    MUTANT_STANDBY_PROMOTES,
+    MUTANT_KEY_BEFORE_ADDRESS,
     MUTANTS,
 };
 extern const char *const mutant_names[MUTANTS];
@@ -86,6 +88,7 @@ enum stream {
     RNG_MANUAL,
     RNG_CONFIG,
     RNG_SYNC,
+    RNG_STANDBY,
     RNG_STREAMS
 };
 
@@ -144,6 +147,7 @@ enum event_kind {
     EV_FAULT,
     EV_OPERATOR,
     EV_CONFIG,
+    EV_STANDBY_CLUSTER,
     EV_LINK_HEALS,
     EV_NET_HEALS,
     EV_HEAL_ALL,
@@ -228,7 +232,7 @@ struct stored {
     uint64_t status_lsn, shutdown_lsn, shutdown_session;
     uint32_t shutdown_timeline;
     struct stored_failover failover;
-    bool paused;
+    bool paused, standby_cluster;
     uint8_t failsafe; /* who is in the failsafe list, a bit each */
     uint64_t failsafe_revision;
     uint8_t known; /* who was a member when somebody led last, a bit each */
@@ -326,14 +330,16 @@ struct agent_op {
     enum op_kind kind;
     uint64_t since_us;
     enum ha_urgency urgency;
-    bool release;
+    bool standby_leader; /* as src/agent/parts.h */
+    bool release, keep;
     char target[MEMBER_NAME_SIZE];
     unsigned stage;
     bool waits_armed, waits_dead, waits_key, waits_sealed;
     bool was_primary;             /* restart */
     bool word_pending, is_proven; /* demotion */
     uint64_t stop_until_us;
-    bool asks; /* pre_promote runs */
+    bool asks;   /* pre_promote runs */
+    bool copies; /* bootstrap: the other cluster */
     bool waits_reserved, is_reserved, is_armed;
     uint32_t gen;
 };
@@ -445,7 +451,7 @@ struct agent {
     } timeline;
     struct request request;
     uint32_t checkpoint_gen;
-    bool failover_busy, paused;
+    bool failover_busy, paused, standby_cluster;
     uint64_t agreed_session; /* pre_promote has agreed under this lease */
 
     uint32_t store_life; /* as last read; 0 = not read yet */
@@ -528,6 +534,7 @@ struct timeline {
     uint32_t number;
     uint16_t parent;
     uint64_t switch_lsn;
+    bool of_remote;
 };
 
 struct world {
@@ -547,13 +554,17 @@ struct world {
     struct policy policy;
     enum watchdog_mode watchdog_mode;
     uint64_t member_gone_us[NODES], member_back_us[NODES]; /* when its key went and came, real time, 0 = never */
+    uint64_t retained_us[NODES];                           /* since when the status says that its slot is kept */
     bool hooks;                                            /* there is a pre_promote and a before_stop */
     bool gate;                                             /* clients come over the network, through the port gate */
     unsigned reset_factor; /* the device resets only after so many times its timeout; the setting knows */
     bool healed, done;
-    uint64_t primary_seen_us; /* when there was one last, real time */
-    uint64_t handed_lsn;      /* where the WAL of the leader ended that gave the key up last */
-    uint32_t wanted_max;      /* max_connections of the dynamic configuration */
+    struct node remote; /* of the other cluster, if there is one; nothing happens to it */
+    bool has_remote, remote_cut;
+    uint64_t standby_since_us; /* since when the store says that the cluster follows it; real time, 0 = it does not */
+    uint64_t primary_seen_us;  /* when there was one last, real time */
+    uint64_t handed_lsn;       /* where the WAL of the leader ended that gave the key up last */
+    uint32_t wanted_max;       /* max_connections of the dynamic configuration */
     uint64_t heal_at_us;
     const char *broken; /* the rule, NULL while all is well */
     char detail[256];
@@ -580,6 +591,24 @@ void cold_start_fill_cluster(struct node *n, const struct stored *s);
 void cold_start_look(struct world *w, struct node *n);
 uint8_t cold_start_members(struct world *w, struct node *n);
 void check_cold_start(struct world *w, const struct node *n);
+
+/* standby_cluster.c */
+void standby_plan(struct world *w, bool empty);
+void standby_strike(struct world *w);
+void standby_heal(struct world *w);
+void standby_flow(struct world *w);
+const struct pg *standby_upstream(const struct world *w); /* NULL: out of reach */
+void standby_copy(struct world *w, struct node *n);
+void standby_copied(struct world *w, struct node *n);
+void standby_check_promotion(struct world *w, const struct node *n);
+void standby_check_promoted(struct world *w, const struct node *n);
+bool standby_is_whole(const struct world *w);
+void store_set_standby_cluster(struct world *w, bool there);
+void op_become_copy(struct node *n, const struct node *from);
+void op_release(struct world *w, struct node *n, const struct ha_decision *d);
+void op_release_timer(struct world *w, struct node *n);
+enum { OP_RELEASE_AGAIN_US = 20000 };
+bool op_release_has_addresses(const struct world *w, const struct node *n);
 
 /* host.c */
 uint64_t local_us(const struct world *w, const struct node *n);

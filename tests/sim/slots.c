@@ -81,7 +81,7 @@ static void check_drop(struct world *w, const struct node *n, int member)
     if (is_there && w->now_us - w->member_back_us[member] > stale_us(w))
         check_fail(w, "slots", "%s drops the slot of %s, which is there", node_name(n->id), node_name(member));
     if (!is_there && m->exists && w->store.data.status_retain & 1 << member &&
-        store_now_us(w) - m->expires_us + stale_us(w) < ttl_us)
+        w->now_us - w->retained_us[member] > stale_us(w) && store_now_us(w) - m->expires_us + stale_us(w) < ttl_us)
         check_fail(w, "slots", "%s drops the slot of %s, which is to be kept for longer", node_name(n->id),
                    node_name(member));
 }
@@ -146,7 +146,8 @@ void slots_maintain(struct world *w, struct node *n, bool leads)
                            .have = have,
                            .n_have = list_slots(n, have),
                            .permanent = &permanent,
-                           .n_permanent = 1,
+                           .n_permanent = !w->has_remote, /* in a standby cluster there is none */
+                           .standby_cluster = a->standby_cluster,
                            .seen = a->seen};
     size_t n_want, n_steps;
 
@@ -184,7 +185,7 @@ bool slots_are_whole(const struct world *w)
     for (int i = 0; i < NODES; i++) {
         const struct pg *p = &w->nodes[i].pg;
 
-        if (!p->logical)
+        if (!p->logical && !w->has_remote)
             return false;
         if ((w->policy.member_slots_ttl_us || w->store.data.leader == i) && (p->slots | 1 << i) != all)
             return false;

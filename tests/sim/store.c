@@ -252,6 +252,9 @@ static void touch(struct world *w, const struct call *c)
     }
     if (c->status_lsn) {
         d->status_lsn = c->status_lsn;
+        for (int i = 0; i < NODES; i++)
+            if (c->status_retain & ~d->status_retain & 1 << i)
+                w->retained_us[i] = w->now_us;
         d->status_retain = c->status_retain;
         d->status_logical = c->status_logical;
         d->shutdown_lsn = 0;
@@ -381,6 +384,13 @@ void store_set_pause(struct world *w, bool paused)
     notify(w, false);
 }
 
+void store_set_standby_cluster(struct world *w, bool there)
+{
+    w->store.data.standby_cluster = there;
+    w->store.data.revision++;
+    notify(w, false);
+}
+
 static void execute(struct world *w, struct call *c, uint64_t stage)
 {
     enum outcome outcome = OUTCOME_DONE;
@@ -463,6 +473,8 @@ static void replace(struct world *w)
     struct store *s = &w->store;
     uint64_t revision = s->data.revision;
     uint32_t life = s->data.life;
+    bool standby_cluster =
+        s->data.standby_cluster; /* the leader has the configuration in effect, and writes it again */
 
     memset(s->leases, 0, sizeof(s->leases));
     if (s->fate == STORE_IS_RESTORED)
@@ -470,6 +482,7 @@ static void replace(struct world *w)
     else
         s->data = (struct stored){.leader = NOBODY};
     s->data.life = life + 1;
+    s->data.standby_cluster = standby_cluster;
     if (w->healed)
         s->data.paused = false; /* nor is it by what was restored */
     s->data.revision = revision + 1;

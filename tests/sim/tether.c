@@ -237,7 +237,7 @@ void tether_adopt(struct world *w, struct node *n, const struct keeper_said *s)
 /* --- src/agent/serve.c ----------------------------------------------------------------------------------------------
  */
 
-static enum keeper_serve what_is_here(const struct agent *a)
+static enum keeper_serve what_is_here(const struct agent *a, uint64_t now_us)
 {
     if (!a->server_up || !a->pg.valid || a->op.kind == OP_REWIND || a->op.kind == OP_COPY_SLOTS)
         return KEEPER_SERVE_NONE;
@@ -246,14 +246,18 @@ static enum keeper_serve what_is_here(const struct agent *a)
     if (!a->pg.in_recovery)
         return a->last.state == KEEPER_ARMED && a->lease.held && a->op.kind != OP_BOOTSTRAP ? KEEPER_SERVE_PRIMARY
                                                                                             : KEEPER_SERVE_NONE;
-    return a->last.state == KEEPER_DISARMED ? KEEPER_SERVE_STANDBY : KEEPER_SERVE_NONE;
+    if (a->last.state != KEEPER_DISARMED)
+        return KEEPER_SERVE_NONE;
+    return a->standby_cluster && a->lease.held && a->lease.deadline_us > now_us && a->op.kind != OP_RELEASE
+               ? KEEPER_SERVE_STANDBY_LEADER
+               : KEEPER_SERVE_STANDBY;
 }
 
 void serve_update(struct world *w, struct node *n)
 {
     struct agent *a = &n->agent;
     uint64_t now_us = local_us(w, n), half_ttl_us = w->policy.ttl_us / 2, until_us = 0;
-    enum keeper_serve whom = what_is_here(a);
+    enum keeper_serve whom = what_is_here(a, now_us);
     bool is_same = a->serve.told && a->serve.whom == whom &&
                    (whom != KEEPER_SERVE_PRIMARY || a->serve.session == a->lease.session);
 
@@ -262,12 +266,14 @@ void serve_update(struct world *w, struct node *n)
     if (whom == KEEPER_SERVE_NONE && !a->serve.told && a->op.kind != OP_DEMOTE && a->op.kind != OP_REWIND &&
         a->op.kind != OP_COPY_SLOTS)
         return;
-    if (whom == KEEPER_SERVE_STANDBY)
+    if (keeper_serve_is_standby(whom))
         until_us = a->pg.answered_at_us + half_ttl_us;
-    if (whom == KEEPER_SERVE_STANDBY && until_us <= now_us)
+    if (whom == KEEPER_SERVE_STANDBY_LEADER && until_us > a->lease.deadline_us)
+        until_us = a->lease.deadline_us;
+    if (keeper_serve_is_standby(whom) && until_us <= now_us)
         return;
-    if (is_same &&
-        (whom != KEEPER_SERVE_STANDBY || a->serve.until_us > now_us + half_ttl_us / 2 || a->serve.until_us == until_us))
+    if (is_same && (!keeper_serve_is_standby(whom) || a->serve.until_us > now_us + half_ttl_us / 2 ||
+                    a->serve.until_us == until_us))
         return;
     if (!keeper_ask_model(w, n, KEEPER_SERVE, (enum ask_for)(ASK_SERVE + whom),
                           whom == KEEPER_SERVE_PRIMARY ? a->lease.session : 0, until_us))

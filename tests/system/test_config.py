@@ -13,6 +13,7 @@ import pytest
 
 from lab import etcd, net
 from lab.cluster import Timing
+from lab.node import PG_MAJOR
 
 PATIENCE_S = 30
 
@@ -272,9 +273,10 @@ def test_standby_whose_replay_stands_still_for_a_parameter_is_restarted(new_clus
     cluster.query(leader, "CREATE TABLE after_restart AS SELECT 1")
     wait(cluster, lambda: show(cluster, standbys[0], "max_connections") == "90", f"{standbys[0].name} is restarted")
     wait(cluster, lambda: cluster.query(standbys[0], "SELECT count(*) FROM after_restart") == [(1,)], "it replays")
-    assert "replay stands still" in log_of(standbys[0])
+    # PostgreSQL 13 ends a standby that could not go on.
+    assert PG_MAJOR < 14 or "replay stands still" in log_of(standbys[0])
     assert show(cluster, standbys[1], "max_connections") == "60"
-    assert cluster.query(standbys[1], "SELECT pg_get_wal_replay_pause_state()") == [("paused",)]
+    assert cluster.query(standbys[1], "SELECT pg_is_wal_replay_paused()") == [(True,)]
     cluster.query(standbys[1], "SELECT pg_wal_replay_resume()")
     wait(cluster, lambda: show(cluster, standbys[1], "max_connections") == "90", f"{standbys[1].name} is restarted")
     cluster.wait_whole(60)

@@ -308,8 +308,8 @@ static const struct {
      "HINT:  Names of slots have lower-case letters, digits and \"_\", at most 63 of them."},
     {"dcs: {", "dcs: { ignore_slots = ( { name = \"a\"; }, 5 );",
      "test.conf:6: bootstrap.dcs.ignore_slots[1]: expected a group with name, type, database or plugin"},
-    {"dcs: {", "dcs: { standby_cluster: { host = \"h\"; };",
-     "test.conf:6: bootstrap.dcs.standby_cluster: is not supported by this version"},
+    {"dcs: {", "dcs: { standby_cluster: { host = \"h\"; port = 0x10000; };",
+     "test.conf:6: bootstrap.dcs.standby_cluster.port: expected the number of a port"},
     {"dcs: {",
      "dcs: { slots = { a = { b = { c = { d = { e = { f = { g = { h = { i = { j = { k = { l = { m = { n = { o = "
      "{ p = { }; }; }; }; }; }; }; }; }; }; }; }; }; }; }; }; };",

@@ -90,7 +90,6 @@ static void test_dynamic_parse_of_what_cannot_be_used_is_refused_as_a_whole(void
         "{\"loop_wait\":[]}",
         "{\"retry_timeout\":{}}",
         "{\"ttl\":\"1e400\"}",
-        "{\"standby_cluster\":{\"host\":\"h\"}}",
         "\xff",
         "{\"a\":\"\\u0000\"}",
     };
@@ -108,6 +107,90 @@ static void test_dynamic_parse_of_what_cannot_be_used_is_refused_as_a_whole(void
         assert_true(err.code == -EINVAL && err.msg[0]);
         config_problems_done(&problems);
     }
+}
+
+/* In the store, where what cannot be used must never be taken for a cluster that stands for itself. */
+static const struct {
+    const char *section;
+    bool active, streams;
+    const char *host;
+    uint16_t port;
+    const char *delay, *slot, *problem; /* the path of the first problem, NULL = none */
+} standby_rows[] = {
+    {"null", false, false, NULL, 0, NULL, NULL, NULL},
+    {"{\"host\":\"a\"}", true, true, "a", 5432, NULL, NULL, NULL},
+    {"{\"host\":\" a, b,::1 \",\"port\":\"5433\"}", true, true, "a,b,::1", 5433, NULL, NULL, NULL},
+    {"{\"host\":\"a\",\"port\":5433,\"recovery_min_apply_delay\":\"5min\"}", true, true, "a", 5433, "5min", NULL, NULL},
+    {"{\"host\":\"a\",\"recovery_min_apply_delay\":5000}", true, true, "a", 5432, "5000", NULL, NULL},
+    {"{\"host\":\"a\",\"primary_slot_name\":\"s_1\",\"create_replica_methods\":[\"basebackup\"]}", true, true, "a",
+     5432, NULL, "s_1", NULL},
+    {"{\"host\":\"a\",\"create_replica_methods\":\"basebackup\"}", true, true, "a", 5432, NULL, NULL, NULL},
+    {"{\"restore_command\":\"cp /a/%f %p\"}", true, false, NULL, 5432, NULL, NULL, NULL},
+    {"{\"port\":5433}", true, false, NULL, 5433, NULL, NULL, ""},
+    {"{}", false, false, NULL, 0, NULL, NULL, ""},
+    {"{\"host\":\"\",\"restore_command\":\"\"}", false, false, NULL, 0, NULL, NULL, ""},
+    {"[]", false, false, NULL, 0, NULL, NULL, ""},
+    {"\"host\"", false, false, NULL, 0, NULL, NULL, ""},
+    {"{\"host\":5}", true, false, NULL, 5432, NULL, NULL, ".host"},
+    {"{\"host\":\",a\"}", true, false, NULL, 5432, NULL, NULL, ".host"},
+    {"{\"host\":\"a,\"}", true, false, NULL, 5432, NULL, NULL, ".host"},
+    {"{\"host\":\"a,,b\"}", true, false, NULL, 5432, NULL, NULL, ".host"},
+    {"{\"host\":\"a\\nb\"}", true, false, NULL, 5432, NULL, NULL, ".host"},
+    {"{\"host\":\"  \"}", true, false, NULL, 5432, NULL, NULL, ".host"},
+    {"{\"host\":\"a\",\"port\":0}", true, true, "a", 5432, NULL, NULL, ".port"},
+    {"{\"host\":\"a\",\"port\":70000}", true, true, "a", 5432, NULL, NULL, ".port"},
+    {"{\"host\":\"a\",\"port\":\"70000\"}", true, true, "a", 5432, NULL, NULL, ".port"},
+    {"{\"host\":\"a\",\"port\":true}", true, true, "a", 5432, NULL, NULL, ".port"},
+    {"{\"host\":\"a\",\"recovery_min_apply_delay\":\"soon\"}", true, true, "a", 5432, NULL, NULL,
+     ".recovery_min_apply_delay"},
+    {"{\"host\":\"a\",\"recovery_min_apply_delay\":\"5 years\"}", true, true, "a", 5432, NULL, NULL,
+     ".recovery_min_apply_delay"},
+    {"{\"host\":\"a\",\"recovery_min_apply_delay\":true}", true, true, "a", 5432, NULL, NULL,
+     ".recovery_min_apply_delay"},
+    {"{\"host\":\"a\",\"recovery_min_apply_delay\":{}}", true, true, "a", 5432, NULL, NULL,
+     ".recovery_min_apply_delay"},
+    {"{\"host\":\"a\",\"primary_slot_name\":\"S\"}", true, true, "a", 5432, NULL, NULL, ".primary_slot_name"},
+    {"{\"host\":\"a\",\"create_replica_methods\":[\"wal_e\"]}", true, true, "a", 5432, NULL, NULL,
+     ".create_replica_methods"},
+    {"{\"host\":\"a\",\"create_replica_methods\":[5]}", true, true, "a", 5432, NULL, NULL, ".create_replica_methods"},
+    {"{\"host\":\"a\",\"create_replica_methods\":{}}", true, true, "a", 5432, NULL, NULL, ".create_replica_methods"},
+    {"{\"host\":\"a\",\"hots\":\"b\"}", true, true, "a", 5432, NULL, NULL, ".hots"},
+};
+
+static void check_standby_row(size_t i)
+{
+    const struct dynamic *d;
+    char json[300], path[80];
+    struct dynamic *parsed = NULL;
+    struct config_problems problems;
+    struct err err = {0};
+
+    (void)snprintf(json, sizeof(json), "{\"synchronous_mode\":true,\"standby_cluster\":%s}", standby_rows[i].section);
+    (void)snprintf(path, sizeof(path), "standby_cluster%s", standby_rows[i].problem ? standby_rows[i].problem : "");
+    assert_int_equal(dynamic_parse(json, NULL, &parsed, &problems, &err), 0);
+    d = parsed;
+    if (d->policy.standby_cluster != standby_rows[i].active ||
+        d->policy.standby_cluster_streams != standby_rows[i].streams ||
+        d->standby_cluster.port != standby_rows[i].port || !text_equal(d->standby_cluster.host, standby_rows[i].host) ||
+        !text_equal(d->standby_cluster.recovery_min_apply_delay, standby_rows[i].delay) ||
+        !text_equal(d->standby_cluster.primary_slot_name, standby_rows[i].slot))
+        fail_msg("%s: active %d, host %s, port %u", json, d->policy.standby_cluster, d->standby_cluster.host,
+                 d->standby_cluster.port);
+    if ((d->policy.sync_mode == SYNC_MODE_OFF) != standby_rows[i].active)
+        fail_msg("%s: synchronous_mode is %d", json, (int)d->policy.sync_mode);
+    if ((problems.n > 0) != (standby_rows[i].problem != NULL) ||
+        (problems.n && strcmp(problems.items[0].path, path) != 0))
+        fail_msg("%s: %zu problems, the first is with %s", json, problems.n,
+                 problems.n ? problems.items[0].path : "nothing");
+    parsed = dynamic_free(parsed);
+    config_problems_done(&problems);
+}
+
+static void test_dynamic_parse_of_a_standby_cluster_follows_the_table(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(standby_rows); i++)
+        check_standby_row(i);
 }
 
 static void test_dynamic_parse_of_a_bad_lease_time_names_it(void **state)
@@ -414,6 +497,7 @@ int main(void)
         cmocka_unit_test(test_dynamic_parse_of_an_empty_object_gives_the_defaults),
         cmocka_unit_test(test_dynamic_parse_adjusts_timeouts_as_the_reference_does),
         cmocka_unit_test(test_dynamic_parse_of_what_cannot_be_used_is_refused_as_a_whole),
+        cmocka_unit_test(test_dynamic_parse_of_a_standby_cluster_follows_the_table),
         cmocka_unit_test(test_dynamic_parse_of_a_bad_lease_time_names_it),
         cmocka_unit_test(test_dynamic_parse_reads_every_setting_of_the_policy),
         cmocka_unit_test(test_dynamic_parse_reads_the_synchronous_settings),

@@ -321,6 +321,9 @@ static void test_diverged_node_is_rewound_set_aside_or_started_as_it_is(void **s
     s.v.rewind_possible = true;
     s.v.policy.use_pg_rewind = false;
     CHECK("rewind not allowed, copy allowed", HA_SET_ASIDE);
+    s.c.initialize.exists = false;
+    CHECK("but the store has forgotten which cluster this is", HA_START_STANDBY, "n2");
+    s.c.initialize.exists = true;
     down();
     divergence(DIVERGENCE_FOUND, "n2");
     s.v.memory.retry_check_at_us = 101 * S;

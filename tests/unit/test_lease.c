@@ -168,6 +168,7 @@ static void check_step(const char *name, size_t number, struct lease *l, const s
 #define SERVE(at, whom, id, until, result) .type = LEASE_EVENT_SERVE, .now_ms = at, .serve = whom, .lease_id = id, .deadline_ms = until, .want = result
 #define STANDBY(at, until, want) SERVE(at, KEEPER_SERVE_STANDBY, 0, until, want)
 #define REPLICA(at, until, want) SERVE(at, KEEPER_SERVE_REPLICA_ADDRESS, 0, until, want)
+#define LEADER(at, until, want) SERVE(at, KEEPER_SERVE_STANDBY_LEADER, 0, until, want)
 #define PRIMARY(at, id, want) SERVE(at, KEEPER_SERVE_PRIMARY, id, 0, want)
 #define NOBODY(at) SERVE(at, KEEPER_SERVE_NONE, 0, 0, KEEPER_OK)
 #define THEN(t, at, id, until) .type = t, .now_ms = at, .lease_id = id, .deadline_ms = until, .reset_ms = R5
@@ -195,6 +196,12 @@ static const struct {
     {"a primary without a lease is refused", {{PRIMARY(T0, 7, KEEPER_REFUSED_STATE)}}},
     {"arming binds the gate to the lease, and the replica's address goes",
      {{REPLICA(T0, 110000, KEEPER_OK), .gate_ms = 110000, .replica_ms = 110000}, {THEN_ARM(T0, END), .gate_ms = END}}},
+    {"the leader of a standby cluster has the primary's addresses",
+     {{LEADER(T0, 110000, KEEPER_OK), .gate_ms = 110000, .primary_ms = 110000},
+      {STANDBY(T0, 110000, KEEPER_OK), .gate_ms = 110000}}},
+    {"and gives them up when the cluster is to have a primary",
+     {{LEADER(T0, 110000, KEEPER_OK), .gate_ms = 110000, .primary_ms = 110000}, {THEN_ARM(T0, END), .gate_ms = END},
+      {LEADER(T0, 110000, KEEPER_REFUSED_STATE), .gate_ms = END}}},
     {"the primary's address comes when it is one, and follows the renewals",
      {{THEN_ARM(T0, END), .gate_ms = END},
       {PRIMARY(T0, 8, KEEPER_REFUSED_STATE), .gate_ms = END},
@@ -356,6 +363,9 @@ static void test_lease_resumed_goes_on_with_what_clients_find_here(void **state)
     lease_init(&l, false);
     lease_resume_serve(&l, KEEPER_SERVE_STANDBY, 110000 * MS, 110000 * MS);
     assert_true(lease_reach(&l).gate_until_us == 110000 * MS);
+    lease_init(&l, false);
+    lease_resume_serve(&l, KEEPER_SERVE_STANDBY_LEADER, 110000 * MS, 110000 * MS);
+    assert_true(lease_reach(&l).primary_until_us == 110000 * MS);
 
     /* Records that no keeper has written. */
     lease_init(&l, false);

@@ -127,7 +127,10 @@ static void test_protocol_refuses_what_a_request_must_not_carry(void **state)
         {"renew without deadline", {KEEPER_PROTOCOL, KEEPER_RENEW, 0, 7, 0, 0, 0}, false},
         {"renew with descriptor", {KEEPER_PROTOCOL, KEEPER_RENEW, 0, 7, 9, 0, 0}, true},
         {"postmaster without descriptor", {KEEPER_PROTOCOL, KEEPER_POSTMASTER, 0, 0, 0, 1, 0}, false},
-        {"unknown whom to serve", {KEEPER_PROTOCOL, KEEPER_SERVE, 0, 0, 0, 0, KEEPER_SERVE_PRIMARY + 1}, false},
+        {"unknown whom to serve", {KEEPER_PROTOCOL, KEEPER_SERVE, 0, 0, 0, 0, KEEPER_SERVE_STANDBY_LEADER + 1}, false},
+        {"standby leader without deadline",
+         {KEEPER_PROTOCOL, KEEPER_SERVE, 0, 0, 0, 0, KEEPER_SERVE_STANDBY_LEADER},
+         false},
         {"standby without deadline", {KEEPER_PROTOCOL, KEEPER_SERVE, 0, 0, 0, 0, KEEPER_SERVE_STANDBY}, false},
         {"replica without deadline", {KEEPER_PROTOCOL, KEEPER_SERVE, 0, 0, 0, 0, KEEPER_SERVE_REPLICA_ADDRESS}, false},
         {"primary with deadline", {KEEPER_PROTOCOL, KEEPER_SERVE, 0, 7, 9, 0, KEEPER_SERVE_PRIMARY}, false},
@@ -208,7 +211,7 @@ static void test_protocol_keeps_none_of_several_descriptors(void **state)
 static void test_protocol_refuses_answers_beyond_the_enums(void **state)
 {
     int *pair = *state;
-    const struct keeper_answer good = {.version = KEEPER_PROTOCOL, .op = KEEPER_STATUS, .state = KEEPER_STARVING};
+    struct keeper_answer good = {.version = KEEPER_PROTOCOL, .op = KEEPER_STATUS, .state = KEEPER_STARVING};
     struct keeper_answer bad[11], got;
 
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
@@ -222,12 +225,15 @@ static void test_protocol_refuses_answers_beyond_the_enums(void **state)
     bad[6].watchdog = KEEPER_WATCHDOG_FAILED + 1;
     bad[7].rung = FENCE_RUNG_STARVE + 1;
     bad[8].version = 0;
-    bad[9].serve = KEEPER_SERVE_PRIMARY + 1;
+    bad[9].serve = KEEPER_SERVE_STANDBY_LEADER + 1;
     bad[10].gate = KEEPER_GATE_FAILED + 1;
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         assert_int_equal(keeper_answer(pair[KEEPER_END], &bad[i], NULL), 0);
         assert_int_equal(keeper_recv_answer(pair[AGENT_END], &got, NULL), -EBADMSG);
     }
+    assert_int_equal(keeper_answer(pair[KEEPER_END], &good, NULL), 0);
+    assert_int_equal(keeper_recv_answer(pair[AGENT_END], &got, NULL), 0);
+    good.serve = KEEPER_SERVE_STANDBY_LEADER; /* the last value of each is good */
     assert_int_equal(keeper_answer(pair[KEEPER_END], &good, NULL), 0);
     assert_int_equal(keeper_recv_answer(pair[AGENT_END], &got, NULL), 0);
 }
@@ -243,7 +249,7 @@ static void test_protocol_has_a_text_for_every_value(void **state)
         assert_string_not_equal(keeper_watchdog_text((enum keeper_watchdog)i), "unknown");
     for (int i = FENCE_RUNG_NONE; i <= FENCE_RUNG_STARVE; i++)
         assert_string_not_equal(keeper_rung_text((enum fence_rung)i), "unknown");
-    for (int i = KEEPER_SERVE_NONE; i <= KEEPER_SERVE_PRIMARY; i++)
+    for (int i = KEEPER_SERVE_NONE; i <= KEEPER_SERVE_STANDBY_LEADER; i++)
         assert_string_not_equal(keeper_serve_text((enum keeper_serve)i), "unknown");
     for (int i = KEEPER_GATE_OFF; i <= KEEPER_GATE_FAILED; i++)
         assert_string_not_equal(keeper_gate_text((enum keeper_gate)i), "unknown");

@@ -280,7 +280,8 @@ class PatroniNode(Node):
             "etcd3": {"hosts": [f"{n.address}:{etcd.CLIENT_PORT}" for n in self.cluster.store]},
             "watchdog": {"mode": "off"},
             "bootstrap": {"dcs": dcs,
-                          "initdb": ["data-checksums", {"encoding": "UTF8"}, {"locale": "C.UTF-8"}]},
+                          "initdb": ["data-checksums", {"encoding": "UTF8"}, {"locale": "C.UTF-8"},
+                                     {"auth-host": "scram-sha-256"}]},
             "postgresql": {
                 "listen": f"{self.address}:{PG_PORT}", "connect_address": f"{self.address}:{PG_PORT}",
                 "data_dir": self.data_dir, "bin_dir": PG_BIN, "pgpass": f"{self.dir}/pgpass",
