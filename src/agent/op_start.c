@@ -67,11 +67,12 @@ static void start_standby_when_dead(struct agent *a)
 
 /*
  * While backends of an earlier postmaster work, another cannot start, and their WAL is not at its end. Nor on what the
- * control file said a while ago: somebody else may have started a server meanwhile, and stopped it.
+ * control file said a while ago: somebody else may have started a server meanwhile, and stopped it. A restart has just
+ * stopped it.
  */
 void op_start_standby(struct agent *a, const struct ha_decision *d)
 {
-    if (clock_now_us() - a->control_at_us > CONTROL_FRESH_US) {
+    if (a->op.kind == OP_NONE && clock_now_us() - a->control_at_us > CONTROL_FRESH_US) {
         gather_forget_control(a);
         gather_control(a);
         return;
