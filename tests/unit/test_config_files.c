@@ -360,7 +360,8 @@ static void test_manual_names_nothing_that_is_unknown(void **state)
         char name[256], *user;
 
         (void)text_print(name, sizeof(name), "%.*s", (int)strcspn(item + 7, " \n"), item + 7);
-        if (text_starts_with(name, "tags.") || strcmp(name, "postgresql.custom_parameters") == 0)
+        if (text_starts_with(name, "tags.") || text_starts_with(name, "standby_cluster.") ||
+            strcmp(name, "postgresql.custom_parameters") == 0)
             continue;
         user = strstr(name, "USER");
         if (user) {
