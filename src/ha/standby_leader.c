@@ -140,7 +140,7 @@ static struct ha_decision decide_follow(const struct ha_view *v)
         return ha_say_target(HA_FOLLOW, upstream, "%s",
                              *upstream ? "leading this standby cluster: following the other cluster"
                                        : "following nobody: the tag nostream is set");
-    if (ha_should_check_divergence(v, origin) && ha_should_check_remote(v, origin))
+    if (ha_should_check_divergence(v, origin) && ha_should_check_remote(v, REMOTE_CLUSTER))
         return ha_say_target(HA_CHECK_REWIND, REMOTE_CLUSTER,
                              "not streaming: comparing timelines with the cluster "
                              "that is followed");

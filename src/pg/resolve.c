@@ -57,12 +57,14 @@ static void on_line(void *userdata, const char *line)
     struct resolve *r = userdata;
     char address[INET6_ADDRSTRLEN];
     size_t len = strcspn(line, " \t");
+    const char *known;
 
     if (!strstr(line, "STREAM") || len >= sizeof(address))
         return;
     memcpy(address, line, len);
     address[len] = '\0';
-    if (address_of(address) && *address_of(address))
+    known = address_of(address);
+    if (known && *known)
         add(r, r->name, address);
 }
 
