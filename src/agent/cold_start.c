@@ -110,12 +110,21 @@ const struct failsafe_list *cold_start_known(const struct agent *a)
  * ------------------------------------------------------------------------------------------------
  */
 
-static bool streams_from_leader(const struct agent *a)
+/*
+ * A leader that lives writes further positions into the status key. One may be the last order of a dead one, late; and
+ * that this standby streams from it says nothing, since it may be a standby itself by now.
+ */
+static void note_position(struct agent *a)
 {
-    const struct leader_key *leader = &a->cluster->leader;
+    if (a->cluster->status_lsn <= a->cold.status_lsn)
+        return;
+    a->cold.status_lsn = a->cluster->status_lsn;
+    a->cold.n_positions++;
+}
 
-    return a->pg.valid && pg_server_pid(a->server) && a->pg.facts.in_recovery &&
-           strcmp(a->pg.facts.replication_state, "streaming") == 0 && strcmp(a->follows, leader->name) == 0;
+static bool position_moves(const struct agent *a)
+{
+    return a->cold.n_positions > 1;
 }
 
 /* Not the key that was there when we came up, or for longer than a store without its leader would keep it. */
@@ -135,7 +144,7 @@ static bool somebody_leads(const struct agent *a)
     if (a->lease.held && a->pg.valid && (agent_is_primary(a) || a->dynamic->policy.standby_cluster))
         return true;
     return leader && (leader->role == PG_ROLE_PRIMARY || leader->role == PG_ROLE_STANDBY_LEADER) &&
-           (key_is_alive(a) || streams_from_leader(a));
+           (key_is_alive(a) || position_moves(a));
 }
 
 static void look_for_leader(struct agent *a)
@@ -152,8 +161,10 @@ void cold_start_note_cluster(struct agent *a)
     if (!a->cold.has_looked) {
         a->cold.has_looked = true;
         a->cold.first_session = leader->session;
+        a->cold.status_lsn = a->cluster->status_lsn;
         a->cold.first_look_at_us = clock_now_us();
     }
+    note_position(a);
     look_for_leader(a);
     if (a->cluster->known_list)
         keep_known(a, a->cluster->known_list);

@@ -28,10 +28,12 @@ static bool key_is_alive(const struct world *w, const struct node *n)
            local_us(w, n) - n->agent.cold.first_look_at_us > 2 * w->policy.ttl_us;
 }
 
-static bool streams_from_leader(const struct agent *a)
+static void note_position(struct agent *a)
 {
-    return a->pg.valid && a->server_up && a->pg.in_recovery && a->pg.streaming &&
-           a->follows == node_of_name(a->cluster.leader.name);
+    if (a->cluster.status_lsn <= a->cold.status_lsn)
+        return;
+    a->cold.status_lsn = a->cluster.status_lsn;
+    a->cold.n_positions++;
 }
 
 static bool somebody_leads(const struct world *w, const struct node *n)
@@ -42,7 +44,7 @@ static bool somebody_leads(const struct world *w, const struct node *n)
     if (a->lease.held && a->server_up && a->pg.valid && (!a->pg.in_recovery || a->standby_cluster))
         return true;
     return leader && (leader->role == PG_ROLE_PRIMARY || leader->role == PG_ROLE_STANDBY_LEADER) &&
-           (key_is_alive(w, n) || streams_from_leader(a));
+           (key_is_alive(w, n) || a->cold.n_positions > 1);
 }
 
 void cold_start_look(struct world *w, struct node *n)
@@ -54,8 +56,10 @@ void cold_start_look(struct world *w, struct node *n)
     if (!a->cold.has_looked) {
         a->cold.has_looked = true;
         a->cold.first_session = a->cluster.leader.session;
+        a->cold.status_lsn = a->cluster.status_lsn;
         a->cold.first_look_at_us = local_us(w, n);
     }
+    note_position(a);
     a->memory.leader_seen |= somebody_leads(w, n);
     if (a->memory.leader_seen && a->server_up)
         n->run_dir.seen_by = n->pg.gen + 1;

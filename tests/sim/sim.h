@@ -425,7 +425,8 @@ struct agent {
     struct failsafe_list known_list;
     struct { /* as in src/agent/parts.h */
         bool has_looked;
-        uint64_t first_session, first_look_at_us, missing_since_us[NODES];
+        uint64_t first_session, first_look_at_us, missing_since_us[NODES], status_lsn;
+        unsigned n_positions;
     } cold;
     struct failsafe_model {
         uint8_t list, pending; /* a bit for each node */
