@@ -13,10 +13,11 @@ enum { STOP_BUDGET_US = 30000000, STOP_AT_ONCE_BUDGET_US = 5000000 };
 static struct node *source(struct world *w, struct node *n)
 {
     int from = node_of_name(n->agent.op.target);
-    struct node *s = from == NOBODY ? NULL : &w->nodes[from];
+    struct node *s;
 
     if (from == REMOTE)
         return standby_upstream(w) ? &w->remote : NULL;
+    s = from == NOBODY ? NULL : &w->nodes[from];
     /* A copy is made of a standby as well. */
     if (!s || !s->up || (s->pg.phase != PG_PRIMARY && !(n->agent.op.kind == OP_CLONE && s->pg.phase == PG_STANDBY)) ||
         !pg_gate_is_open(w, s) || w->cut[n->id][from] || w->cut[from][n->id])
