@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 
 from . import etcd, net, sysproc
@@ -38,7 +39,14 @@ def stop(cluster):
     for h in cluster.store:
         if h.etcd_pid():
             sysproc.send(h.etcd_pid(), KILL)
-    cluster.wait(lambda: not any(h.etcd_pid() for h in cluster.store), 10, "etcd is gone")
+    cluster.wait(lambda: not any(h.etcd_pid() or listens(cluster, h) for h in cluster.store), 10, "etcd is gone")
+
+
+def listens(cluster, host):
+    """A process that was killed is gone from sight a moment before its sockets are closed."""
+    with net.inside(cluster.net.client), socket.socket() as s:
+        s.settimeout(1)
+        return s.connect_ex((host.address, etcd.PEER_PORT)) == 0
 
 
 def start(cluster):
