@@ -8,8 +8,9 @@
  * Whether somebody has led while this node was up: that there is a leader key does not show it, since a store that
  * comes back gives the key of a dead leader its whole ttl again, and whoever takes it may not come to be a primary. It
  * is shown by a primary that has the key, where that was taken or has been kept for longer than that since this agent
- * came up, or sends us WAL. A note in the runtime directory hands it on to the next agent, if PostgreSQL has been up
- * all the while.
+ * came up, or says over its REST API that it is one; for a standby that has just come up while all is well must not
+ * make a failover wait that is needed soon after. That we stream from it would not do, since it may be a standby itself
+ * by now. A note in the runtime directory hands it on to the next agent, if PostgreSQL has been up all the while.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -24,7 +25,7 @@
 #include "dcs/codec.h"
 #include "io/file.h"
 
-enum { FILE_MAX = 64 * 1024, SAY_AFTER_US = 3000000, SAY_AGAIN_US = 60000000 };
+enum { FILE_MAX = 64 * 1024, SAY_AFTER_US = 3000000, SAY_AGAIN_US = 60000000, ASK_US = 1000000 };
 
 /* --- kept ------------------------------------------------------------------------------------------------------------
  */
@@ -110,23 +111,6 @@ const struct failsafe_list *cold_start_known(const struct agent *a)
  * ------------------------------------------------------------------------------------------------
  */
 
-/*
- * A leader that lives writes further positions into the status key. One may be the last order of a dead one, late; and
- * that this standby streams from it says nothing, since it may be a standby itself by now.
- */
-static void note_position(struct agent *a)
-{
-    if (a->cluster->status_lsn <= a->cold.status_lsn)
-        return;
-    a->cold.status_lsn = a->cluster->status_lsn;
-    a->cold.n_positions++;
-}
-
-static bool position_moves(const struct agent *a)
-{
-    return a->cold.n_positions > 1;
-}
-
 /* Not the key that was there when we came up, or for longer than a store without its leader would keep it. */
 static bool key_is_alive(const struct agent *a)
 {
@@ -143,8 +127,37 @@ static bool somebody_leads(const struct agent *a)
 
     if (a->lease.held && a->pg.valid && (agent_is_primary(a) || a->dynamic->policy.standby_cluster))
         return true;
-    return leader && (leader->role == PG_ROLE_PRIMARY || leader->role == PG_ROLE_STANDBY_LEADER) &&
-           (key_is_alive(a) || position_moves(a));
+    return leader && (leader->role == PG_ROLE_PRIMARY || leader->role == PG_ROLE_STANDBY_LEADER) && key_is_alive(a);
+}
+
+static void on_leader_answer(void *userdata, const struct http_answer *answer)
+{
+    struct agent *a = userdata;
+    struct peer p = {0};
+
+    a->cold.asking = false;
+    if (answer->error)
+        return;
+    peer_read(&p, answer->body, answer->body_len, clock_now_us());
+    if (!p.is_primary)
+        return;
+    a->memory.leader_seen = true;
+    keep_seen(a);
+}
+
+static void ask_leader(struct agent *a)
+{
+    const struct member *leader = cluster_leader_member(a->cluster);
+    uint64_t now_us = clock_now_us();
+    const char *const endpoints[] = {leader ? leader->api_url : "", NULL};
+    struct http_call call = {
+        .method = "GET", .endpoints = endpoints, .path = "", .deadline_us = now_us + ASK_US, .idempotent = true};
+
+    if (!leader || !leader->api_url[0] || strcmp(leader->name, a->config->name) == 0 || a->cold.asking ||
+        now_us - a->cold.asked_at_us < ASK_US)
+        return;
+    a->cold.asked_at_us = now_us;
+    a->cold.asking = http_start(a->http, &call, NULL, on_leader_answer, a, NULL, NULL) >= 0;
 }
 
 static void look_for_leader(struct agent *a)
@@ -152,6 +165,8 @@ static void look_for_leader(struct agent *a)
     a->memory.leader_seen |= somebody_leads(a);
     if (a->memory.leader_seen)
         keep_seen(a);
+    else
+        ask_leader(a);
 }
 
 void cold_start_note_cluster(struct agent *a)
@@ -161,10 +176,8 @@ void cold_start_note_cluster(struct agent *a)
     if (!a->cold.has_looked) {
         a->cold.has_looked = true;
         a->cold.first_session = leader->session;
-        a->cold.status_lsn = a->cluster->status_lsn;
         a->cold.first_look_at_us = clock_now_us();
     }
-    note_position(a);
     look_for_leader(a);
     if (a->cluster->known_list)
         keep_known(a, a->cluster->known_list);

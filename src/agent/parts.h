@@ -302,8 +302,8 @@ struct agent {
         size_t n_missing;
         bool busy, has_looked;
         uint64_t first_session, first_look_at_us; /* the leader key that this agent found when it came up */
-        uint64_t status_lsn;                      /* of the status key, and how often it has moved since */
-        unsigned n_positions;
+        bool asking;                              /* whoever has the key, whether it is a primary */
+        uint64_t asked_at_us;
         pid_t seen_by;         /* the postmaster for which the runtime directory says that a leader was seen */
         struct cold_start now; /* what an election waits for */
         bool waits;

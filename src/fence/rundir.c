@@ -140,8 +140,14 @@ int rundir_remove_agent(const struct rundir *r, const char *program, pid_t *ret_
         return err_set(err, -EBUSY, "\"%s/agent.lock\" is locked but names no process", r->path);
     pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     /* The descriptor is the process; what is checked after it was opened is checked of the process it will kill. */
-    if (pidfd < 0 || !runs_program(pid, program) || flock(fd, LOCK_EX | LOCK_NB) == 0)
+    if (pidfd < 0 || !runs_program(pid, program)) {
+        /* One that is just dying has no program any more, and its lock until it is gone. */
+        if (wait_for_lock(fd, KEEPER_END_MS) == 0)
+            return 0;
         return err_set(err, -EBUSY, "\"%s/agent.lock\" is locked but process %d is no agent", r->path, (int)pid);
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+        return 0;
     if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0)
         return err_sys(err, -errno, "could not kill process %d, the agent of an earlier pgtetherd", (int)pid);
     if (wait_for_lock(fd, AGENT_END_MS) < 0)

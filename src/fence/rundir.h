@@ -28,7 +28,7 @@ void rundir_close(struct rundir *r);
 
 /*
  * Kills an agent that a dead predecessor left behind, and waits until it is gone, for 10 s at most. `program` is its
- * path: who holds the lock but runs something else is not killed (-EBUSY). *ret_pid is the killed pid, 0 if there was
- * no agent.
+ * path: who holds the lock but runs something else is not killed (-EBUSY after 3 s, in which one that was dying anyway
+ * would be gone). *ret_pid is the killed pid, 0 if there was no agent, or none was left to kill.
  */
 int rundir_remove_agent(const struct rundir *r, const char *program, pid_t *ret_pid, struct err *err);

@@ -28,15 +28,17 @@ static bool key_is_alive(const struct world *w, const struct node *n)
            local_us(w, n) - n->agent.cold.first_look_at_us > 2 * w->policy.ttl_us;
 }
 
-static void note_position(struct agent *a)
+/* What it would say over its REST API, without the time that takes. */
+static bool says_it_leads(struct world *w, const struct node *n)
 {
-    if (a->cluster.status_lsn <= a->cold.status_lsn)
-        return;
-    a->cold.status_lsn = a->cluster.status_lsn;
-    a->cold.n_positions++;
+    int id = node_of_name(n->agent.cluster.leader.name);
+    const struct agent *leader = &w->nodes[id].agent;
+
+    return link_open(w, n->id, id) && link_open(w, id, n->id) && leader->alive && leader->pg.valid &&
+           leader->server_up && !leader->pg.in_recovery;
 }
 
-static bool somebody_leads(const struct world *w, const struct node *n)
+static bool somebody_leads(struct world *w, const struct node *n)
 {
     const struct agent *a = &n->agent;
     const struct member *leader = cluster_leader_member(&a->cluster);
@@ -44,7 +46,7 @@ static bool somebody_leads(const struct world *w, const struct node *n)
     if (a->lease.held && a->server_up && a->pg.valid && (!a->pg.in_recovery || a->standby_cluster))
         return true;
     return leader && (leader->role == PG_ROLE_PRIMARY || leader->role == PG_ROLE_STANDBY_LEADER) &&
-           (key_is_alive(w, n) || a->cold.n_positions > 1);
+           (key_is_alive(w, n) || says_it_leads(w, n));
 }
 
 void cold_start_look(struct world *w, struct node *n)
@@ -56,10 +58,8 @@ void cold_start_look(struct world *w, struct node *n)
     if (!a->cold.has_looked) {
         a->cold.has_looked = true;
         a->cold.first_session = a->cluster.leader.session;
-        a->cold.status_lsn = a->cluster.status_lsn;
         a->cold.first_look_at_us = local_us(w, n);
     }
-    note_position(a);
     a->memory.leader_seen |= somebody_leads(w, n);
     if (a->memory.leader_seen && a->server_up)
         n->run_dir.seen_by = n->pg.gen + 1;

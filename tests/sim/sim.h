@@ -425,8 +425,7 @@ struct agent {
     struct failsafe_list known_list;
     struct { /* as in src/agent/parts.h */
         bool has_looked;
-        uint64_t first_session, first_look_at_us, missing_since_us[NODES], status_lsn;
-        unsigned n_positions;
+        uint64_t first_session, first_look_at_us, missing_since_us[NODES];
     } cold;
     struct failsafe_model {
         uint8_t list, pending; /* a bit for each node */

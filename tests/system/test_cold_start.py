@@ -216,6 +216,28 @@ def test_failover_with_standbys_that_run_waits_for_nobody(dark):
     dark.wait_whole()
 
 
+def test_standbys_that_have_just_come_up_succeed_a_leader_they_saw(dark):
+    """All who are left are young, but they were there while it led: no outage of all."""
+    leader = dark.wait_whole()
+    everybody_is_known(dark)
+    standbys = [n for n in dark.nodes if n is not leader]
+    # That the key outlives a ttl shows it, too, but not so soon.
+    assert dark.rest(leader, "/config", "PATCH", json.dumps({"ttl": 120}))[0] == 200
+    try:
+        for n in standbys:
+            kill_host(n)
+        for n in standbys:
+            n.start_agent()
+        dark.wait(lambda: all(status(dark, n).get("leader_seen") for n in standbys), 60, "they have seen it lead")
+    finally:
+        dark.rest(leader, "/config", "PATCH", json.dumps({"ttl": 5}))
+    dark.wait_whole()
+    kill_host(leader)
+    dark.wait(lambda: any(dark.accepts_writes(n) for n in standbys), 150, "a standby leads")
+    leader.start()
+    dark.wait_whole()
+
+
 def test_agent_that_is_started_anew_beside_its_postgres_has_seen_the_leader(dark):
     """An agent dies, and before it has seen anything the leader does: no outage of all, though all agents are young."""
     leader = dark.wait_whole()
