@@ -412,7 +412,7 @@ static void on_first_status(void *userdata, const struct keeper_answer *answer)
         a->op.since_us = clock_now_us();
         gather_pg(a);
     } else if (answer->state == KEEPER_ARMED) {
-        a->memory.was_primary = true;
+        a->memory.was_primary = a->memory.may_have_said_end = true;
         note_crash(a);
     }
     cold_start_open(a);

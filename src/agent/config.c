@@ -76,6 +76,8 @@ static void note_standby_cluster(struct agent *a, const struct dynamic *now)
     a->memory.divergence = DIVERGENCE_UNKNOWN;
     a->memory.rewind_failed = false;
     a->memory.retry_check_at_us = 0;
+    a->memory.left_remote_at_us = now->policy.standby_cluster ? 0 : clock_now_us();
+    gather_pg(a);
 }
 
 void agent_apply_config(struct agent *a)

@@ -220,6 +220,7 @@ static void on_probe(void *userdata, enum pg_probe_outcome outcome, const struct
         sync_note_pg(a);
         if (!facts->in_recovery) {
             a->memory.was_primary = true;
+            a->memory.may_have_said_end = false;
             a->memory.divergence = DIVERGENCE_UNKNOWN; /* what was compared was a standby */
         }
     } else if (!a->pg.failing_since_us) {
@@ -356,6 +357,7 @@ static void view_pg(const struct agent *a, uint64_t now_us, struct local_pg *pg)
     /* Before SQL has answered it is what we started it as. */
     pg->in_recovery = a->pg.valid ? f->in_recovery : a->was_standby_started;
     pg->accepting = a->pg.valid && now_us - a->pg.answered_at_us < PROBE_STALE_US;
+    pg->answered_at_us = a->pg.answered_at_us;
     pg->hung = (a->pg.silent_since_us && now_us - a->pg.silent_since_us > hung_after_us) ||
                (a->connect_failing_since_us && now_us - a->connect_failing_since_us > hung_after_us);
     if (!a->pg.valid)

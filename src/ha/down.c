@@ -16,6 +16,12 @@ static bool was_primary_here(const struct ha_view *v)
     return v->memory.was_primary && of_a_primary[v->pg.control_state];
 }
 
+/* Whoever has what was there by then takes over without a question: nothing may be written after it. */
+static bool may_have_handed_over(const struct ha_view *v)
+{
+    return v->memory.may_have_said_end && v->pg.control_state == PG_CONTROL_SHUT_DOWN;
+}
+
 /* In pause what people have stopped stays down; what this agent has stopped it starts again. */
 static bool is_left_alone(const struct ha_view *v)
 {
@@ -38,6 +44,10 @@ static struct ha_decision decide_crashed_leader(const struct ha_view *v)
     if (!was_primary_here(v))
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
                            "PostgreSQL is down and was not a primary: giving the leader key up");
+    if (may_have_handed_over(v))
+        return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true,
+                           "an earlier agent shut the primary down, and may have told a successor: giving the leader "
+                           "key up");
     if (v->policy.primary_start_timeout_us && ha_somebody_could_lead(v) &&
         v->now_us - v->memory.crashed_at_us >= v->policy.primary_start_timeout_us)
         return ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true, "the primary did not come back within primary_start_timeout");
@@ -76,6 +86,8 @@ static struct ha_decision decide_diverged(const struct ha_view *v, const char *o
         return ha_say_target(HA_REWIND, origin, "this node's WAL went another way than that of %s: rewinding",
                              ha_origin_text(origin));
     }
+    if (ha_may_start_over(v) && v->policy.standby_cluster && !v->cluster_is_fresh)
+        return ha_say(HA_READ_STORE, "reading the store again, for who has a copy, before this one is set aside");
     if (ha_may_start_over(v))
         return ha_say(HA_SET_ASIDE,
                       "this node's WAL went another way than that of %s: setting the data directory aside for a new "

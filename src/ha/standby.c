@@ -112,6 +112,9 @@ static struct ha_decision decide_elected(const struct ha_view *v)
     if (v->cluster->failover.exists)
         return ha_say(HA_CLEAR_FAILOVER, "elected leader: the request for a %s has had its effect",
                       ha_request_text(&v->cluster->failover));
+    /* PostgreSQL counts its new timeline from the one it is on, which may be one that came from there since then. */
+    if (v->pg.answered_at_us < v->memory.left_remote_at_us)
+        return ha_say(HA_NOTHING, "elected leader: asking PostgreSQL where it has left the cluster that was followed");
     return ha_say(HA_PROMOTE, "elected leader: promoting");
 }
 

@@ -22,11 +22,19 @@ const char *ha_origin_text(const char *origin)
     return strcmp(origin, REMOTE_CLUSTER) == 0 ? "the cluster that is followed" : "the leader";
 }
 
+/* A key of ours without its lease is one that was given up or is running out. */
+static bool nobody_else_leads(const struct ha_view *v)
+{
+    const struct leader_key *leader = &v->cluster->leader;
+
+    return !leader->exists || strcmp(leader->name, v->name) == 0;
+}
+
 bool ha_follows_remote(const struct ha_view *v)
 {
     if (!v->policy.standby_cluster || v->tags.nostream)
         return false;
-    return v->lease.held || (v->cluster && !v->cluster->leader.exists && !v->policy.pause);
+    return v->lease.held || (v->cluster && nobody_else_leads(v) && !v->policy.pause);
 }
 
 bool ha_streams_from_remote(const struct ha_view *v)
@@ -68,7 +76,7 @@ bool ha_is_last_copy(const struct ha_view *v)
 {
     if (!v->policy.standby_cluster || v->rewind_incomplete || !v->cluster || v->cluster->n_members < 2)
         return false;
-    return (v->lease.held || !v->cluster->leader.exists) && !there_is_another_copy(v);
+    return (v->lease.held || nobody_else_leads(v)) && !there_is_another_copy(v);
 }
 
 static struct ha_decision stop_and_keep(enum ha_urgency urgency, const char *why)

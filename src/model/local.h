@@ -28,9 +28,10 @@ struct local_pg {
     uint32_t control_max_prepared_xacts, control_max_locks_per_xact;
 
     /* From the process and SQL probes. */
-    bool running;   /* the postmaster is alive */
-    bool accepting; /* the last probe got an answer and it has not expired */
-    bool hung;      /* running, started long ago, but the probes have gone unanswered beyond their budget */
+    bool running;            /* the postmaster is alive */
+    bool accepting;          /* the last probe got an answer and it has not expired */
+    uint64_t answered_at_us; /* what the last answer was is below; 0 = none yet */
+    bool hung;               /* running, started long ago, but the probes have gone unanswered beyond their budget */
     uint64_t rejecting_since_us; /* it has said since then that it is starting or recovering; 0 = it does not */
     bool in_recovery;
     uint32_t timeline;                /* current (primary) or received/replayed (standby) */

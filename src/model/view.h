@@ -85,6 +85,7 @@ struct memory {
     bool crashed;           /* the postmaster ended although nobody here stopped it */
     uint64_t crashed_at_us; /* first crash of a row that no good start has ended */
     bool was_primary;       /* what it was when it ended */
+    bool may_have_said_end; /* our predecessor may have told the others that its WAL ends there */
     unsigned failed_starts; /* in a row */
     uint64_t retry_start_at_us;
     uint64_t no_race_until_us;       /* after a failed promotion, or until an earlier life's lease is surely over */
@@ -96,6 +97,7 @@ struct memory {
     bool is_new_copy;   /* never started since it was copied: what its control file says is the source's */
     bool rewind_failed; /* pg_rewind said no; only a new copy helps */
     uint64_t retry_check_at_us;
+    uint64_t left_remote_at_us; /* since then this cluster follows no other one any more; 0 = it never did */
     uint64_t retry_clone_at_us;
     uint64_t sync_seen_revision; /* of /sync when we last asked for the leader key */
     bool seen_initialized;       /* this process has seen the store to know a cluster: it is not to make another one */

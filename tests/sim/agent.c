@@ -279,7 +279,7 @@ static void first_status(struct world *w, struct node *n, const struct keeper_sa
         a->op.since_us = local_us(w, n);
         gather_pg(w, n);
     } else if (s->state == KEEPER_ARMED) {
-        a->memory.was_primary = true;
+        a->memory.was_primary = a->memory.may_have_said_end = true;
         note_crash(w, n);
     }
     cold_start_adopt(n);

@@ -237,7 +237,6 @@ void check_timeline(struct world *w, const struct node *n, const struct timeline
 
 void check_promotion(struct world *w, const struct node *n)
 {
-    standby_check_promotion(w, n);
     if (w->hooks && n->truth_agreed_session != n->agent.lease.session)
         check_fail(w, "pre_promote", "%s is promoted although nobody has agreed to it", node_name(n->id));
 }

@@ -154,6 +154,7 @@ void gather_read(struct world *w, struct node *n, struct call *c)
     struct leader_key before;
     uint64_t sync_before;
     struct failover_key asked_before;
+    bool followed;
 
     a->store_busy = false;
     a->store_failed = c->outcome != OUTCOME_DONE;
@@ -161,7 +162,10 @@ void gather_read(struct world *w, struct node *n, struct call *c)
         before = a->cluster.leader;
         sync_before = a->cluster.sync.revision;
         asked_before = a->cluster.failover;
+        followed = a->standby_cluster;
         fill_cluster(w, a, &c->view);
+        if (followed && !a->standby_cluster)
+            a->memory.left_remote_at_us = local_us(w, n);
         a->cluster.read_sent_at_us = c->sent_at_us;
         note_leader(w, n, &before, sync_before);
         note_store_change(w, n, c->view.life);
@@ -244,6 +248,7 @@ void gather_probed(struct world *w, struct node *n)
         sync_note_pg(w, n);
         if (!a->pg.in_recovery) {
             a->memory.was_primary = true;
+            a->memory.may_have_said_end = false;
             a->memory.divergence = DIVERGENCE_UNKNOWN;
         }
     } else if (!hangs) {
@@ -351,6 +356,7 @@ static void view_pg(const struct world *w, const struct agent *a, uint64_t now_u
     (void)snprintf(pg->follows, sizeof(pg->follows), "%s", node_name(a->follows));
     pg->in_recovery = a->pg.valid ? a->pg.in_recovery : a->was_standby_started;
     pg->accepting = a->pg.valid && now_us - a->pg.answered_at_us < PROBE_STALE_US;
+    pg->answered_at_us = a->pg.answered_at_us;
     pg->hung = a->pg.silent_since_us && now_us - a->pg.silent_since_us > hung_after_us;
     pg->rejecting_since_us = a->pg.rejecting_since_us;
     if (!a->pg.valid)

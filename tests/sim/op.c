@@ -73,6 +73,7 @@ static void armed(struct world *w, struct node *n, bool yes)
     } else if (!a->op.is_reserved) {
         a->op.is_armed = true;
     } else {
+        standby_check_promotion(w, n);
         /* The command goes to PostgreSQL; what comes of it shows the next probe. */
         op_in(w, n, rng_between(&w->rng, RNG_PG, MS, 20 * MS), 0);
     }

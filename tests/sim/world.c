@@ -280,6 +280,18 @@ static void dispatch(struct world *w, const struct event *e)
         faults_event(w, e);
 }
 
+/*
+ * Who had all that there was, of all members, set it aside for the other cluster, which is not to be followed now; or
+ * the store no longer knows that there was a cluster, and an operator has to say that another one may be made.
+ */
+static bool nobody_has_anything(const struct world *w)
+{
+    for (int i = 0; i < NODES; i++)
+        if (w->nodes[i].pg.dir_there && !w->nodes[i].pg.half_copy && !w->nodes[i].pg.half_rewound)
+            return false;
+    return w->has_remote && (!w->store.data.standby_cluster || w->store.data.life > 1);
+}
+
 void world_run(struct world *w, uint64_t seed, uint64_t seconds, enum mutant mutant)
 {
     struct event e;
@@ -287,7 +299,7 @@ void world_run(struct world *w, uint64_t seed, uint64_t seconds, enum mutant mut
     make_world(w, seed, seconds, mutant);
     while (!w->broken && !w->done && queue_pop(&w->queue, &e)) {
         /* Who was taken off the failsafe list may have the only copy, when the others were cut off in a rewind. */
-        if (e.at_us > w->end_us && w->has_remote && w->policy.failsafe_mode)
+        if (e.at_us > w->end_us && ((w->has_remote && w->policy.failsafe_mode) || nobody_has_anything(w)))
             break;
         if (e.at_us > w->end_us) {
             check_fail(w, "liveness", "the cluster is not whole %llu s after everything has healed",

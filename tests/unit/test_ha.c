@@ -196,6 +196,9 @@ static void test_crashed_leader_is_started_again_or_hands_over(void **state)
     CHECK("shutting down", HA_START_PRIMARY);
     s.v.pg.control_state = PG_CONTROL_SHUT_DOWN;
     CHECK("shut down by somebody", HA_START_PRIMARY);
+    s.v.memory.may_have_said_end = true;
+    CHECK("shut down before this agent was there", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+    s.v.memory.may_have_said_end = false;
     s.v.pg.control_state = PG_CONTROL_IN_CRASH_RECOVERY;
     CHECK("in crash recovery", HA_START_PRIMARY);
     for (int i = PG_CONTROL_UNKNOWN; i <= PG_CONTROL_SHUT_DOWN_IN_RECOVERY; i++) {

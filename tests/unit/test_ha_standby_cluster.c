@@ -195,6 +195,11 @@ static void test_standby_leader_follows_the_other_cluster_and_never_promotes(voi
     leads();
     s.v.policy.standby_cluster = false;
     check("the cluster is to stand for itself", HA_PROMOTE, NULL);
+    s.v.memory.left_remote_at_us = 99 * S;
+    s.v.pg.answered_at_us = 99 * S - 1;
+    check("PostgreSQL has not said yet on which timeline that found it", HA_NOTHING, NULL);
+    s.v.pg.answered_at_us = 99 * S;
+    check("it has", HA_PROMOTE, NULL);
 }
 
 static void test_standby_leader_that_nobody_can_follow_gives_the_key_up(void **state)
@@ -535,6 +540,9 @@ static void test_what_is_down_without_the_key_follows_whom_it_can(void **state)
     check("a new copy", HA_SET_ASIDE, NULL);
     set_leader(NULL, 0);
     check("nobody leads, but others run", HA_SET_ASIDE, NULL);
+    s.v.cluster_is_fresh = false;
+    check("they ran when the store was read last", HA_READ_STORE, NULL);
+    s.v.cluster_is_fresh = true;
     s.c.initialize.exists = false;
     check("the store has forgotten which cluster this is", HA_START_STANDBY, REMOTE_CLUSTER);
     s.v.rewind_incomplete = true;
@@ -543,6 +551,8 @@ static void test_what_is_down_without_the_key_follows_whom_it_can(void **state)
     s.c.initialize.exists = true;
     s.members[1].state = s.members[2].state = PG_STATE_STOPPED;
     check("what it has is all there is", HA_START_STANDBY, REMOTE_CLUSTER);
+    set_leader("n1", 5);
+    check("so it is when the key is still there that it has just given up", HA_START_STANDBY, REMOTE_CLUSTER);
 }
 
 static void test_an_empty_node_copies_the_other_cluster_when_nobody_here_can_help(void **state)
