@@ -292,14 +292,25 @@ static bool nobody_has_anything(const struct world *w)
     return w->has_remote && (!w->store.data.standby_cluster || w->store.data.life > 1);
 }
 
+/* ARCHITECTURE.md names these states, in which nobody is elected before an operator says who. */
+static bool needs_an_operator(const struct world *w)
+{
+    /* Who was taken off the failsafe list may have the only copy, when the others were cut off in a rewind. */
+    if (w->has_remote && w->policy.failsafe_mode)
+        return true;
+    /* An older /sync: who has seen another one since does not go by it, who was started since does. */
+    if (w->policy.sync_mode != SYNC_MODE_OFF && w->store.data.life > 1)
+        return true;
+    return nobody_has_anything(w);
+}
+
 void world_run(struct world *w, uint64_t seed, uint64_t seconds, enum mutant mutant)
 {
     struct event e;
 
     make_world(w, seed, seconds, mutant);
     while (!w->broken && !w->done && queue_pop(&w->queue, &e)) {
-        /* Who was taken off the failsafe list may have the only copy, when the others were cut off in a rewind. */
-        if (e.at_us > w->end_us && ((w->has_remote && w->policy.failsafe_mode) || nobody_has_anything(w)))
+        if (e.at_us > w->end_us && needs_an_operator(w))
             break;
         if (e.at_us > w->end_us) {
             check_fail(w, "liveness", "the cluster is not whole %llu s after everything has healed",
