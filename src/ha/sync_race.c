@@ -60,10 +60,18 @@ bool ha_sync_must_leave(const struct ha_view *v, const char *what, uint64_t sinc
     return true;
 }
 
+/* With promises the old leader may have outlived its key, until the end of ours at the latest. */
+static uint64_t old_leader_ended_us(const struct ha_view *v)
+{
+    uint64_t since_us = v->memory.leaderless_since_us, promised_us = v->memory.promised_until_us;
+
+    return since_us > promised_us ? since_us : promised_us;
+}
+
 /* What it had while the old leader may have lived says nothing: it may have got, and acknowledged, more since. */
 static bool is_witness(const struct ha_view *v, const struct peer *p)
 {
-    return p->answered && p->lsn && p->timeline && p->as_of_us && p->as_of_us >= v->memory.leaderless_since_us &&
+    return p->answered && p->lsn && p->timeline && p->as_of_us && p->as_of_us >= old_leader_ended_us(v) &&
            strcmp(p->name, v->name) != 0 && ha_sync_counts(v, p);
 }
 

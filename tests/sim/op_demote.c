@@ -16,6 +16,7 @@ static void demoted(struct world *w, struct node *n)
         a->memory.no_race_until_us = local_us(w, n) + w->policy.ttl_us;
     a->keeper_refused = false;
     op_end(w, n);
+    a->control = (struct local_pg){0};
     gather_control(w, n);
     gather_store(w, n);
 }

@@ -592,6 +592,11 @@ static void test_election_needs_the_votes_of_the_quorum(void **state)
     s.peers[1].as_of_us--;
     check_race("from before the leader's end", HA_NOTHING);
     candidate(SYNC_MODE_QUORUM, "n1,n3,n4", 2);
+    s.v.memory.promised_until_us = s.peers[1].as_of_us;
+    check_race("from the end of our promise", HA_ACQUIRE);
+    s.v.memory.promised_until_us++;
+    check_race("from before it: the leader may have gone on without its key, in failsafe mode", HA_NOTHING);
+    candidate(SYNC_MODE_QUORUM, "n1,n3,n4", 2);
     copy(s.peers[1].name, "n1");
     check_race("our own answer", HA_NOTHING);
     candidate(SYNC_MODE_QUORUM, "n1,n3,n4", 2);
