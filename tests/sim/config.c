@@ -133,7 +133,7 @@ static void check_primary(struct world *w, struct node *n, bool raised)
 
         if (!pg_streams(w, o) || o->pg.max >= n->pg.max)
             continue;
-        if (!n->agent.memory.stopped_here)
+        if (!n->pg.asked_start)
             check_fail(w, "settings", "a crash of %s raises max_connections to %u, and %s cannot replay that",
                        node_name(n->id), n->pg.max, node_name(i));
         else if (offered && n->offer.gen[i] == o->pg.gen)

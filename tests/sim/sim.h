@@ -313,6 +313,7 @@ struct pg {
     bool as_primary;        /* how it was started */
     bool killed;            /* SIGKILL was sent */
     bool cannot_die;        /* disk sleep: kills are never proven */
+    bool asked_start;       /* an agent had stopped it before: no crash */
     bool stopping;
     int follows;
     uint32_t gen;
