@@ -8,10 +8,13 @@
 
 enum { CANDIDATE_WAIT_MAX_US = 5000000, WAIT_AGAIN_US = 200000 };
 
-/* Somebody may have led since, and have said nothing. */
+/* Somebody may have led since, and have said nothing: but his timeline's number he had to reserve. */
 static bool word_is_good(const struct ha_view *v)
 {
-    return v->cluster->shutdown_lsn && v->cluster->shutdown_session == v->memory.last_leader_session;
+    const struct cluster *c = v->cluster;
+
+    return c->shutdown_lsn && c->shutdown_session == v->memory.last_leader_session &&
+           c->timeline.timeline <= c->shutdown_timeline;
 }
 
 bool ha_has_all_wal(const struct ha_view *v)

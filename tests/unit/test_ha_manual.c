@@ -243,6 +243,9 @@ static void test_candidate_with_all_wal_takes_the_key_at_once(void **state)
     s.c.shutdown_lsn = 1000;
     CHECK("the last record is missing", HA_ASK_PEERS);
     s.c.shutdown_lsn = 999;
+    s.c.timeline.timeline = s.c.shutdown_timeline + 1;
+    CHECK("somebody has reserved a timeline since", HA_ASK_PEERS);
+    s.c.timeline.timeline = 0;
     s.c.shutdown_session = 4;
     CHECK("the word of an earlier leader", HA_ASK_PEERS);
     s.c.shutdown_lsn = 0;
