@@ -141,9 +141,8 @@ void check_after(struct world *w)
 {
     const struct stored *d = &w->store.data;
 
-    /* A store that lost its keys says nothing about whom was asked; nobody leads in it for a ttl. */
-    if (d->leader != NOBODY && w->nodes[d->leader].truth_session == d->leader_session &&
-        w->nodes[d->leader].truth_life == d->life && d->failsafe & 1U << d->leader)
+    /* A restored store, too, where it has the key of this leadership: its list is the one that says who may lead. */
+    if (d->leader != NOBODY && w->nodes[d->leader].truth_session == d->leader_session && d->failsafe & 1U << d->leader)
         w->nodes[d->leader].truth_list = d->failsafe;
     check_one_primary(w);
     check_one_address(w);

@@ -459,6 +459,7 @@ static void execute(struct world *w, struct call *c, uint64_t stage)
         w->store.data.shutdown_session = c->session;
         w->store.data.shutdown_timeline = c->timeline;
         w->store.data.revision++;
+        w->handed_lsn = w->nodes[c->node].pg.lsn;
         break;
     case CALL_SYNC:
         outcome = write_sync(w, c);
