@@ -309,8 +309,13 @@ void pg_event(struct world *w, struct node *n, const struct event *e)
     }
     if (e->kind == EV_PG_ORPHAN_ENDS && p->orphan && !p->cannot_die)
         p->orphan = false;
-    if (e->gen != p->gen || p->cannot_die)
+    if (e->gen != p->gen)
         return;
+    if (p->cannot_die) { /* what sleeps goes on when the disk does, but for its end, which is asked for again */
+        if (e->kind == EV_PG_STARTED || e->kind == EV_PG_PROMOTED)
+            push_in(w, n, e->kind, SEC, p->gen, 0, 0);
+        return;
+    }
     if (e->kind == EV_PG_STARTED && p->phase == PG_STARTING)
         started(w, n);
     else if (e->kind == EV_PG_PROMOTED && p->phase == PG_PROMOTING)
