@@ -141,8 +141,9 @@ void check_after(struct world *w)
 {
     const struct stored *d = &w->store.data;
 
-    /* A restored store, too, where it has the key of this leadership: its list is the one that says who may lead. */
-    if (d->leader != NOBODY && w->nodes[d->leader].truth_session == d->leader_session && d->failsafe & 1U << d->leader)
+    /* The list of a store that was restored may name somebody who was taken off since: two faults, but if it is new. */
+    if (d->leader != NOBODY && w->nodes[d->leader].truth_session == d->leader_session &&
+        (w->nodes[d->leader].truth_life == d->life || d->failsafe_life == d->life) && d->failsafe & 1U << d->leader)
         w->nodes[d->leader].truth_list = d->failsafe;
     check_one_primary(w);
     check_one_address(w);
@@ -210,6 +211,9 @@ void check_acts(struct world *w, struct node *n, const struct ha_decision *d)
         n->pg.lsn < w->handed_lsn && strstr(d->reason, "handed over"))
         check_fail(w, "S7", "%s takes over with %llu bytes less than the leader had when it was shut down",
                    node_name(n->id), (unsigned long long)(w->handed_lsn - n->pg.lsn));
+    /* One that runs is only put under the keeper's guard, for the lease it has. */
+    if (d->action == HA_PROMOTE && n->pg.phase == PG_PRIMARY)
+        return;
     if (a->cluster.read_sent_at_us < a->stood_still_until_us)
         check_fail(w, "thaw", "the agent of %s acts on what it read before it stood still", node_name(n->id));
 }

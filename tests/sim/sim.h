@@ -235,7 +235,8 @@ struct stored {
     bool paused, standby_cluster;
     uint8_t failsafe; /* who is in the failsafe list, a bit each */
     uint64_t failsafe_revision;
-    uint8_t known; /* who was a member when somebody led last, a bit each */
+    uint32_t failsafe_life; /* of the store in which it was written */
+    uint8_t known;          /* who was a member when somebody led last, a bit each */
     uint64_t known_revision;
     uint8_t status_retain; /* a bit for each node: its slot is kept */
     bool status_logical;   /* the leader has the logical slot */

@@ -357,6 +357,7 @@ static enum outcome write_failsafe(struct world *w, const struct call *c)
         return OUTCOME_REFUSED;
     d->failsafe = c->failsafe;
     d->failsafe_revision = ++d->revision;
+    d->failsafe_life = d->life;
     TRACE(w, STORE, "the failsafe list is %x", d->failsafe);
     notify(w, false);
     return OUTCOME_DONE;
