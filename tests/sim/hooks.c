@@ -10,8 +10,9 @@ bool hooks_pre_promote(struct world *w, struct node *n)
     bool hangs = !w->healed && rng_chance(&w->rng, RNG_PROCESS, 5);
     uint64_t takes_us = rng_between(&w->rng, RNG_PROCESS, 5 * MS, w->healed ? 200 * MS : 2 * SEC);
     uint64_t limit_us = w->policy.primary_start_timeout_us;
+    bool is_primary = a->server_up && a->pg.valid && !a->pg.in_recovery;
 
-    if (!w->hooks || a->agreed_session == a->lease.session || w->mutant == MUTANT_PROMOTE_UNASKED)
+    if (!w->hooks || is_primary || a->agreed_session == a->lease.session || w->mutant == MUTANT_PROMOTE_UNASKED)
         return false;
     if (!limit_us || limit_us > PRE_PROMOTE_US)
         limit_us = PRE_PROMOTE_US;

@@ -161,6 +161,7 @@ bool pg_start(struct world *w, struct node *n, bool as_primary)
     p->phase = PG_STARTING;
     p->as_primary = as_primary;
     p->max = config_start_value(w, n, as_primary);
+    p->started_by = n->agent.gen;
     p->asked_start = n->agent.memory.stopped_here;
     p->killed = p->stopping = p->cannot_die = false;
     if (rng_chance(&w->rng, RNG_PG, 3))

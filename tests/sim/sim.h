@@ -315,6 +315,7 @@ struct pg {
     bool killed;            /* SIGKILL was sent */
     bool cannot_die;        /* disk sleep: kills are never proven */
     bool asked_start;       /* an agent had stopped it before: no crash */
+    uint32_t started_by;    /* the gen of the agent that has started it */
     bool stopping;
     int follows;
     uint32_t gen;
