@@ -59,6 +59,8 @@ static const char *why_not(const struct ha_view *v, const struct failover_key *k
         return "has promised not to lead for a while, as the store was out of reach a moment ago";
     if (!ha_request_allows(&v->policy, v->cluster, key->leader[0] != '\0', p->name))
         return "is no synchronous standby";
+    if (!p->lsn)
+        return "has no position yet: it is empty, or starting";
     if (p->timeline && p->timeline != v->pg.timeline)
         return "is on another timeline";
     return lag_bytes > v->policy.maximum_lag_on_failover_bytes ? "lags by more than maximum_lag_on_failover" : NULL;

@@ -192,7 +192,7 @@ static void check_hung(struct world *w, const struct node *n, const struct ha_de
 
     if (n->pg.phase == PG_PRIMARY && n->pg.hung_gen == n->pg.gen && n->pg.hung_until_us > w->now_us &&
         w->now_us - since_us > bound_us && a->lease.held && a->op.kind != OP_DEMOTE && d->action == HA_NOTHING &&
-        !a->paused && (a->pg.valid || n->pg.started_by != a->gen))
+        !a->paused && a->op.kind != OP_RESTART && (a->pg.valid || n->pg.started_by != a->gen))
         check_fail(w, "hung", "the agent of %s keeps the leader key for a PostgreSQL that has been silent for %llu ms",
                    node_name(n->id), (unsigned long long)((w->now_us - since_us) / MS));
 }

@@ -100,6 +100,7 @@ static void test_request_that_cannot_be_fulfilled_is_forgotten(void **state)
         {"nofailover", {.name = "n2", .answered = true, .nofailover = true, .lsn = 1000, .timeline = 1}},
         {"watchdog", {.name = "n2", .answered = true, .watchdog_failed = true, .lsn = 1000, .timeline = 1}},
         {"promised", {.name = "n2", .answered = true, .failsafe_active = true, .lsn = 1000, .timeline = 1}},
+        {"empty", {.name = "n2", .answered = true, .has_nothing = true}},
         {"timeline", {.name = "n2", .answered = true, .lsn = 1000, .timeline = 2}},
         {"no member", {.name = "n4", .answered = true, .lsn = 1000, .timeline = 1}},
     };
