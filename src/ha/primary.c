@@ -1,10 +1,14 @@
 #include "ha/parts.h"
 
-/* An agent died while it bootstrapped, and the server it had started was adopted: nobody will finish what is missing.
+/*
+ * An agent died while it bootstrapped, and the server it had started was adopted: nobody will finish what is missing.
+ * Another node may even have made the cluster meanwhile, when this one stood still.
  */
 static bool bootstrap_was_interrupted(const struct ha_view *v)
 {
-    return v->bootstrap_incomplete && v->cluster_is_fresh && !ha_stored_sysid(v);
+    uint64_t stored = ha_stored_sysid(v);
+
+    return v->bootstrap_incomplete && v->cluster_is_fresh && (!stored || (v->pg.sysid && v->pg.sysid != stored));
 }
 
 /* A backend died and the postmaster starts over, as a primary that lets nobody in. */

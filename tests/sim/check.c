@@ -240,7 +240,7 @@ void check_timeline(struct world *w, const struct node *n, const struct timeline
 
 void check_promotion(struct world *w, const struct node *n)
 {
-    if (w->hooks && n->truth_agreed_session != n->agent.lease.session)
+    if (w->hooks && n->pg.phase != PG_PRIMARY && n->truth_agreed_session != n->agent.lease.session)
         check_fail(w, "pre_promote", "%s is promoted although nobody has agreed to it", node_name(n->id));
 }
 

@@ -61,6 +61,11 @@ static void test_adopted_primary_of_an_interrupted_bootstrap_is_given_up(void **
     leader();
     s.v.bootstrap_incomplete = true;
     CHECK("the initialize key says it was finished", HA_NOTHING);
+    s.v.pg.sysid = SYSID;
+    CHECK("it is that cluster", HA_NOTHING);
+    s.v.pg.sysid++;
+    CHECK("another node has made the cluster", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+    s.v.pg.sysid = 0;
     s.c.initialize.text = (char *)"";
     CHECK("only the mark is there", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
     s.c.initialize.exists = false;
