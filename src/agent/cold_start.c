@@ -111,13 +111,15 @@ const struct failsafe_list *cold_start_known(const struct agent *a)
  * ------------------------------------------------------------------------------------------------
  */
 
-/* Not the key that was there when we came up, or for longer than a store without its leader would keep it. */
+/*
+ * Not the key that was there when we came up, or read again after longer than a store without its leader would keep it.
+ */
 static bool key_is_alive(const struct agent *a)
 {
     const struct leader_key *leader = &a->cluster->leader;
 
     return leader->session != a->cold.first_session ||
-           clock_now_us() - a->cold.first_look_at_us > 2 * a->dynamic->policy.ttl_us;
+           a->cluster->read_sent_at_us > a->cold.first_look_at_us + 2 * a->dynamic->policy.ttl_us;
 }
 
 /* In a standby cluster the WAL comes from elsewhere: what was before it is over with its first leader. */

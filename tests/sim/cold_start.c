@@ -25,7 +25,7 @@ static bool key_is_alive(const struct world *w, const struct node *n)
     const struct leader_key *leader = &n->agent.cluster.leader;
 
     return w->mutant == MUTANT_KEY_IS_A_LEADER || leader->session != n->agent.cold.first_session ||
-           local_us(w, n) - n->agent.cold.first_look_at_us > 2 * w->policy.ttl_us;
+           n->agent.cluster.read_sent_at_us > n->agent.cold.first_look_at_us + 2 * w->policy.ttl_us;
 }
 
 /* What it would say over its REST API, without the time that takes. */
@@ -118,6 +118,7 @@ void check_cold_start(struct world *w, const struct node *n)
         const struct node *other = &w->nodes[i];
         bool fit = other->pg.dir_there && !other->pg.half_copy && !other->pg.half_rewound && !other->pg.rewind_note &&
                    !other->pg.copy_note && !other->pg.marker && !storage_has_failed(&other->agent.disk) &&
+                   other->pg.disk_bad_until_us + 5 * SEC < w->now_us &&
                    (!w->store.data.failsafe || w->store.data.failsafe & 1U << i);
         bool more = other->pg.way == n->pg.way ? other->pg.lsn > n->pg.lsn
                                                : w->timelines[other->pg.way].number > w->timelines[n->pg.way].number;

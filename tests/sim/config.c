@@ -126,7 +126,7 @@ static void check_standby(struct world *w, struct node *n)
 
 static void check_primary(struct world *w, struct node *n, bool raised)
 {
-    bool offered = n->offer.open && n->offer.wanted == n->pg.max;
+    bool offered = n->offer.open && !n->offer.is_standby && n->offer.wanted == n->pg.max;
 
     for (int i = 0; i < NODES && raised; i++) {
         const struct node *o = &w->nodes[i];
