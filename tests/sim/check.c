@@ -175,7 +175,8 @@ void check_deletion(struct world *w, int node, uint64_t session)
 {
     const struct node *n = &w->nodes[node];
 
-    w->handed_lsn = n->pg.lsn;
+    if (!w->timelines[n->pg.way].of_remote) /* what came from a cluster that was followed is none of this leadership */
+        w->handed_lsn = n->pg.lsn;
     if (pg_can_commit(n) && n->truth_session == session)
         check_fail(w, "S3", "the leader key is given up while a process of the primary on %s lives", node_name(node));
 }
