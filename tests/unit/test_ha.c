@@ -203,6 +203,8 @@ static void test_crashed_leader_is_started_again_or_hands_over(void **state)
     CHECK("shut down by somebody", HA_START_PRIMARY);
     s.v.memory.may_have_said_end = true;
     CHECK("shut down before this agent was there", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+    s.v.pg.control_state = PG_CONTROL_IN_PRODUCTION;
+    CHECK("crashed before this agent was there", HA_START_PRIMARY);
     s.v.memory.may_have_said_end = false;
     s.v.pg.control_state = PG_CONTROL_IN_CRASH_RECOVERY;
     CHECK("in crash recovery", HA_START_PRIMARY);
