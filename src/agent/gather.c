@@ -349,7 +349,6 @@ static void view_pg(const struct agent *a, uint64_t now_us, struct local_pg *pg)
     pg->foreign_server = !pg->running && a->foreign_server;
     if (!pg->running)
         return;
-    pg->sysid = a->pg.valid ? f->system_identifier : 0;
     pg->running_since_us = a->pg_started_at_us;
     pg->starting_since_us = a->pg_started_at_us;
     pg->rejecting_since_us = a->pg.rejecting_since_us;
@@ -417,6 +416,7 @@ void gather_view(struct agent *a, struct ha_view *ret)
         .rewind_possible = a->rewind_possible,
         .slots_to_copy = slots_to_copy(a),
         .cluster = a->store_failed ? NULL : a->cluster,
+        .store_unread = !a->cluster && !a->store_failed,
         .cluster_is_fresh = !a->store_failed && read_at_us && now_us - read_at_us < FRESH_US && !a->store_busy,
         .lease = a->lease,
         .member = a->member,

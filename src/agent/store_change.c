@@ -63,6 +63,7 @@ void store_note_change(struct agent *a)
                 a->lease.held ? "writing what belongs there" : "not leading before every old lease has ended");
     if (a->memory.no_race_until_us < until_us)
         a->memory.no_race_until_us = until_us;
+    a->memory.foreign_word_session = a->cluster->shutdown_session;
     a->config_revision = 0; /* the same number may be of another content */
     a->sync.restored = true;
     a->sync.foreign_revision = a->cluster->sync.revision;

@@ -60,14 +60,11 @@ static bool has_said_all(const struct peer *p)
     return p->has_nothing || p->nofailover || (p->lsn && p->as_of_us);
 }
 
-/* A leader that was shut down has left word of its last record, and nobody was promoted since: nothing can be missing.
- */
+/* It goes as far as the word says, on that timeline: nothing can be missing. */
 static bool has_the_last_word(const struct ha_view *v)
 {
-    const struct cluster *c = v->cluster;
-
-    return c->shutdown_lsn && local_pg_lsn(&v->pg) > c->shutdown_lsn && v->pg.timeline == c->shutdown_timeline &&
-           c->timeline.timeline <= c->shutdown_timeline;
+    return ha_word_stands(v) && local_pg_lsn(&v->pg) > v->cluster->shutdown_lsn &&
+           v->pg.timeline == v->cluster->shutdown_timeline;
 }
 
 static void add_missing(struct cold_start *s, const char *name, const struct peer *p)

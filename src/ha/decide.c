@@ -50,6 +50,44 @@ const struct member *ha_running_leader(const struct ha_view *v)
                : NULL;
 }
 
+uint64_t ha_stored_sysid(const struct ha_view *v)
+{
+    const char *digit;
+    uint64_t sysid = 0;
+
+    if (!v->cluster || !v->cluster->initialize.exists || !cluster_sysid_is_valid(v->cluster->initialize.text))
+        return 0;
+    for (digit = v->cluster->initialize.text; *digit; digit++)
+        sysid = sysid * 10 + (uint64_t)(*digit - '0');
+    return sysid;
+}
+
+static bool sysid_differs(const struct ha_view *v)
+{
+    uint64_t stored = ha_stored_sysid(v);
+
+    /* What is left of a bootstrap that never finished was never anybody's cluster: it is set aside. */
+    if (!stored || v->pg.data_dir_empty || v->bootstrap_incomplete)
+        return false;
+    /* Of a server that runs SQL says it; until it has answered, the control file it was started with. */
+    if (v->pg.running ? !v->pg.sysid : !v->pg.control_known)
+        return false;
+    return stored != v->pg.sysid;
+}
+
+static struct ha_decision decide_other_cluster(const struct ha_view *v)
+{
+    if (v->pg.running)
+        return ha_say_stop(
+            HA_STOP, HA_SWIFT, false,
+            "the store knows another cluster of this scope, with system identifier %s, not %llu: stopping",
+            v->cluster->initialize.text, (unsigned long long)v->pg.sysid);
+    return ha_say(HA_EXIT,
+                  "the data directory belongs to another cluster: its system identifier is %llu, that of scope and "
+                  "store %s",
+                  (unsigned long long)v->pg.sysid, v->cluster->initialize.text);
+}
+
 /* These may end with PostgreSQL out of recovery, or have it so already: they live and die with the lease (S2, S3). */
 static bool op_needs_lease(enum op_kind op)
 {
@@ -90,6 +128,9 @@ static struct ha_decision decide_busy(const struct ha_view *v)
         return decide_stopping(v);
     if (ha_standby_cluster_forbids(v, &d))
         return d;
+    /* It was started without the store, and nobody need be able to log in to another cluster. */
+    if (v->op == OP_START_STANDBY && v->pg.running && !v->policy.pause && sysid_differs(v))
+        return decide_other_cluster(v);
     if (op_needs_lease(v->op) && ha_disk_is_unfit(v))
         return ha_disk_demote(v);
     /* What was adopted frozen never answers, what is promoted may freeze on the way, and what hangs does not stop. */
@@ -150,44 +191,6 @@ static struct ha_decision decide_without_keeper(const struct ha_view *v)
     d = ha_say(HA_NOTHING, "the keeper is gone: waiting for its successor, not renewing the lease");
     d.wake_at_us = ha_demote_at_us(v);
     return d;
-}
-
-uint64_t ha_stored_sysid(const struct ha_view *v)
-{
-    const char *digit;
-    uint64_t sysid = 0;
-
-    if (!v->cluster || !v->cluster->initialize.exists || !cluster_sysid_is_valid(v->cluster->initialize.text))
-        return 0;
-    for (digit = v->cluster->initialize.text; *digit; digit++)
-        sysid = sysid * 10 + (uint64_t)(*digit - '0');
-    return sysid;
-}
-
-static bool sysid_differs(const struct ha_view *v)
-{
-    uint64_t stored = ha_stored_sysid(v);
-
-    /* What is left of a bootstrap that never finished was never anybody's cluster: it is set aside. */
-    if (!stored || v->pg.data_dir_empty || v->bootstrap_incomplete)
-        return false;
-    /* Of a server that runs SQL says it, once it has answered. */
-    if (v->pg.running ? !v->pg.sysid : !v->pg.control_known)
-        return false;
-    return stored != v->pg.sysid;
-}
-
-static struct ha_decision decide_other_cluster(const struct ha_view *v)
-{
-    if (v->pg.running)
-        return ha_say_stop(
-            HA_STOP, HA_SWIFT, false,
-            "the store knows another cluster of this scope, with system identifier %s, not %llu: stopping",
-            v->cluster->initialize.text, (unsigned long long)v->pg.sysid);
-    return ha_say(HA_EXIT,
-                  "the data directory belongs to another cluster: its system identifier is %llu, that of scope and "
-                  "store %s",
-                  (unsigned long long)v->pg.sysid, v->cluster->initialize.text);
 }
 
 /* No server runs here. */

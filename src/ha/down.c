@@ -86,13 +86,14 @@ static struct ha_decision decide_diverged(const struct ha_view *v, const char *o
         return ha_say_target(HA_REWIND, origin, "this node's WAL went another way than that of %s: rewinding",
                              ha_origin_text(origin));
     }
-    if (ha_may_start_over(v) && v->policy.standby_cluster && !v->cluster_is_fresh)
-        return ha_say(HA_READ_STORE, "reading the store again, for who has a copy, before this one is set aside");
-    if (ha_may_start_over(v))
+    if (ha_may_start_over(v)) {
+        if (v->policy.standby_cluster && !v->cluster_is_fresh)
+            return ha_say(HA_READ_STORE, "reading the store again, for who has a copy, before this one is set aside");
         return ha_say(HA_SET_ASIDE,
                       "this node's WAL went another way than that of %s: setting the data directory aside for a new "
                       "copy",
                       ha_origin_text(origin));
+    }
     if (v->rewind_incomplete)
         return ha_say(HA_NOTHING, "pg_rewind failed half-way: only a new copy helps, which "
                                   "remove_data_directory_on_rewind_failure would allow");
@@ -185,6 +186,8 @@ struct ha_decision ha_decide_down(const struct ha_view *v)
         return ha_say(HA_NOTHING, "the start failed: waiting before the next try");
     if (ha_is_tainted(v))
         return ha_decide_tainted(v);
+    if (v->store_unread)
+        return ha_say(HA_NOTHING, "waiting for the first answer of the store");
     if (origin)
         return decide_rejoin(v, origin);
     if (v->rewind_incomplete)

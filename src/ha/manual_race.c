@@ -8,13 +8,21 @@
 
 enum { CANDIDATE_WAIT_MAX_US = 5000000, WAIT_AGAIN_US = 200000 };
 
-/* Somebody may have led since, and have said nothing: but his timeline's number he had to reserve. */
-static bool word_is_good(const struct ha_view *v)
+/*
+ * Somebody may have led since, and have said nothing: but his timeline's number he had to reserve. Both may be older
+ * than that in a store that was restored.
+ */
+bool ha_word_stands(const struct ha_view *v)
 {
     const struct cluster *c = v->cluster;
 
-    return c->shutdown_lsn && c->shutdown_session == v->memory.last_leader_session &&
+    return c->shutdown_lsn && c->shutdown_session != v->memory.foreign_word_session &&
            c->timeline.timeline <= c->shutdown_timeline;
+}
+
+static bool word_is_good(const struct ha_view *v)
+{
+    return ha_word_stands(v) && v->cluster->shutdown_session == v->memory.last_leader_session;
 }
 
 bool ha_has_all_wal(const struct ha_view *v)

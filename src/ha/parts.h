@@ -143,7 +143,9 @@ enum request_rank {
     REQUEST_TO_ANOTHER,     /* or to any member but the one that stepped down */
 };
 enum request_rank ha_request_rank(const struct ha_view *v);
-/* The leader before was shut down, is proven dead, and this node has all of its WAL. */
+/* A leader that was shut down and proven dead has left word of the end of its WAL, and nobody was promoted since. */
+bool ha_word_stands(const struct ha_view *v);
+/* It was the leader before, and this node has all of its WAL. */
 bool ha_has_all_wal(const struct ha_view *v);
 /* True while the free key is left to somebody who is named and can take it. Peers have been asked. */
 bool ha_race_is_for_another(const struct ha_view *v, struct ha_decision *ret);

@@ -91,6 +91,7 @@ struct memory {
     uint64_t no_race_until_us;       /* after a failed promotion, or until an earlier life's lease is surely over */
     uint64_t leaderless_since_us;    /* first read without a leader key; 0 = there is one */
     uint64_t last_leader_session;    /* of the leader key when it was seen last */
+    uint64_t foreign_word_session;   /* of the word of a WAL's end that a restored store has brought back; 0 = none */
     uint64_t not_streaming_since_us; /* a standby with a leader to follow that does not stream; 0 = it does */
     enum divergence divergence;      /* from the leader named below */
     char divergence_from[MEMBER_NAME_SIZE];
@@ -149,6 +150,7 @@ struct ha_view {
     bool slots_to_copy;   /* the leader has logical slots that this standby should have, too */
 
     const struct cluster *cluster; /* NULL: the store could not be read */
+    bool store_unread;             /* and this process has no answer of it yet, not even that it failed */
     bool cluster_is_fresh;         /* read, linearizable, after the event that started this cycle */
     struct leader_lease lease;
     struct member_lease member;

@@ -152,7 +152,7 @@ void check_after(struct world *w)
 
         if (!n->up)
             continue;
-        if (n->pg.phase == PG_PRIMARY || (n->pg.phase == PG_STANDBY && n->agent.standby_cluster && n->agent.lease.held))
+        if (n->pg.phase == PG_PRIMARY || (n->agent.standby_cluster && n->agent.lease.held))
             w->primary_seen_us = w->now_us;
         check_leases(w, n);
         if ((pg_can_commit(n) || n->pg.phase == PG_PROMOTING) && !is_armed(n))

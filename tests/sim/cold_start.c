@@ -123,8 +123,8 @@ void check_cold_start(struct world *w, const struct node *n)
         bool more = other->pg.way == n->pg.way ? other->pg.lsn > n->pg.lsn
                                                : w->timelines[other->pg.way].number > w->timelines[n->pg.way].number;
 
-        /* What came from a cluster that was followed for a while has nothing of ours. */
-        if (w->timelines[other->pg.way].of_remote && !w->timelines[n->pg.way].of_remote)
+        /* What came from a cluster that was followed for a while has nothing of ours; some may be coming still. */
+        if (w->timelines[other->pg.way].of_remote)
             continue;
         if (i != n->id && fit && more && w->store.data.known & 1U << i)
             check_fail(w, "cold start", "%s takes the key after an outage of all although %s has more",

@@ -133,6 +133,7 @@ static void note_store_change(struct world *w, struct node *n, uint32_t life)
     TRACE(w, n->id, "agent: the store is another one");
     n->agent.sync.restored = true;
     n->agent.sync.foreign_revision = n->agent.cluster.sync.revision;
+    m->foreign_word_session = n->agent.cluster.shutdown_session;
     if (m->no_race_until_us < until_us)
         m->no_race_until_us = until_us;
 }
@@ -388,6 +389,7 @@ void gather_view(struct world *w, struct node *n, struct ha_view *ret)
         .rewind_possible = true,
         .slots_to_copy = a->slots_to_copy && now_us >= a->copy_again_at_us,
         .cluster = a->store_failed || !a->cluster_known ? NULL : &a->cluster,
+        .store_unread = !a->cluster_known && !a->store_failed,
         .cluster_is_fresh = !a->store_failed && read_us && now_us - read_us < FRESH_US && !a->store_busy,
         .lease = a->lease,
         .op = a->op.kind,

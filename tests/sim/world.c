@@ -280,6 +280,12 @@ static void dispatch(struct world *w, const struct event *e)
         faults_event(w, e);
 }
 
+/* A directory that a copy or a rewind has not finished with, or whose end was not noted, is not started. */
+static bool has_something(const struct pg *p)
+{
+    return p->dir_there && !p->half_copy && !p->half_rewound && !p->copy_note && !p->rewind_note;
+}
+
 /*
  * Who had all that there was, of all members, set it aside for the other cluster, which is not to be followed now; or
  * the store no longer knows that there was a cluster, and an operator has to say that another one may be made.
@@ -287,7 +293,7 @@ static void dispatch(struct world *w, const struct event *e)
 static bool nobody_has_anything(const struct world *w)
 {
     for (int i = 0; i < NODES; i++)
-        if (w->nodes[i].pg.dir_there && !w->nodes[i].pg.half_copy && !w->nodes[i].pg.half_rewound)
+        if (has_something(&w->nodes[i].pg))
             return false;
     return w->has_remote && (!w->store.data.standby_cluster || w->store.data.life > 1);
 }

@@ -342,6 +342,26 @@ def test_node_of_another_cluster_with_the_same_scope_ends_and_says_why(cluster, 
     undisturbed(cluster, others(cluster, spare), leader)
 
 
+def test_node_of_another_cluster_that_has_come_up_without_the_store_ends_when_it_can_be_read(cluster, spare):
+    """Its PostgreSQL lets nobody in, as our users are not known there: what it is, the control file says."""
+    leader = cluster.leader()
+    done = as_postgres(spare, f"{PG_BIN}/initdb", "-D", spare.data_dir, "-A", "trust")
+    assert done.returncode == 0, done.stdout
+    log = LogFrom(spare)
+    try:
+        spare.cut_store()
+        spare.start_agent()
+        cluster.wait(spare.postgres_pids, 60, "PostgreSQL is started without the store")
+        assert "as a standby that streams from nobody" in log.text()
+        spare.heal()
+        ends(cluster, spare)
+    finally:
+        spare.heal()
+    assert "the store knows another cluster of this scope" in log.text()
+    assert "the data directory belongs to another cluster" in log.text()
+    undisturbed(cluster, others(cluster, spare), leader)
+
+
 def test_initialize_key_of_another_cluster_stops_the_standbys_and_is_named_by_the_leader(cluster):
     leader = cluster.wait_whole()
     replicas = [n for n in cluster.nodes if n is not leader]

@@ -205,6 +205,7 @@ static void test_word_of_a_leader_that_was_shut_down_ends_the_wait(void **state)
     (void)state;
     n3_is_missing();
     s.c.shutdown_lsn = OURS - 1;
+    s.c.shutdown_session = 7;
     s.c.shutdown_timeline = 3;
     s.c.timeline.timeline = 3;
     check("we have its last record", HA_ACQUIRE, "taking");
@@ -216,6 +217,9 @@ static void test_word_of_a_leader_that_was_shut_down_ends_the_wait(void **state)
     s.c.shutdown_timeline = 3;
     s.c.shutdown_lsn = OURS;
     check("we lack it", HA_NOTHING, "waiting for n3");
+    s.c.shutdown_lsn = OURS - 1;
+    s.v.memory.foreign_word_session = 7;
+    check("a restored store has brought it back", HA_NOTHING, "waiting for n3");
 }
 
 static void test_operator_ends_the_wait(void **state)

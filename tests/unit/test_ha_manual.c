@@ -249,6 +249,9 @@ static void test_candidate_with_all_wal_takes_the_key_at_once(void **state)
     s.c.timeline.timeline = 0;
     s.c.shutdown_session = 4;
     CHECK("the word of an earlier leader", HA_ASK_PEERS);
+    s.c.shutdown_session = s.v.memory.foreign_word_session = 5;
+    CHECK("the word was brought back by a restored store", HA_ASK_PEERS);
+    s.v.memory.foreign_word_session = 0;
     s.c.shutdown_lsn = 0;
     s.v.memory.leaderless_since_us = 100 * S;
     CHECK("no word", HA_NOTHING);
