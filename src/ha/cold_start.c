@@ -60,7 +60,7 @@ static bool has_said_all(const struct peer *p)
     return p->has_nothing || p->nofailover || (p->lsn && p->as_of_us);
 }
 
-/* It goes as far as the word says, on that timeline: nothing can be missing. */
+/* This node goes as far as the word says, on that timeline: nothing can be missing. */
 static bool has_the_last_word(const struct ha_view *v)
 {
     return ha_word_stands(v) && local_pg_lsn(&v->pg) > v->cluster->shutdown_lsn &&
