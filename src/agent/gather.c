@@ -21,10 +21,12 @@ enum {
 /* --- the store -----------------------------------------------------------------------------------------------------
  */
 
-/* Who leads in a synchronous mode writes /sync first: a change of it shows a leader that came and went unseen. */
+/* A leader that came and went unseen: in a synchronous mode it has written /sync first, and before it promoted its
+ * timeline. */
 static void note_leaderless(struct agent *a, const struct cluster *before)
 {
-    bool unseen = before && before->sync.revision != a->cluster->sync.revision;
+    bool unseen = before && (before->sync.revision != a->cluster->sync.revision ||
+                             before->timeline.revision != a->cluster->timeline.revision);
 
     if (a->cluster->leader.exists)
         a->memory.last_leader_session = a->cluster->leader.session;
@@ -428,6 +430,7 @@ void gather_view(struct agent *a, struct ha_view *ret)
         .peers = a->peers,
         .n_peers = a->n_peers,
         .peers_asked_at_us = a->peers_asked_at_us,
+        .peers_answered_at_us = a->peers_answered_at_us,
         .known = cold_start_known(a),
         .sync_is_foreign = sync_is_foreign(a),
         .acquiring = a->acquiring,

@@ -90,6 +90,14 @@ static void add_walsenders(struct agent *a)
     }
 }
 
+static void round_ends(struct agent *a)
+{
+    a->peers_asked_at_us = a->op.since_us;
+    a->peers_answered_at_us = clock_now_us();
+    add_walsenders(a);
+    op_end(a);
+}
+
 static void on_peer(void *userdata, const struct http_answer *answer)
 {
     struct question *q = userdata;
@@ -100,9 +108,7 @@ static void on_peer(void *userdata, const struct http_answer *answer)
         if (!answer->error)
             peer_read(&a->peers[q->index], answer->body, answer->body_len, q->round);
         if (--a->peers_waiting == 0) {
-            a->peers_asked_at_us = q->round;
-            add_walsenders(a);
-            op_end(a);
+            round_ends(a);
         }
     }
     free(q);
@@ -171,7 +177,6 @@ void op_ask_peers(struct agent *a)
     for (size_t i = 0; !a->memory.leader_seen && known && i < known->n; i++)
         add_peer(a, known->items[i].name, known->items[i].api_url, timeout_us);
     if (a->peers_waiting == 0) {
-        a->peers_asked_at_us = a->op.since_us;
-        op_end(a);
+        round_ends(a);
     }
 }

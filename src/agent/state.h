@@ -176,7 +176,7 @@ struct agent {
     bool rewind_possible;
     struct peer peers[PEERS_MAX];
     size_t n_peers, peers_waiting;
-    uint64_t peers_asked_at_us;
+    uint64_t peers_asked_at_us, peers_answered_at_us;
 
     struct leader_lease lease;
     bool renewing;  /* a renewal of lease.session is under way */

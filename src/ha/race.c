@@ -139,6 +139,15 @@ static bool peer_is_in_the_way(const struct ha_view *v, const struct peer *p, st
     return peer_goes_first(v, p, ret) || peer_is_awaited(v, p, ret);
 }
 
+/*
+ * They count as soon as all are there, however long one that is frozen has kept us waiting: what was read of the store
+ * meanwhile is no reason to wait for it again.
+ */
+static bool answers_are_old(const struct ha_view *v)
+{
+    return v->peers_asked_at_us < v->memory.leaderless_since_us || v->now_us - v->peers_answered_at_us >= RACE_RETRY_US;
+}
+
 struct ha_decision ha_decide_race(const struct ha_view *v)
 {
     enum request_rank rank = ha_request_rank(v);
@@ -158,7 +167,7 @@ struct ha_decision ha_decide_race(const struct ha_view *v)
         d.wake_at_us = v->memory.leaderless_since_us + RACE_SETTLE_US;
         return d;
     }
-    if (v->peers_asked_at_us < v->cluster->read_sent_at_us)
+    if (answers_are_old(v))
         return ha_say(HA_ASK_PEERS, "no leader: asking the other members for their positions");
     if (ha_race_is_for_another(v, &d))
         return d;

@@ -39,7 +39,7 @@ static void suppose(struct ha_view *v, struct cluster *c)
 {
     v->was_frozen = false;
     v->cluster_is_fresh = true;
-    v->peers_asked_at_us = v->now_us;
+    v->peers_asked_at_us = v->peers_answered_at_us = v->now_us;
     if (v->op == OP_ASK_PEERS)
         v->op = OP_NONE;
     c->failover.exists = false;

@@ -164,8 +164,8 @@ struct ha_view {
     struct request request;
     const struct peer *peers; /* answers to the last question */
     size_t n_peers;
-    uint64_t peers_asked_at_us;
-    const struct failsafe_list *known; /* who was a member when somebody led last; NULL = not known */
+    uint64_t peers_asked_at_us, peers_answered_at_us; /* sent; the last of them came or was too late */
+    const struct failsafe_list *known;                /* who was a member when somebody led last; NULL = not known */
     bool sync_is_foreign; /* /sync is of a store that was restored since: what it promises may be long untrue */
     bool acquiring;       /* the store is being asked for the leader key, whatever operation wanted it */
     struct failsafe_view failsafe;

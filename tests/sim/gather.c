@@ -92,9 +92,12 @@ static void fill_cluster(const struct world *w, struct agent *a, const struct st
             fill_member(&a->members[c->n_members++], i, &s->members[i]);
 }
 
-static void note_leader(struct world *w, struct node *n, const struct leader_key *before, uint64_t sync_before)
+static void note_leader(struct world *w, struct node *n, const struct leader_key *before, uint64_t sync_before,
+                        uint64_t timeline_before)
 {
     struct memory *m = &n->agent.memory;
+    bool unseen =
+        sync_before != n->agent.cluster.sync.revision || timeline_before != n->agent.cluster.timeline.revision;
 
     if (n->agent.cluster.leader.exists)
         m->last_leader_session = n->agent.cluster.leader.session;
@@ -104,7 +107,7 @@ static void note_leader(struct world *w, struct node *n, const struct leader_key
     }
     if (n->agent.cluster.leader.exists)
         m->leaderless_since_us = 0;
-    else if (!m->leaderless_since_us || sync_before != n->agent.cluster.sync.revision)
+    else if (!m->leaderless_since_us || unseen)
         m->leaderless_since_us = local_us(w, n);
     if (strcmp(m->divergence_from, REMOTE_CLUSTER) == 0)
         return;
@@ -153,7 +156,7 @@ void gather_read(struct world *w, struct node *n, struct call *c)
 {
     struct agent *a = &n->agent;
     struct leader_key before;
-    uint64_t sync_before;
+    uint64_t sync_before, timeline_before;
     struct failover_key asked_before;
     bool followed;
 
@@ -162,13 +165,14 @@ void gather_read(struct world *w, struct node *n, struct call *c)
     if (!a->store_failed) {
         before = a->cluster.leader;
         sync_before = a->cluster.sync.revision;
+        timeline_before = a->cluster.timeline.revision;
         asked_before = a->cluster.failover;
         followed = a->standby_cluster;
         fill_cluster(w, a, &c->view);
         if (followed && !a->standby_cluster)
             a->memory.left_remote_at_us = local_us(w, n);
         a->cluster.read_sent_at_us = c->sent_at_us;
-        note_leader(w, n, &before, sync_before);
+        note_leader(w, n, &before, sync_before, timeline_before);
         note_store_change(w, n, c->view.life);
         cold_start_fill_cluster(n, &c->view);
         timeline_note(a);
@@ -399,6 +403,7 @@ void gather_view(struct world *w, struct node *n, struct ha_view *ret)
         .peers = a->peers,
         .n_peers = a->n_peers,
         .peers_asked_at_us = a->peers_asked_at_us,
+        .peers_answered_at_us = a->peers_answered_at_us,
         .known = w->mutant == MUTANT_LEAD_WHO_IS_THERE ? NULL : &a->known_list,
         .sync_is_foreign = sync_is_foreign(a),
         .acquiring = a->acquiring,

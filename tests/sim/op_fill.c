@@ -216,6 +216,13 @@ void op_fill_done(struct world *w, struct node *n, bool good)
 /* --- peers ----------------------------------------------------------------------------------------------------------
  */
 
+static void round_ends(struct world *w, struct node *n)
+{
+    n->agent.peers_asked_at_us = n->agent.op.since_us;
+    n->agent.peers_answered_at_us = local_us(w, n);
+    op_end(w, n);
+}
+
 void op_ask_peers(struct world *w, struct node *n)
 {
     struct agent *a = &n->agent;
@@ -239,8 +246,7 @@ void op_ask_peers(struct world *w, struct node *n)
         a->n_peers++;
     }
     if (a->peers_waiting == 0) {
-        a->peers_asked_at_us = a->op.since_us;
-        op_end(w, n);
+        round_ends(w, n);
         return;
     }
     op_timer(w, n, timeout_us > PEER_TIMEOUT_MAX_US ? PEER_TIMEOUT_MAX_US : timeout_us);
@@ -316,6 +322,5 @@ void op_peer_answered(struct world *w, struct node *n, const struct event *e)
         if (--a->peers_waiting)
             return;
     }
-    a->peers_asked_at_us = a->op.since_us;
-    op_end(w, n);
+    round_ends(w, n);
 }

@@ -420,7 +420,7 @@ struct agent {
     bool bootstrap_incomplete, copy_incomplete, rewind_incomplete;
     struct peer peers[NODES];
     size_t n_peers, peers_waiting;
-    uint64_t peers_asked_at_us;
+    uint64_t peers_asked_at_us, peers_answered_at_us;
 
     struct leader_lease lease;
     bool renewing, acquiring, keeper_refused;

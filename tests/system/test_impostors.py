@@ -351,8 +351,8 @@ def test_node_of_another_cluster_that_has_come_up_without_the_store_ends_when_it
     try:
         spare.cut_store()
         spare.start_agent()
-        cluster.wait(spare.postgres_pids, 60, "PostgreSQL is started without the store")
-        assert "as a standby that streams from nobody" in log.text()
+        cluster.wait(lambda: "as a standby that streams from nobody" in log.text() and spare.postgres_pids(), 60,
+                     "PostgreSQL is started without the store")
         spare.heal()
         ends(cluster, spare)
     finally:

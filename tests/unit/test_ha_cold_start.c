@@ -35,6 +35,7 @@ static void everybody_is_back(void)
                            .peers = s.peers,
                            .n_peers = 2,
                            .peers_asked_at_us = 99 * S,
+                           .peers_answered_at_us = 100 * S - 1000,
                            .known = &s.known,
                            .keeper = {.connected = true, .dead_proven = true}};
     s.v.memory.leaderless_since_us = 90 * S;
@@ -123,6 +124,7 @@ static void test_election_waits_for_a_known_member_that_has_not_answered(void **
     s.v.memory.leaderless_since_us = 10 * S;
     report("it starts", "n3 (is starting)", "n1", PUBLISHED - OURS);
     check("it starts", HA_ASK_PEERS, "waiting for n3 (is starting)");
+    s.v.peers_answered_at_us = s.v.peers_asked_at_us;
     s.v.now_us = s.v.peers_asked_at_us + 1;
     check("and was asked just now", HA_NOTHING, "waiting for n3 (is starting)");
     s.peers[1].is_starting = false;

@@ -123,6 +123,7 @@ static void candidate(void)
     set_leader(NULL, 0);
     s.v.pg.streaming = false;
     s.v.peers_asked_at_us = 99 * S + 1;
+    s.v.peers_answered_at_us = 100 * S - 1000;
     s.v.n_peers = 1;
     s.peers[0] = (struct peer){.name = "n3", .answered = true, .lsn = 1000, .timeline = 1, .failover_priority = 1};
 }

@@ -488,7 +488,7 @@ static void candidate(enum sync_mode mode, const char *voters, unsigned quorum)
                                .timeline = 1};
     s.c.read_sent_at_us = 99 * S;
     s.v.memory.leaderless_since_us = 98 * S;
-    s.v.peers_asked_at_us = 100 * S - 1000;
+    s.v.peers_asked_at_us = s.v.peers_answered_at_us = 100 * S - 1000;
     s.v.n_peers = 3;
     for (int i = 0; i < 3; i++) {
         s.peers[i] =
