@@ -378,7 +378,6 @@ static void on_first_status(void *userdata, const struct keeper_answer *answer)
 {
     struct agent *a = userdata;
     struct err err = {0};
-    char marker[512];
     int r;
 
     if (!answer)
@@ -388,8 +387,7 @@ static void on_first_status(void *userdata, const struct keeper_answer *answer)
     promise_prepare(a);
     tether_adopt(a, answer);
     fence_record_look_back(a, answer);
-    (void)text_print(marker, sizeof(marker), "%s/" BOOTSTRAP_MARKER, a->config->postgresql.data_dir);
-    a->bootstrap_incomplete = access(marker, F_OK) == 0;
+    bootstrap_mark_load(a);
     a->copy_incomplete = marker_is_set(a, "copy");
     a->rewind_incomplete = marker_is_set(a, "rewind");
     r = pg_server_adopt(a->server, &err);

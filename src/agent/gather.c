@@ -411,6 +411,7 @@ void gather_view(struct agent *a, struct ha_view *ret)
         .tags = a->config->tags,
         .policy = a->dynamic->policy,
         .bootstrap_incomplete = a->bootstrap_incomplete,
+        .bootstrap_made = a->bootstrap_made,
         .copy_incomplete = a->copy_incomplete,
         .rewind_incomplete = a->rewind_incomplete,
         .config_refused = a->config_refused,

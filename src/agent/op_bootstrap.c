@@ -6,7 +6,9 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "agent/parts.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -26,11 +28,64 @@ enum {
     STAGE_PUBLISH_SYSID,
     STAGE_UNMARK,
 };
-enum { PROBE_AGAIN_US = 100000, RACE_AGAIN_US = 1000000, AGAIN_AFTER_US = 10000000 };
+enum { PROBE_AGAIN_US = 100000, RACE_AGAIN_US = 1000000, AGAIN_AFTER_US = 10000000, MARK_MAX = 1024 };
 
 static uint64_t dcs_deadline_us(const struct agent *a)
 {
     return clock_now_us() + a->dynamic->policy.retry_timeout_us;
+}
+
+static void mark_path(const struct agent *a, char *buf, size_t size)
+{
+    (void)text_print(buf, size, "%s/" BOOTSTRAP_MARKER, a->config->postgresql.data_dir);
+}
+
+/* "n1 42 made": whose bootstrap, its mark on the initialize key, and whether only the store's word is missing. */
+static int mark_write(struct agent *a, bool made, struct err *err)
+{
+    char path[512], text[MEMBER_NAME_SIZE + 64];
+    int r;
+
+    mark_path(a, path, sizeof(path));
+    (void)text_print(text, sizeof(text), "%s %" PRIu64 " %s\n", a->config->name, a->op.initialize_revision,
+                     made ? "made" : "begun");
+    r = file_write_atomic(path, text, strlen(text), 0600, err);
+    if (r < 0)
+        return r;
+    a->bootstrap_incomplete = true;
+    a->bootstrap_made = made;
+    a->bootstrap_revision = a->op.initialize_revision;
+    return 0;
+}
+
+static void mark_parse(struct agent *a, char *text)
+{
+    char *next = NULL;
+    const char *name = strtok_r(text, " \n", &next), *revision = strtok_r(NULL, " \n", &next);
+    const char *how = strtok_r(NULL, " \n", &next);
+
+    /* A copy of a node that had just made the cluster has its mark, too: it says nothing about us. */
+    if (how && strcmp(name, a->config->name) == 0 && text_to_u64(revision, &a->bootstrap_revision))
+        a->bootstrap_made = strcmp(how, "made") == 0;
+}
+
+void bootstrap_mark_load(struct agent *a)
+{
+    struct err err = {0};
+    char *text = NULL;
+    char path[512];
+
+    mark_path(a, path, sizeof(path));
+    a->bootstrap_incomplete = access(path, F_OK) == 0;
+    a->bootstrap_made = false;
+    a->bootstrap_revision = 0;
+    if (!a->bootstrap_incomplete)
+        return;
+    if (file_read(path, MARK_MAX, &text, NULL, &err) < 0)
+        log_warning("could not read the mark of an unfinished bootstrap: %s", err.msg);
+    else
+        mark_parse(a, text);
+    free(text);
 }
 
 static void on_given_up(void *userdata, struct dcs_answer *answer)
@@ -74,17 +129,17 @@ void bootstrap_note_finished(struct agent *a)
 {
     const struct text_key *key = a->cluster ? &a->cluster->initialize : NULL;
     uint64_t ours = a->pg.valid ? a->pg.facts.system_identifier : a->control.control_known ? a->control.sysid : 0;
-    char marker[512];
+    char path[512];
     struct err err = {0};
     uint64_t stored;
 
     if (!a->bootstrap_incomplete || a->op.kind == OP_BOOTSTRAP || !ours || !key || !key->exists ||
         !text_to_u64(key->text, &stored) || stored != ours)
         return;
-    (void)text_print(marker, sizeof(marker), "%s/" BOOTSTRAP_MARKER, a->config->postgresql.data_dir);
-    if (file_remove(marker, &err) < 0)
+    mark_path(a, path, sizeof(path));
+    if (file_remove(path, &err) < 0)
         log_warning("could not remove the bootstrap marker: %s", err.msg);
-    a->bootstrap_incomplete = false;
+    a->bootstrap_incomplete = a->bootstrap_made = false;
     log_info("initialized a new cluster");
 }
 
@@ -94,13 +149,9 @@ static void on_sysid_written(void *userdata, struct dcs_answer *answer)
 
     if (a->op.kind != OP_BOOTSTRAP || a->op.stage != STAGE_PUBLISH_SYSID)
         return;
-    if (answer->outcome == DCS_REFUSED) {
-        op_bootstrap_failed(a, answer->err.msg);
-        return;
-    }
-    /* Not known is no failure: the identifier may be in the store. The next read of it decides. */
-    if (answer->outcome == DCS_UNKNOWN)
-        log_warning("not known whether the store has the system identifier: %s", answer->err.msg);
+    /* No failure: it may be in the store, or else the leader writes it. The next read decides, and who leads. */
+    if (answer->outcome != DCS_DONE)
+        log_warning("the system identifier may not be in the store yet: %s", answer->err.msg);
     op_end(a);
     hooks_started(a);
     gather_store(a);
@@ -113,11 +164,9 @@ static void on_config_written(void *userdata, struct dcs_answer *answer)
 
     if (a->op.kind != OP_BOOTSTRAP || a->op.stage != STAGE_PUBLISH_CONFIG)
         return;
-    /* REFUSED: somebody has put a configuration there already; it is used. */
-    if (answer->outcome == DCS_UNKNOWN) {
-        op_bootstrap_failed(a, answer->err.msg);
-        return;
-    }
+    /* REFUSED: somebody has put a configuration there already; it is used. A missing one is written by the leader. */
+    if (answer->outcome == DCS_UNKNOWN)
+        log_warning("the configuration may not be in the store yet: %s", answer->err.msg);
     a->op.stage = STAGE_PUBLISH_SYSID;
     (void)text_print(sysid, sizeof(sysid), "%" PRIu64, a->pg.facts.system_identifier);
     a->dcs->ops->put(a->dcs, "initialize", sysid, DCS_REVISION, a->op.initialize_revision, dcs_deadline_us(a),
@@ -127,10 +176,15 @@ static void on_config_written(void *userdata, struct dcs_answer *answer)
 static void on_roles(void *userdata, int outcome, const struct err *err)
 {
     struct agent *a = userdata;
+    struct err file_err = {0};
 
     a->op.post_bootstrap = post_bootstrap_free(a->op.post_bootstrap);
     if (outcome < 0) {
         op_bootstrap_failed(a, err->msg);
+        return;
+    }
+    if (mark_write(a, true, &file_err) < 0) {
+        op_bootstrap_failed(a, file_err.msg);
         return;
     }
     a->op.stage = STAGE_PUBLISH_CONFIG;
@@ -192,7 +246,6 @@ static void on_leader(struct agent *a, struct dcs_answer *answer)
 static void on_initdb(void *userdata, int outcome, const struct err *err)
 {
     struct agent *a = userdata;
-    char marker[512];
     struct err file_err = {0};
 
     a->op.fill = fill_free(a->op.fill);
@@ -201,13 +254,11 @@ static void on_initdb(void *userdata, int outcome, const struct err *err)
         op_bootstrap_failed(a, err->msg);
         return;
     }
-    (void)text_print(marker, sizeof(marker), "%s/" BOOTSTRAP_MARKER, a->config->postgresql.data_dir);
-    if (file_write_atomic(marker, "", 0, 0600, &file_err) < 0) {
+    if (mark_write(a, false, &file_err) < 0) {
         op_bootstrap_failed(a, file_err.msg);
         return;
     }
     marker_clear(a, "copy");
-    a->bootstrap_incomplete = true;
     a->op.stage = STAGE_LEADER;
     tether_acquire(a, on_leader);
 }
@@ -309,15 +360,16 @@ static void on_mark_removed(void *userdata, struct dcs_answer *answer)
     gather_store(a);
 }
 
-/* The very mark that this process has made: the one of another node, or of an earlier life, hangs on another lease. */
+/* The very mark of this attempt: any other may be that of a node that bootstraps now. */
 static bool mark_is_ours(const struct agent *a, const struct text_key *key)
 {
-    return key->exists && !cluster_sysid_is_valid(key->text) && key->session && key->session == a->member.session;
+    return key->exists && !cluster_sysid_is_valid(key->text) && a->bootstrap_revision &&
+           key->revision == a->bootstrap_revision;
 }
 
 /*
- * Our earlier attempt died half-way. The mark of an earlier life of this node goes by itself, with the lease of that
- * life's member key. Any other may be that of a node that bootstraps now.
+ * Our earlier attempt died half-way. Its mark would go by itself, with the lease of that life's member key. But as long
+ * as it is there, the identifier which that life may have sent can still come, and nobody would have that cluster then.
  */
 void op_abandon_bootstrap(struct agent *a, const struct ha_decision *d)
 {

@@ -276,7 +276,7 @@ void op_set_aside(struct agent *a, const struct ha_decision *d)
         a->memory.retry_start_at_us = clock_now_us() + CLONE_AGAIN_US;
     } else {
         log_warning("the data directory was set aside as \"%s\"", path);
-        a->bootstrap_incomplete = a->copy_incomplete = a->rewind_incomplete = false;
+        a->bootstrap_incomplete = a->bootstrap_made = a->copy_incomplete = a->rewind_incomplete = false;
         marker_clear(a, "copy");
         marker_clear(a, "rewind");
         a->memory.divergence = DIVERGENCE_UNKNOWN;

@@ -213,6 +213,8 @@ void op_promote_pg_changed(struct agent *a);
 void op_bootstrap_pg_changed(struct agent *a);
 void op_bootstrap_stop(struct agent *a); /* the node stops: undoes what was done */
 void op_bootstrap_failed(struct agent *a, const char *why);
+/* What an earlier life has left in the data directory of a bootstrap that has not finished. */
+void bootstrap_mark_load(struct agent *a);
 /* Removes the marker once the store has our system identifier, the last thing a bootstrap writes. */
 void bootstrap_note_finished(struct agent *a);
 void op_rewind_server_exited(struct agent *a);

@@ -351,7 +351,8 @@ static void repair_keys(struct agent *a)
     if (a->store_busy || !a->cluster->leader.exists || a->cluster->leader.session != a->lease.session ||
         a->cluster->read_sent_at_us < a->op_ended_at_us)
         return;
-    if (!a->initialize_busy && (!initialize->exists || !cluster_sysid_is_valid(initialize->text))) {
+    if (!a->initialize_busy && (!a->bootstrap_incomplete || a->bootstrap_made) &&
+        (!initialize->exists || !cluster_sysid_is_valid(initialize->text))) {
         /* The first leader of a standby cluster takes over the mark of its own copy. */
         if (agent_is_primary(a) || !initialize->exists)
             log_warning("the initialize key is missing or invalid: writing this cluster's system identifier");

@@ -172,7 +172,8 @@ struct agent {
     uint64_t pg_started_at_us; /* when we started or adopted the postmaster */
     bool was_standby_started;
     char follows[MEMBER_NAME_SIZE];
-    bool bootstrap_incomplete, copy_incomplete, rewind_incomplete; /* as the markers say */
+    bool bootstrap_incomplete, bootstrap_made, copy_incomplete, rewind_incomplete; /* as the markers say */
+    uint64_t bootstrap_revision; /* of that bootstrap's mark on the initialize key; 0 = not known */
     bool rewind_possible;
     struct peer peers[PEERS_MAX];
     size_t n_peers, peers_waiting;

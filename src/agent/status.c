@@ -173,8 +173,8 @@ void agent_status(void *agent, struct node_status *ret)
     ret->storage_fences = a->config->storage_probe.mode == STORAGE_PROBE_FENCE;
     status_fence(a, ret);
     ret->has_nothing =
-        !pg_server_pid(a->server) && (a->bootstrap_incomplete || a->copy_incomplete || a->rewind_incomplete ||
-                                      (a->control.data_dir_known && a->control.data_dir_empty));
+        !pg_server_pid(a->server) && ((a->bootstrap_incomplete && !a->bootstrap_made) || a->copy_incomplete ||
+                                      a->rewind_incomplete || (a->control.data_dir_known && a->control.data_dir_empty));
     ret->leader_seen = a->memory.leader_seen;
     ret->cold_start = a->cold.waits ? &a->cold.now : NULL;
     ret->impostor_note = impostor_note(a);

@@ -66,8 +66,8 @@ static bool sysid_differs(const struct ha_view *v)
 {
     uint64_t stored = ha_stored_sysid(v);
 
-    /* What is left of a bootstrap that never finished was never anybody's cluster: it is set aside. */
-    if (!stored || v->pg.data_dir_empty || v->bootstrap_incomplete)
+    /* What is left of a bootstrap that never finished was never anybody's cluster: it is set aside, once it is down. */
+    if (!stored || v->pg.data_dir_empty || (v->bootstrap_incomplete && !v->pg.running))
         return false;
     /* Of a server that runs SQL says it; until it has answered, the control file it was started with. */
     if (v->pg.running ? !v->pg.sysid : !v->pg.control_known)

@@ -143,7 +143,19 @@ static struct ha_decision decide_rejoin(const struct ha_view *v, const char *ori
     return start_following(v, "starting");
 }
 
-/* Its last act is to write the identifier to the store: if that is there, only our note about it is out of date. */
+/*
+ * Its last act is to write the identifier to the store: if that is there, only our note about it is out of date. If
+ * nothing else is missing, whoever leads writes it.
+ */
+static bool is_unfinished(const struct ha_view *v)
+{
+    uint64_t stored = ha_stored_sysid(v);
+
+    if (!v->bootstrap_incomplete || (v->bootstrap_made && !stored))
+        return false;
+    return !v->pg.control_known || stored != v->pg.sysid;
+}
+
 static struct ha_decision decide_unfinished(const struct ha_view *v)
 {
     /* Set aside without the store, our mark would stay on the initialize key, and nobody could ever bootstrap. */
@@ -167,7 +179,7 @@ struct ha_decision ha_decide_down(const struct ha_view *v)
     const char *origin = leader || ha_follows_remote(v) ? ha_origin(v, leader) : NULL;
     struct ha_decision d;
 
-    if (v->bootstrap_incomplete && !(v->pg.control_known && ha_stored_sysid(v) == v->pg.sysid))
+    if (is_unfinished(v))
         return decide_unfinished(v);
     if (v->lease.held && !v->policy.standby_cluster)
         return decide_crashed_leader(v);

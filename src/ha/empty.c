@@ -14,6 +14,17 @@ static const struct member *clone_source(const struct ha_view *v, const struct m
     return leader;
 }
 
+/*
+ * A mark of ours whose answer was lost keeps everybody waiting, and stays as long as we live. So does one that came in
+ * after it had been taken back, which only its lease tells.
+ */
+static bool mark_may_be_ours(const struct ha_view *v)
+{
+    uint64_t session = v->cluster->initialize.session;
+
+    return v->memory.mark_may_be_ours || (session && session == v->member.session);
+}
+
 /* Nobody leads and there is nothing here: may this node make the cluster? */
 static struct ha_decision decide_bootstrap(const struct ha_view *v)
 {
@@ -23,8 +34,7 @@ static struct ha_decision decide_bootstrap(const struct ha_view *v)
 
     if (initialize->exists && cluster_sysid_is_valid(initialize->text))
         return ha_say(HA_NOTHING, "waiting for a leader: the store knows this cluster already");
-    /* A mark of ours whose answer was lost keeps everybody waiting, and stays as long as we live: take it up again. */
-    if (initialize->exists && !v->memory.mark_may_be_ours)
+    if (initialize->exists && !mark_may_be_ours(v))
         return ha_say(HA_NOTHING, "waiting for a leader: another node is bootstrapping");
     if (v->memory.seen_initialized)
         return ha_say(HA_NOTHING, "the store has forgotten the cluster it knew: not making another one; restart this "

@@ -2,13 +2,16 @@
 
 /*
  * An agent died while it bootstrapped, and the server it had started was adopted: nobody will finish what is missing.
- * Another node may even have made the cluster meanwhile, when this one stood still.
+ * Another node may even have made the cluster meanwhile, when this one stood still. Whatever the store is told after
+ * it was read, should the identifier be on its way: PostgreSQL is started again then, and nothing is lost.
  */
 static bool bootstrap_was_interrupted(const struct ha_view *v)
 {
     uint64_t stored = ha_stored_sysid(v);
 
-    return v->bootstrap_incomplete && v->cluster_is_fresh && (!stored || (v->pg.sysid && v->pg.sysid != stored));
+    if (!v->bootstrap_incomplete || !v->cluster)
+        return false;
+    return stored ? v->pg.sysid && v->pg.sysid != stored : !v->bootstrap_made;
 }
 
 /* A backend died and the postmaster starts over, as a primary that lets nobody in. */
@@ -54,6 +57,9 @@ static bool must_not_go_on(const struct ha_view *v, struct ha_decision *ret)
         *ret = ha_say_stop(
             HA_DEMOTE, HA_SWIFT, false, "the lease was not renewed in time: demoting before it runs out%s%s",
             v->failsafe.obstacle ? "; failsafe mode: " : "", v->failsafe.obstacle ? v->failsafe.obstacle : "");
+    /* In pause, too: what clients wrote into it would be set aside with it. */
+    else if (bootstrap_was_interrupted(v))
+        *ret = ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true, "the bootstrap of this cluster was interrupted: starting over");
     else
         return false;
     return true;
@@ -64,9 +70,7 @@ static bool is_unfit(const struct ha_view *v, struct ha_decision *ret)
 {
     if (v->policy.pause)
         return false;
-    if (bootstrap_was_interrupted(v))
-        *ret = ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true, "the bootstrap of this cluster was interrupted: starting over");
-    else if (v->pg.data_dir_known && v->pg.data_dir_empty)
+    if (v->pg.data_dir_known && v->pg.data_dir_empty)
         *ret = ha_say_stop(HA_DEMOTE, HA_AT_ONCE, true, "the data directory is gone: giving the leader key up");
     else if (v->pg.hung)
         *ret =

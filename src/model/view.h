@@ -141,7 +141,8 @@ struct ha_view {
     const char *name;
     struct tags tags;
     struct policy policy;
-    bool bootstrap_incomplete; /* our data directory is from a bootstrap that never finished */
+    bool bootstrap_incomplete; /* our data directory is from a bootstrap that never finished… */
+    bool bootstrap_made;       /* …but all that is missing is its identifier in the store */
     bool copy_incomplete;      /* a copy into our data directory was begun and never finished */
     bool rewind_incomplete;    /* the same with pg_rewind: what is there cannot be started */
     bool config_refused;  /* the store's configuration cannot be used, and none was ever accepted: do not compete */

@@ -267,6 +267,7 @@ static void first_status(struct world *w, struct node *n, const struct keeper_sa
     a->started = true;
     tether_adopt(w, n, s);
     a->bootstrap_incomplete = n->pg.dir_there && n->pg.marker;
+    a->bootstrap_made = a->bootstrap_incomplete && n->pg.made;
     a->copy_incomplete = n->pg.copy_note;
     a->rewind_incomplete = n->pg.rewind_note;
     if (n->pg.phase != PG_DOWN) {

@@ -117,8 +117,8 @@ void check_cold_start(struct world *w, const struct node *n)
     for (int i = 0; i < NODES; i++) {
         const struct node *other = &w->nodes[i];
         bool fit = other->pg.dir_there && !other->pg.half_copy && !other->pg.half_rewound && !other->pg.rewind_note &&
-                   !other->pg.copy_note && !other->pg.marker && !storage_has_failed(&other->agent.disk) &&
-                   other->pg.disk_bad_until_us + 5 * SEC < w->now_us &&
+                   !other->pg.copy_note && (!other->pg.marker || other->pg.made) &&
+                   !storage_has_failed(&other->agent.disk) && other->pg.disk_bad_until_us + 5 * SEC < w->now_us &&
                    (!w->store.data.failsafe || w->store.data.failsafe & 1U << i);
         bool more = other->pg.way == n->pg.way ? other->pg.lsn > n->pg.lsn
                                                : w->timelines[other->pg.way].number > w->timelines[n->pg.way].number;

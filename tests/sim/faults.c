@@ -155,7 +155,7 @@ static void lose_data(struct world *w, struct node *n)
     if (!w->store.data.initialize_exists || pg_alive(n) || n->agent.op.kind != OP_NONE || others < NODES - 1)
         return;
     TRACE(w, n->id, "the data directory is lost");
-    n->pg.dir_there = n->pg.marker = false;
+    n->pg.dir_there = n->pg.marker = n->pg.made = false;
     slots_forget(n);
 }
 

@@ -388,6 +388,7 @@ void gather_view(struct world *w, struct node *n, struct ha_view *ret)
         .tags = TAGS_DEFAULT,
         .policy = w->policy,
         .bootstrap_incomplete = a->bootstrap_incomplete,
+        .bootstrap_made = a->bootstrap_made,
         .copy_incomplete = a->copy_incomplete,
         .rewind_incomplete = a->rewind_incomplete,
         .rewind_possible = true,
@@ -407,6 +408,7 @@ void gather_view(struct world *w, struct node *n, struct ha_view *ret)
         .known = w->mutant == MUTANT_LEAD_WHO_IS_THERE ? NULL : &a->known_list,
         .sync_is_foreign = sync_is_foreign(a),
         .acquiring = a->acquiring,
+        .member.session = mark_session(n->id, a->gen),
         .failsafe = {.holds = a->failsafe.holds},
         .memory = a->memory,
     };
@@ -448,7 +450,8 @@ static void repair(struct world *w, struct node *n)
     struct call *c;
 
     if (a->repair_busy || a->store_busy || a->store_failed || !a->cluster_known || a->op.kind != OP_NONE ||
-        a->cluster.leader.session != a->lease.session || (key->exists && cluster_sysid_is_valid(key->text)))
+        a->cluster.leader.session != a->lease.session || (key->exists && cluster_sysid_is_valid(key->text)) ||
+        (a->bootstrap_incomplete && !a->bootstrap_made))
         return;
     a->repair_busy = true;
     c = store_call(w, n, CALL_REPAIR, w->policy.retry_timeout_us);

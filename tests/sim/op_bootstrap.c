@@ -75,16 +75,12 @@ void bootstrap_note_finished(struct world *w, struct node *n)
     if (!a->bootstrap_incomplete || a->op.kind == OP_BOOTSTRAP || !(a->pg.valid || a->control.control_known) ||
         !a->cluster_known || !key->exists || strtoull(key->text, NULL, 10) != pg_sysid(w, n))
         return;
-    n->pg.marker = a->bootstrap_incomplete = false;
+    n->pg.marker = a->bootstrap_incomplete = n->pg.made = a->bootstrap_made = false;
 }
 
-static void published(struct world *w, struct node *n, const struct call *c)
+static void published(struct world *w, struct node *n)
 {
-    if (c->outcome == OUTCOME_REFUSED) {
-        op_bootstrap_failed(w, n);
-        return;
-    }
-    op_end(w, n); /* unknown: the next read of the store decides */
+    op_end(w, n); /* whatever came of it: the next read of the store decides */
     gather_store(w, n);
 }
 
@@ -122,7 +118,7 @@ void op_bootstrap_answered(struct world *w, struct node *n, struct call *c)
     if (c->kind == CALL_INITIALIZE && a->op.stage == STAGE_RACE && !c->sysid)
         race_answered(w, n, c);
     else if (c->kind == CALL_INITIALIZE && a->op.stage == STAGE_PUBLISH && c->sysid)
-        published(w, n, c);
+        published(w, n);
     if (c->kind != CALL_ACQUIRE || a->op.stage != STAGE_LEADER)
         return;
     if (c->outcome != OUTCOME_DONE) {
@@ -141,6 +137,8 @@ static void initdb_done(struct world *w, struct node *n)
         return;
     }
     n->pg.dir_there = n->pg.marker = n->agent.bootstrap_incomplete = true;
+    n->pg.made = n->agent.bootstrap_made = false;
+    n->pg.marker_revision = n->agent.initialize_revision;
     n->pg.way = (uint16_t)w->n_timelines;
     w->timelines[w->n_timelines++] = (struct timeline){.number = 1};
     n->pg.lsn = 1000000;
@@ -157,6 +155,7 @@ void op_bootstrap_done(struct world *w, struct node *n)
     } else if (n->agent.op.stage == STAGE_INITDB) {
         initdb_done(w, n);
     } else if (n->agent.op.stage == STAGE_ROLES) {
+        n->pg.made = n->agent.bootstrap_made = true;
         n->agent.op.stage = STAGE_PUBLISH;
         (void)initialize(w, n, true, false, n->agent.initialize_revision);
     }
@@ -198,7 +197,7 @@ void op_abandon_bootstrap(struct world *w, struct node *n, const struct ha_decis
     const struct text_key *key = a->cluster_known ? &a->cluster.initialize : NULL;
 
     if (!key || !key->exists || cluster_sysid_is_valid(key->text) ||
-        (key->session != mark_session(n->id, a->gen) && w->mutant != MUTANT_UNMARK_ANY)) {
+        (key->revision != n->pg.marker_revision && w->mutant != MUTANT_UNMARK_ANY)) {
         op_fill(w, n, d);
         return;
     }

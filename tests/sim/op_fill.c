@@ -34,12 +34,12 @@ static void set_aside(struct world *w, struct node *n)
         return;
     }
     n->pg.aside++;
-    n->pg.dir_there = n->pg.marker = n->pg.half_copy = n->pg.half_rewound = false;
+    n->pg.dir_there = n->pg.marker = n->pg.made = n->pg.half_copy = n->pg.half_rewound = false;
     n->pg.copy_note = n->pg.rewind_note = false;
     n->pg.known_timeline = 0;
     slots_forget(n);
     TRACE(w, n->id, "the data directory is set aside");
-    a->bootstrap_incomplete = a->copy_incomplete = a->rewind_incomplete = false;
+    a->bootstrap_incomplete = a->bootstrap_made = a->copy_incomplete = a->rewind_incomplete = false;
     a->memory.divergence = DIVERGENCE_UNKNOWN;
     a->memory.is_new_copy = false;
     a->memory.rewind_failed = false;
@@ -263,8 +263,8 @@ static uint64_t position_age_ms(const struct world *w, const struct node *n)
 
 static bool has_nothing(const struct agent *a)
 {
-    return !a->server_up && (a->bootstrap_incomplete || a->copy_incomplete || a->rewind_incomplete ||
-                             (a->control.data_dir_known && a->control.data_dir_empty));
+    return !a->server_up && ((a->bootstrap_incomplete && !a->bootstrap_made) || a->copy_incomplete ||
+                             a->rewind_incomplete || (a->control.data_dir_known && a->control.data_dir_empty));
 }
 
 /* A peer says what its last probe found. */

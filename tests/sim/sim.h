@@ -293,7 +293,9 @@ struct store {
 enum pg_phase { PG_DOWN, PG_STARTING, PG_STANDBY, PG_PROMOTING, PG_PRIMARY };
 
 struct pg {
-    bool dir_there, marker;      /* the data directory holds a cluster; its bootstrap has not finished */
+    bool dir_there, marker;      /* the data directory holds a cluster; its bootstrap has not finished… */
+    bool made;                   /* …but only its identifier in the store is missing */
+    uint64_t marker_revision;    /* of its mark in the store */
     bool half_copy;              /* it holds a part of a copy */
     bool half_rewound;           /* pg_rewind was at work and has not finished */
     bool copy_note, rewind_note; /* the markers beside it */
@@ -417,7 +419,7 @@ struct agent {
     struct storage_track disk;
     bool was_standby_started;
     int follows;
-    bool bootstrap_incomplete, copy_incomplete, rewind_incomplete;
+    bool bootstrap_incomplete, bootstrap_made, copy_incomplete, rewind_incomplete;
     struct peer peers[NODES];
     size_t n_peers, peers_waiting;
     uint64_t peers_asked_at_us, peers_answered_at_us;
@@ -551,6 +553,7 @@ struct world {
     unsigned n_timelines;
     uint16_t acked_way; /* how far commits were acknowledged in a synchronous mode */
     uint64_t acked_lsn;
+    bool cluster_made;              /* the store has known one */
     bool cut[NODES + 1][NODES + 1]; /* cut[from][to]: messages are lost */
     unsigned loss_percent;
     uint64_t slow_us; /* added to the delay of messages */

@@ -296,7 +296,7 @@ static enum outcome initialize(struct world *w, struct call *c)
     } else {
         if (!d->initialize_exists || d->initialize_revision != c->revision)
             return OUTCOME_REFUSED;
-        if (c->delete &&d->initialize_empty && (d->initialize_owner != c->node || d->initialize_agent != c->agent_gen))
+        if (c->delete &&d->initialize_empty && d->initialize_owner != c->node)
             check_fail(w, "mark", "%s takes the mark of a bootstrap away that %s has made", node_name(c->node),
                        node_name(d->initialize_owner));
         d->initialize_exists = !c->delete;

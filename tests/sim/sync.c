@@ -83,7 +83,9 @@ void sync_flow(struct world *w)
 {
     if (w->policy.sync_mode == SYNC_MODE_OFF)
         return;
-    for (int i = 0; i < NODES; i++) {
+    /* Before the store knows it there is no cluster that anybody could promise anything. */
+    w->cluster_made |= w->store.data.initialize_exists && !w->store.data.initialize_empty;
+    for (int i = 0; i < NODES && w->cluster_made; i++) {
         const struct node *n = &w->nodes[i];
         uint64_t lsn = pg_can_acknowledge(w, n) ? acknowledged(w, n) : 0;
 

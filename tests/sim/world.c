@@ -152,6 +152,7 @@ static void make_world(struct world *w, uint64_t seed, uint64_t seconds, enum mu
     w->n_timelines = 1;
     w->acked_way = 0;
     w->acked_lsn = 0;
+    w->cluster_made = false;
     store_init(w);
     empty = rng_chance(&w->rng, RNG_SETUP, 5);
     w->store.data.initialize_exists = !empty;

@@ -70,9 +70,15 @@ static void test_adopted_primary_of_an_interrupted_bootstrap_is_given_up(void **
     CHECK("only the mark is there", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
     s.c.initialize.exists = false;
     CHECK("not even the mark", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
-    s.v.cluster_is_fresh = false;
-    CHECK("an old view may lack what was written last", HA_NOTHING);
-    s.v.cluster_is_fresh = true;
+    s.v.policy.pause = true;
+    CHECK("nor does a pause save it", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+    s.v.policy.pause = false;
+    s.v.bootstrap_made = true;
+    CHECK("it is whole, and who leads tells the store", HA_NOTHING);
+    s.v.bootstrap_made = false;
+    s.v.cluster = NULL;
+    CHECK("what the store says is not known", HA_NOTHING);
+    s.v.cluster = &s.c;
     s.v.bootstrap_incomplete = false;
     CHECK("no bootstrap of ours", HA_NOTHING);
 }
@@ -257,6 +263,20 @@ static void test_crashed_leader_is_started_again_or_hands_over(void **state)
     CHECK("half-made cluster, an old view of the store", HA_READ_STORE);
     s.v.cluster = NULL;
     CHECK("half-made cluster, no store to take the mark back from", HA_NOTHING);
+    crashed();
+    s.v.bootstrap_incomplete = s.v.bootstrap_made = true;
+    s.c.initialize.text = (char *)"";
+    CHECK("only its word in the store is missing", HA_START_PRIMARY);
+    s.v.cluster = NULL;
+    CHECK("or may be", HA_START_PRIMARY);
+    crashed();
+    s.v.bootstrap_incomplete = s.v.bootstrap_made = true;
+    s.v.pg.sysid = SYSID + 1;
+    CHECK("another node has made the cluster", HA_DEMOTE, .release = 1, .urgency = HA_AT_ONCE);
+    standby();
+    s.v.bootstrap_incomplete = s.v.bootstrap_made = true;
+    s.v.pg.sysid = SYSID + 1;
+    CHECK("which is seen when this one runs as a standby already", HA_STOP, .urgency = HA_SWIFT);
 }
 
 static void test_stopped_node_comes_back_as_a_standby(void **state)
@@ -476,6 +496,12 @@ static void test_empty_node_bootstraps_copies_or_waits(void **state)
     set_leader("n2", 5);
     CHECK("and holds the leader key already", HA_NOTHING);
     set_leader(NULL, 0);
+    s.c.initialize.session = 8;
+    s.v.member.session = 7;
+    CHECK("on its lease", HA_NOTHING);
+    s.c.initialize.session = 7;
+    CHECK("it is us: the mark came in after we had taken it back", HA_BOOTSTRAP);
+    s.c.initialize.session = 0;
     s.v.memory.mark_may_be_ours = true;
     CHECK("perhaps it is us", HA_BOOTSTRAP);
     s.v.cluster_is_fresh = false;

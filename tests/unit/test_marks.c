@@ -15,7 +15,7 @@
 #include "agent/parts.h"
 #include "base/text.h"
 
-enum { OUR_LEASE = 71, OTHER_LEASE = 72, REVISION = 5 };
+enum { OTHER_LEASE = 72, REVISION = 5 };
 
 static struct fixture {
     struct agent a;
@@ -61,7 +61,6 @@ static int set_up(void **state)
     f.a.dynamic = &f.dynamic;
     f.a.dcs = &f.dcs;
     f.a.cluster = &f.cluster;
-    f.a.member.session = OUR_LEASE;
     f.a.bootstrap_incomplete = true;
     assert_true(sd_event_new(&f.a.loop) >= 0);
     return 0;
@@ -95,7 +94,7 @@ static bool was_set_aside(void)
 static void test_mark_of_this_process_is_taken_off_first(void **state)
 {
     (void)state;
-    f.cluster.initialize.session = OUR_LEASE;
+    f.a.bootstrap_revision = REVISION;
     abandon();
     assert_int_equal(f.n_deleted, 1);
     assert_int_equal(f.deleted_revision, REVISION);
@@ -107,13 +106,13 @@ static void test_mark_of_anybody_else_stays(void **state)
     static const struct {
         const char *name;
         struct text_key key;
-        uint64_t member;
+        uint64_t ours;
     } rows[] = {
-        {"another node's, which bootstraps now", {true, (char *)"", REVISION, OTHER_LEASE}, OUR_LEASE},
-        {"on no lease: the reference's", {true, (char *)"", REVISION, 0}, OUR_LEASE},
-        {"on no lease, and we have none", {true, (char *)"", REVISION, 0}, 0},
-        {"a cluster's identifier", {true, (char *)"7412345678901234567", REVISION, OUR_LEASE}, OUR_LEASE},
-        {"none", {false, NULL, 0, 0}, OUR_LEASE},
+        {"another node's, which bootstraps now", {true, (char *)"", REVISION, OTHER_LEASE}, REVISION - 1},
+        {"which is ours is not known", {true, (char *)"", REVISION, 0}, 0},
+        {"of a store that counts from 0", {true, (char *)"", 0, 0}, 0},
+        {"a cluster's identifier", {true, (char *)"7412345678901234567", REVISION, 0}, REVISION},
+        {"none", {false, NULL, REVISION, 0}, REVISION},
     };
 
     (void)state;
@@ -121,7 +120,7 @@ static void test_mark_of_anybody_else_stays(void **state)
         char command[160];
 
         f.cluster.initialize = rows[i].key;
-        f.a.member.session = rows[i].member;
+        f.a.bootstrap_revision = rows[i].ours;
         f.a.bootstrap_incomplete = true;
         (void)mkdir(f.data_dir, 0700);
         abandon();
@@ -130,6 +129,38 @@ static void test_mark_of_anybody_else_stays(void **state)
         (void)snprintf(command, sizeof(command), "rm -rf %s.unfinished.*", f.data_dir);
         assert_int_equal(system(command), 0);
     }
+}
+
+static void check_mark(const char *text, bool made, uint64_t revision)
+{
+    char path[256];
+    FILE *file;
+
+    (void)mkdir(f.data_dir, 0700);
+    (void)snprintf(path, sizeof(path), "%s/" BOOTSTRAP_MARKER, f.data_dir);
+    file = fopen(path, "w");
+    assert_non_null(file);
+    (void)fputs(text, file);
+    (void)fclose(file);
+    bootstrap_mark_load(&f.a);
+    if (!f.a.bootstrap_incomplete || f.a.bootstrap_made != made || f.a.bootstrap_revision != revision)
+        fail_msg("\"%s\": incomplete %d, made %d, revision %lu", text, f.a.bootstrap_incomplete, f.a.bootstrap_made,
+                 (unsigned long)f.a.bootstrap_revision);
+}
+
+static void test_mark_says_how_far_the_bootstrap_came(void **state)
+{
+    (void)state;
+    check_mark("n1 42 begun\n", false, 42);
+    check_mark("n1 42 made\n", true, 42);
+    check_mark("n2 42 made\n", false, 0); /* copied with the data of that node */
+    check_mark("n1 x made\n", false, 0);
+    check_mark("n1 42", false, 0);
+    check_mark("\n", false, 0);
+    check_mark("", false, 0);
+    f.config.postgresql.data_dir = (char *)"/does/not/exist";
+    bootstrap_mark_load(&f.a);
+    assert_false(f.a.bootstrap_incomplete || f.a.bootstrap_made);
 }
 
 static void test_rewind_that_never_began_leaves_no_mark(void **state)
@@ -158,6 +189,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_mark_of_this_process_is_taken_off_first),
         TEST(test_mark_of_anybody_else_stays),
+        TEST(test_mark_says_how_far_the_bootstrap_came),
         TEST(test_rewind_that_never_began_leaves_no_mark),
     };
 
