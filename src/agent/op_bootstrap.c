@@ -24,8 +24,6 @@ enum {
     STAGE_ARM,
     STAGE_START,
     STAGE_ROLES,
-    STAGE_PUBLISH_CONFIG,
-    STAGE_PUBLISH_SYSID,
     STAGE_UNMARK,
 };
 enum { PROBE_AGAIN_US = 100000, RACE_AGAIN_US = 1000000, AGAIN_AFTER_US = 10000000, MARK_MAX = 1024 };
@@ -143,36 +141,6 @@ void bootstrap_note_finished(struct agent *a)
     log_info("initialized a new cluster");
 }
 
-static void on_sysid_written(void *userdata, struct dcs_answer *answer)
-{
-    struct agent *a = userdata;
-
-    if (a->op.kind != OP_BOOTSTRAP || a->op.stage != STAGE_PUBLISH_SYSID)
-        return;
-    /* No failure: it may be in the store, or else the leader writes it. The next read decides, and who leads. */
-    if (answer->outcome != DCS_DONE)
-        log_warning("the system identifier may not be in the store yet: %s", answer->err.msg);
-    op_end(a);
-    hooks_started(a);
-    gather_store(a);
-}
-
-static void on_config_written(void *userdata, struct dcs_answer *answer)
-{
-    struct agent *a = userdata;
-    char sysid[24];
-
-    if (a->op.kind != OP_BOOTSTRAP || a->op.stage != STAGE_PUBLISH_CONFIG)
-        return;
-    /* REFUSED: somebody has put a configuration there already; it is used. A missing one is written by the leader. */
-    if (answer->outcome == DCS_UNKNOWN)
-        log_warning("the configuration may not be in the store yet: %s", answer->err.msg);
-    a->op.stage = STAGE_PUBLISH_SYSID;
-    (void)text_print(sysid, sizeof(sysid), "%" PRIu64, a->pg.facts.system_identifier);
-    a->dcs->ops->put(a->dcs, "initialize", sysid, DCS_REVISION, a->op.initialize_revision, dcs_deadline_us(a),
-                     on_sysid_written, a);
-}
-
 static void on_roles(void *userdata, int outcome, const struct err *err)
 {
     struct agent *a = userdata;
@@ -187,8 +155,10 @@ static void on_roles(void *userdata, int outcome, const struct err *err)
         op_bootstrap_failed(a, file_err.msg);
         return;
     }
-    a->op.stage = STAGE_PUBLISH_CONFIG;
-    a->dcs->ops->put(a->dcs, "config", a->dynamic->json, DCS_ABSENT, 0, dcs_deadline_us(a), on_config_written, a);
+    /* All that is missing is the store's word, and what a store lacks the leader writes. */
+    op_end(a);
+    hooks_started(a);
+    gather_store(a);
 }
 
 static int on_probe_again(sd_event_source *source, uint64_t planned_us, void *userdata)

@@ -5,8 +5,9 @@
 #include "base/loop.h"
 
 enum { STAGE_PROMOTE = 1 }; /* 0: waiting for pre_promote or for the keeper */
-enum { PROBE_AGAIN_US = 10000, CHECKPOINT_TIMEOUT_US = 600000000 };
-enum { PROMOTE_TIMEOUT_US = 60000000, TOLD_TIMEOUT_US = 10000000 }; /* over a connection of its own; the probe's */
+enum { PROBE_AGAIN_US = 10000, CHECKPOINT_TIMEOUT_US = 600000000, TOLD_TIMEOUT_US = 10000000 };
+
+static void promote_when_armed(struct agent *a, bool armed);
 
 static int on_probe_again(sd_event_source *source, uint64_t planned_us, void *userdata)
 {
@@ -32,16 +33,6 @@ static void promoted(struct agent *a, const struct err *err)
     gather_pg(a);
 }
 
-static void on_promoted(void *userdata, const struct pg_rows *rows, const struct err *err, const char *sqlstate)
-{
-    struct agent *a = userdata;
-
-    (void)rows;
-    (void)sqlstate;
-    a->op.command = pg_command_free(a->op.command);
-    promoted(a, err);
-}
-
 static void on_told(void *userdata, const struct err *err)
 {
     struct agent *a = userdata;
@@ -51,6 +42,21 @@ static void on_told(void *userdata, const struct err *err)
         promoted(a, err);
 }
 
+/* By now ARMED may be true no longer. */
+static int on_tell_again(sd_event_source *source, uint64_t planned_us, void *userdata)
+{
+    struct agent *a = userdata;
+
+    (void)source;
+    (void)planned_us;
+    op_arm(a, promote_when_armed);
+    return 0;
+}
+
+/*
+ * The order goes over the probe's connection, which is there: it leaves at once, while ARMED is true. A new connection
+ * takes its time, in which this process may stand still.
+ */
 static void promote_when_armed(struct agent *a, bool armed)
 {
     struct err err = {0};
@@ -63,21 +69,22 @@ static void promote_when_armed(struct agent *a, bool armed)
     a->op.is_armed = true;
     if (!a->op.is_reserved)
         return;
+    if (!agent_is_primary(a) && a->probe_busy) {
+        (void)loop_timer_at(a->loop, &a->op.timer, clock_now_us() + PROBE_AGAIN_US, on_tell_again, a);
+        return;
+    }
     a->op.stage = STAGE_PROMOTE;
     if (agent_is_primary(a)) { /* by hand, in pause */
         op_promote_pg_changed(a);
         return;
     }
     log_info("promoting PostgreSQL");
-    if (!a->probe_busy && pg_probe_promote(a->probe, TOLD_TIMEOUT_US, on_told, a, NULL) >= 0) {
+    if (pg_probe_promote(a->probe, TOLD_TIMEOUT_US, on_told, a, &err) >= 0) {
         a->probe_busy = true;
         return;
     }
-    if (pg_command_start(a->loop, agent_pg_login(a), "SELECT pg_catalog.pg_promote(false)", PROMOTE_TIMEOUT_US,
-                         on_promoted, a, &a->op.command, &err) < 0) {
-        log_error("could not promote: %s", err.msg);
-        op_end(a);
-    }
+    log_error("could not promote: %s", err.msg);
+    op_end(a);
 }
 
 /* ARMED must be true at the moment of the promotion: if the keeper was faster, it is looked at again. */

@@ -342,32 +342,44 @@ static void on_config(void *userdata, struct dcs_answer *answer)
     ((struct agent *)userdata)->config_busy = false;
 }
 
-static void repair_keys(struct agent *a)
+/* The last act of a bootstrap: after the configuration, which the others are to find. */
+static void repair_initialize(struct agent *a)
 {
-    const struct text_key *initialize = &a->cluster->initialize;
+    const struct text_key *key = &a->cluster->initialize;
     char sysid[24];
 
+    if (a->initialize_busy || (key->exists && cluster_sysid_is_valid(key->text)) ||
+        (a->bootstrap_incomplete && !(a->bootstrap_made && a->cluster->config.exists)))
+        return;
+    /* The first leader of a standby cluster takes over the mark of its own copy. */
+    if (!a->bootstrap_incomplete && (agent_is_primary(a) || !key->exists))
+        log_warning("the initialize key is missing or invalid: writing this cluster's system identifier");
+    else if (!a->bootstrap_incomplete)
+        log_info("initialized a new standby cluster");
+    (void)text_print(sysid, sizeof(sysid), "%" PRIu64, a->pg.facts.system_identifier);
+    a->initialize_busy = true;
+    a->dcs->ops->put(a->dcs, "initialize", sysid, key->exists ? DCS_REVISION : DCS_ABSENT, key->revision,
+                     store_deadline_us(a), on_initialize, a);
+}
+
+static void repair_config(struct agent *a)
+{
+    if (a->config_busy || a->cluster->config.exists)
+        return;
+    if (!a->bootstrap_incomplete)
+        log_warning("the config key is missing: writing the configuration in effect");
+    a->config_busy = true;
+    a->dcs->ops->put(a->dcs, "config", a->dynamic->json, DCS_ABSENT, 0, store_deadline_us(a), on_config, a);
+}
+
+static void repair_keys(struct agent *a)
+{
     /* Only on a view from our own time as the leader: an older one may lack what we have written since. */
     if (a->store_busy || !a->cluster->leader.exists || a->cluster->leader.session != a->lease.session ||
         a->cluster->read_sent_at_us < a->op_ended_at_us)
         return;
-    if (!a->initialize_busy && (!a->bootstrap_incomplete || a->bootstrap_made) &&
-        (!initialize->exists || !cluster_sysid_is_valid(initialize->text))) {
-        /* The first leader of a standby cluster takes over the mark of its own copy. */
-        if (agent_is_primary(a) || !initialize->exists)
-            log_warning("the initialize key is missing or invalid: writing this cluster's system identifier");
-        else
-            log_info("initialized a new standby cluster");
-        (void)text_print(sysid, sizeof(sysid), "%" PRIu64, a->pg.facts.system_identifier);
-        a->initialize_busy = true;
-        a->dcs->ops->put(a->dcs, "initialize", sysid, initialize->exists ? DCS_REVISION : DCS_ABSENT,
-                         initialize->revision, store_deadline_us(a), on_initialize, a);
-    }
-    if (!a->config_busy && !a->cluster->config.exists) {
-        log_warning("the config key is missing: writing the configuration in effect");
-        a->config_busy = true;
-        a->dcs->ops->put(a->dcs, "config", a->dynamic->json, DCS_ABSENT, 0, store_deadline_us(a), on_config, a);
-    }
+    repair_initialize(a);
+    repair_config(a);
 }
 
 void publish(struct agent *a)

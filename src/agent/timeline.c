@@ -4,9 +4,10 @@
  * tells their WAL apart then: pg_rewind sees equal timelines and does nothing, and a server that was promoted for a
  * moment would follow its successor with other data in its files.
  *
- * So a number is reserved in the store, key "timeline", before a promotion. Where somebody reserved it before us, a
+ * So a number is reserved in the store, key "timeline", before a promotion. Where somebody reserved one before us, a
  * history file of that number makes PostgreSQL take the next one. The file says of no timeline that it leads to that
- * number (it ends timeline 1 at its first byte), so that no standby ever follows it.
+ * number (it ends timeline 1 at its first byte), so that no standby ever follows it. It is written once our own number
+ * is in the store: a promotion that an agent which has died since had ordered may take any number that has no file.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -60,28 +61,13 @@ static void write_number(struct agent *a, uint32_t timeline, dcs_done_fn done)
                      store_deadline_us(a), done, a);
 }
 
-static void on_reserved(void *userdata, struct dcs_answer *answer)
+static void finish(struct agent *a, bool reserved)
 {
-    struct agent *a = userdata;
     void (*done)(struct agent * a, bool reserved) = a->op.on_reserved;
 
-    a->timeline.busy = false;
-    if (answer->outcome == DCS_DONE) {
-        a->timeline.reserved = a->timeline.asked;
-        a->timeline.session = a->timeline.asked_session;
-    } else {
-        log_info("could not reserve timeline %" PRIu32 ": %s", a->timeline.asked, answer->err.msg);
-    }
     a->op.on_reserved = NULL;
     if (done)
-        done(a, answer->outcome == DCS_DONE && a->timeline.session == a->lease.session);
-}
-
-static void reserve(struct agent *a)
-{
-    uint32_t last = taken(a), ours = a->pg.facts.timeline;
-
-    write_number(a, (last > ours ? last : ours) + 1, on_reserved);
+        done(a, reserved && a->timeline.session == a->lease.session);
 }
 
 static void on_skipped(void *userdata, const struct pg_rows *rows, const struct err *err, const char *sqlstate)
@@ -93,7 +79,7 @@ static void on_skipped(void *userdata, const struct pg_rows *rows, const struct 
     a->op.command = pg_command_free(a->op.command);
     if (err && err->code)
         log_warning("could not keep PostgreSQL from using a timeline that another leader has used: %s", err->msg);
-    reserve(a);
+    finish(a, true);
 }
 
 #define SKIP_LINE "1\t0/1\treserved by another leader\n"
@@ -164,42 +150,62 @@ void timeline_before_standby(struct agent *a)
         take_back(a, a->control.control_timeline + 1, a->control.control_timeline + SKIP_MAX);
 }
 
-static void skip(struct agent *a, uint32_t last)
+/* With our own number reserved: PostgreSQL is to take it, and none below. */
+static void skip(struct agent *a)
 {
+    uint32_t last = a->timeline.reserved - 1;
     struct textbuf sql = {0};
     struct err err = {0};
 
+    if (last <= a->pg.facts.timeline) {
+        finish(a, true);
+        return;
+    }
     log_info("timelines up to %" PRIu32 " were used by earlier leaders: skipping them", last);
     print_skip(a, a->pg.facts.timeline + 1, last, &sql);
     if (!sql.failed && !sql.len) { /* all are there already */
-        reserve(a);
-        return;
-    }
-    if (sql.failed || pg_command_start(a->loop, agent_pg_login(a), sql.data, SQL_TIMEOUT_US, on_skipped, a,
-                                       &a->op.command, &err) < 0) {
+        finish(a, true);
+    } else if (sql.failed || pg_command_start(a->loop, agent_pg_login(a), sql.data, SQL_TIMEOUT_US, on_skipped, a,
+                                              &a->op.command, &err) < 0) {
         log_warning("could not keep PostgreSQL from using a timeline that another leader has used: %s", err.msg);
-        reserve(a);
+        finish(a, true);
     }
     textbuf_done(&sql);
 }
 
+static void on_reserved(void *userdata, struct dcs_answer *answer)
+{
+    struct agent *a = userdata;
+
+    a->timeline.busy = false;
+    if (answer->outcome == DCS_DONE) {
+        a->timeline.reserved = a->timeline.asked;
+        a->timeline.session = a->timeline.asked_session;
+    } else {
+        log_info("could not reserve timeline %" PRIu32 ": %s", a->timeline.asked, answer->err.msg);
+    }
+    if (!a->op.on_reserved) /* of an operation that has ended */
+        return;
+    if (answer->outcome == DCS_DONE)
+        skip(a);
+    else
+        finish(a, false);
+}
+
 void timeline_reserve(struct agent *a, void (*done)(struct agent *a, bool reserved))
 {
-    uint32_t last = a->cluster ? taken(a) : 0;
+    uint32_t last, ours = a->pg.facts.timeline;
 
     a->op.on_reserved = done;
     if (a->timeline.busy) /* of an operation that has ended; its answer will do */
         return;
     if (!a->cluster) {
-        a->op.on_reserved = NULL;
-        done(a, false);
-    } else if (a->timeline.session == a->lease.session && a->timeline.reserved > a->pg.facts.timeline) {
-        a->op.on_reserved = NULL;
-        done(a, true);
-    } else if (last) {
-        skip(a, last);
+        finish(a, false);
+    } else if (a->timeline.session == a->lease.session && a->timeline.reserved > ours) {
+        skip(a);
     } else {
-        reserve(a);
+        last = taken(a);
+        write_number(a, (last > ours ? last : ours) + 1, on_reserved);
     }
 }
 

@@ -2,6 +2,8 @@
 #include <string.h>
 #include "sim.h"
 
+enum { ASKED_US = 5000000 };
+
 void cold_start_adopt(struct node *n)
 {
     n->agent.memory.leader_seen = n->agent.server_up && n->run_dir.seen_by == n->pg.gen + 1;
@@ -92,12 +94,15 @@ uint8_t cold_start_members(struct world *w, struct node *n)
     return known;
 }
 
-/* In truth: some host that is up has been up since somebody led last. */
+/* In truth: some host has been up since somebody led last, or was when the others asked it. */
 static bool somebody_was_up(const struct world *w)
 {
-    for (int i = 0; i < NODES; i++)
-        if (w->nodes[i].up && w->nodes[i].base_real_us <= w->primary_seen_us)
+    for (int i = 0; i < NODES; i++) {
+        const struct node *n = &w->nodes[i];
+
+        if ((n->up || w->now_us - n->crashed_at_us < ASKED_US) && n->base_real_us <= w->primary_seen_us)
             return true;
+    }
     return false;
 }
 
@@ -111,6 +116,8 @@ void check_cold_start(struct world *w, const struct node *n)
 
     if (n->agent.standby_cluster)
         return; /* what it lacks it gets from the other cluster */
+    if (w->unfollowed_us > w->primary_seen_us)
+        return; /* what it lacks is of the other cluster, and was coming still when the others were asked */
     if (w->policy.sync_mode != SYNC_MODE_OFF || somebody_was_up(w) || w->store.data.life > 1 ||
         a->cluster.failover.exists)
         return;

@@ -207,6 +207,15 @@ static enum keeper_result handle_arm(struct world *w, struct node *n, uint64_t l
     return step(w, n, &arm);
 }
 
+/* How long what is said now is under way, after what was said before in `last_us`. */
+static uint64_t in_order(struct world *w, uint64_t *last_us)
+{
+    uint64_t at_us = w->now_us + rng_between(&w->rng, RNG_PROCESS, 30, 500);
+
+    *last_us = at_us > *last_us ? at_us : *last_us + 1;
+    return *last_us - w->now_us;
+}
+
 static void asked(struct world *w, struct node *n, const struct event *e)
 {
     struct keeper *k = &n->keeper;
@@ -244,8 +253,7 @@ static void asked(struct world *w, struct node *n, const struct event *e)
                               .lease_id = k->lease.lease_id,
                               .deadline_us = k->lease.deadline_us,
                               .fence_at_us = k->lease.fence_at_us};
-    push_in(w, n, EV_AGENT_KEEPER_ANSWERS, rng_between(&w->rng, RNG_PROCESS, 30, 500), n->agent.gen, k->n_said++ % 64,
-            e->slot >> 8);
+    push_in(w, n, EV_AGENT_KEEPER_ANSWERS, in_order(w, &k->said_us), n->agent.gen, k->n_said++ % 64, e->slot >> 8);
 }
 
 bool keeper_ask_model(struct world *w, struct node *n, enum keeper_op op, enum ask_for what, uint64_t lease_id,
@@ -254,7 +262,7 @@ bool keeper_ask_model(struct world *w, struct node *n, enum keeper_op op, enum a
     if (!n->agent.connected || n->agent.asked >= 16)
         return false;
     n->agent.asked++;
-    queue_push(&w->queue, (struct event){.at_us = w->now_us + rng_between(&w->rng, RNG_PROCESS, 30, 500),
+    queue_push(&w->queue, (struct event){.at_us = w->now_us + in_order(w, &n->keeper.heard_us),
                                          .kind = EV_KEEPER_ASKED,
                                          .node = n->id,
                                          .gen = n->agent.gen,

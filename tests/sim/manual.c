@@ -69,6 +69,9 @@ static void ask_node(struct world *w, struct node *n, bool restart)
 
     if (!a->alive || !a->started || a->thaw_at_us || !is_idle || (!restart && a->lease.held))
         return;
+    /* With nothing in the store, either, it would make another cluster, as it should. */
+    if (!restart && !w->store.data.initialize_exists)
+        return;
     TRACE(w, n->id, "the operator wants PostgreSQL %s", restart ? "restarted" : "copied anew");
     if (restart)
         a->request.restart = true;

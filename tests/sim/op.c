@@ -75,7 +75,10 @@ static void armed(struct world *w, struct node *n, bool yes)
     } else {
         standby_check_promotion(w, n);
         /* The command goes to PostgreSQL; what comes of it shows the next probe. */
-        op_in(w, n, rng_between(&w->rng, RNG_PG, MS, 20 * MS), 0);
+        check_promotion(w, n);
+        a->op.stage = 1;
+        pg_promote(w, n);
+        gather_pg(w, n);
     }
 }
 
@@ -332,11 +335,6 @@ void op_done(struct world *w, struct node *n, const struct event *e)
 {
     if (n->agent.op.kind == OP_PROMOTE && n->agent.op.asks) {
         hooks_agreed(w, n, e->b == 0);
-    } else if (n->agent.op.kind == OP_PROMOTE) {
-        check_promotion(w, n);
-        n->agent.op.stage = 1;
-        pg_promote(w, n);
-        gather_pg(w, n);
     } else if (n->agent.op.kind == OP_BOOTSTRAP) {
         op_bootstrap_done(w, n);
     } else if (n->agent.op.kind == OP_COPY_SLOTS) {

@@ -1,26 +1,14 @@
-/* Making a new cluster: initialize key, initdb, leader key, arm, start, publish; as src/agent/op_bootstrap.c. */
+/* Making a new cluster: initialize key, initdb, leader key, arm, start, roles; as src/agent/op_bootstrap.c. */
 #include <stdlib.h>
 #include "sim.h"
 
-enum {
-    STAGE_RACE = 1,
-    STAGE_INITDB,
-    STAGE_GIVE_UP,
-    STAGE_LEADER,
-    STAGE_ARM,
-    STAGE_START,
-    STAGE_ROLES,
-    STAGE_PUBLISH,
-    STAGE_UNMARK
-};
+enum { STAGE_RACE = 1, STAGE_INITDB, STAGE_GIVE_UP, STAGE_LEADER, STAGE_ARM, STAGE_START, STAGE_ROLES, STAGE_UNMARK };
 enum { PROBE_AGAIN_US = 100000, RACE_AGAIN_US = 1000000, AGAIN_AFTER_US = 10000000 };
 
-static struct call *initialize(struct world *w, struct node *n, bool sysid, bool delete, uint64_t revision)
+static struct call *initialize(struct world *w, struct node *n, bool delete, uint64_t revision)
 {
     struct call *c = store_call(w, n, CALL_INITIALIZE, w->policy.retry_timeout_us);
 
-    c->sysid = sysid;
-    c->sysid_number = pg_sysid(w, n);
     c->delete = delete;
     c->revision = revision;
     store_send(w, c);
@@ -31,7 +19,7 @@ void op_bootstrap(struct world *w, struct node *n, const struct ha_decision *d)
 {
     op_begin(w, n, OP_BOOTSTRAP, d);
     n->agent.op.stage = STAGE_RACE;
-    (void)initialize(w, n, false, false, 0);
+    (void)initialize(w, n, false, 0);
 }
 
 void op_bootstrap_failed(struct world *w, struct node *n)
@@ -43,7 +31,7 @@ void op_bootstrap_failed(struct world *w, struct node *n)
     a->memory.no_race_until_us = local_us(w, n) + AGAIN_AFTER_US;
     if (a->op.stage <= STAGE_INITDB && a->initialize_revision) {
         a->op.stage = STAGE_GIVE_UP;
-        (void)initialize(w, n, false, true, a->initialize_revision);
+        (void)initialize(w, n, true, a->initialize_revision);
         return;
     }
     op_demote(w, n, &d);
@@ -78,12 +66,6 @@ void bootstrap_note_finished(struct world *w, struct node *n)
     n->pg.marker = a->bootstrap_incomplete = n->pg.made = a->bootstrap_made = false;
 }
 
-static void published(struct world *w, struct node *n)
-{
-    op_end(w, n); /* whatever came of it: the next read of the store decides */
-    gather_store(w, n);
-}
-
 static void given_up(struct world *w, struct node *n, const struct call *c)
 {
     n->agent.memory.mark_may_be_ours = c->outcome == OUTCOME_UNKNOWN;
@@ -107,7 +89,7 @@ void op_bootstrap_answered(struct world *w, struct node *n, struct call *c)
 {
     struct agent *a = &n->agent;
 
-    if (c->kind == CALL_INITIALIZE && !c->sysid && !c->delete)
+    if (c->kind == CALL_INITIALIZE && !c->delete)
         a->memory.mark_may_be_ours = c->outcome != OUTCOME_REFUSED;
     if (a->op.kind == OP_SET_ASIDE && a->op.stage == STAGE_UNMARK && c->delete)
         mark_removed(w, n, c);
@@ -115,10 +97,8 @@ void op_bootstrap_answered(struct world *w, struct node *n, struct call *c)
         given_up(w, n, c);
     if (a->op.kind != OP_BOOTSTRAP || c->delete)
         return;
-    if (c->kind == CALL_INITIALIZE && a->op.stage == STAGE_RACE && !c->sysid)
+    if (c->kind == CALL_INITIALIZE && a->op.stage == STAGE_RACE)
         race_answered(w, n, c);
-    else if (c->kind == CALL_INITIALIZE && a->op.stage == STAGE_PUBLISH && c->sysid)
-        published(w, n);
     if (c->kind != CALL_ACQUIRE || a->op.stage != STAGE_LEADER)
         return;
     if (c->outcome != OUTCOME_DONE) {
@@ -156,8 +136,8 @@ void op_bootstrap_done(struct world *w, struct node *n)
         initdb_done(w, n);
     } else if (n->agent.op.stage == STAGE_ROLES) {
         n->pg.made = n->agent.bootstrap_made = true;
-        n->agent.op.stage = STAGE_PUBLISH;
-        (void)initialize(w, n, true, false, n->agent.initialize_revision);
+        op_end(w, n);
+        gather_store(w, n);
     }
 }
 
@@ -203,5 +183,5 @@ void op_abandon_bootstrap(struct world *w, struct node *n, const struct ha_decis
     }
     op_begin(w, n, OP_SET_ASIDE, d);
     a->op.stage = STAGE_UNMARK;
-    (void)initialize(w, n, false, true, key->revision);
+    (void)initialize(w, n, true, key->revision);
 }

@@ -260,9 +260,8 @@ struct call {
     uint8_t status_retain;
     bool status_logical;
     uint64_t sysid_number;
-    uint8_t failsafe; /* FAILSAFE: the list to be written over the one of `revision` */
-    bool sysid;       /* INITIALIZE: write the system identifier instead of an empty mark; or delete */
-    bool delete;
+    uint8_t failsafe;        /* FAILSAFE: the list to be written over the one of `revision` */
+    bool delete;             /* INITIALIZE: take the empty mark back instead of writing it */
     uint16_t voters, quorum; /* SYNC: the node writes its name with these */
     struct stored view;      /* READ */
 };
@@ -485,6 +484,7 @@ struct keeper {
     struct will_model will;      /* survives the keeper, not the host */
     struct keeper_said said[64]; /* on their way to the agent */
     unsigned n_said;
+    uint64_t heard_us, said_us; /* a socket keeps the order: the last question and answer under way */
 };
 
 struct device {
@@ -568,9 +568,11 @@ struct world {
     struct node remote; /* of the other cluster, if there is one; nothing happens to it */
     bool has_remote, remote_cut;
     uint64_t standby_since_us; /* since when the store says that the cluster follows it; real time, 0 = it does not */
-    uint64_t primary_seen_us;  /* when there was one last, real time */
-    uint64_t handed_lsn;       /* where the WAL of the leader ended that gave the key up last */
-    uint32_t wanted_max;       /* max_connections of the dynamic configuration */
+    uint64_t unfollowed_us;    /* when it said so no more */
+    uint32_t n_delayed;
+    uint64_t primary_seen_us; /* when there was one last, real time */
+    uint64_t handed_lsn;      /* where the WAL of the leader ended that gave the key up last */
+    uint32_t wanted_max;      /* max_connections of the dynamic configuration */
     uint64_t heal_at_us;
     const char *broken; /* the rule, NULL while all is well */
     char detail[256];

@@ -60,6 +60,7 @@ static void set_section(struct world *w, bool there)
         part(w, n->pg.way, n->pg.lsn);
     TRACE(w, STORE, "the cluster is to %s", there ? "follow the other one" : "stand for itself");
     w->standby_since_us = there ? w->now_us : 0;
+    w->unfollowed_us = w->now_us;
     store_set_standby_cluster(w, there);
 }
 

@@ -279,7 +279,7 @@ static enum outcome initialize(struct world *w, struct call *c)
     struct stored *d = &w->store.data;
     const struct stored_member *m = &d->members[c->node];
 
-    if (!c->sysid && !c->delete) {
+    if (!c->delete) {
         if (d->initialize_exists && d->initialize_empty && d->initialize_owner == c->node &&
             d->initialize_agent == c->agent_gen) {
             c->revision = d->initialize_revision;
@@ -296,12 +296,10 @@ static enum outcome initialize(struct world *w, struct call *c)
     } else {
         if (!d->initialize_exists || d->initialize_revision != c->revision)
             return OUTCOME_REFUSED;
-        if (c->delete &&d->initialize_empty && d->initialize_owner != c->node)
+        if (d->initialize_empty && d->initialize_owner != c->node)
             check_fail(w, "mark", "%s takes the mark of a bootstrap away that %s has made", node_name(c->node),
                        node_name(d->initialize_owner));
-        d->initialize_exists = !c->delete;
-        d->initialize_empty = false;
-        d->sysid = c->sysid_number;
+        d->initialize_exists = d->initialize_empty = false;
     }
     c->revision = d->initialize_revision = ++d->revision;
     notify(w, false);

@@ -35,6 +35,15 @@ static void reserved(struct world *w, struct node *n, bool yes)
         op_arm(w, n);
 }
 
+/* Those below our own number. */
+static void skip(struct node *n)
+{
+    uint32_t last = n->agent.timeline.reserved - 1;
+
+    if (last > n->agent.pg.timeline && last > n->pg.known_timeline)
+        n->pg.known_timeline = last;
+}
+
 void timeline_answered(struct world *w, struct node *n, const struct call *c)
 {
     struct agent *a = &n->agent;
@@ -44,6 +53,8 @@ void timeline_answered(struct world *w, struct node *n, const struct call *c)
         a->timeline.reserved = a->timeline.asked;
         a->timeline.session = a->timeline.asked_session;
     }
+    if (a->op.kind == OP_PROMOTE && a->op.waits_reserved && c->outcome == OUTCOME_DONE)
+        skip(n);
     if (a->op.kind == OP_PROMOTE && a->op.waits_reserved)
         reserved(w, n, c->outcome == OUTCOME_DONE && a->timeline.session == a->lease.session);
 }
@@ -61,11 +72,10 @@ void timeline_reserve(struct world *w, struct node *n)
     if (a->timeline.busy)
         return;
     if (a->timeline.session == a->lease.session && a->timeline.reserved > ours) {
+        skip(n);
         reserved(w, n, true);
         return;
     }
-    if (taken > ours)
-        n->pg.known_timeline = taken;
     write_number(w, n, (taken > ours ? taken : ours) + 1);
 }
 

@@ -138,7 +138,7 @@ static void make_world(struct world *w, uint64_t seed, uint64_t seconds, enum mu
     w->now_us = w->steps = 0;
     w->n_trace = 0;
     w->loss_percent = 0;
-    w->slow_us = w->handed_lsn = w->primary_seen_us = 0;
+    w->slow_us = w->handed_lsn = w->primary_seen_us = w->unfollowed_us = w->n_delayed = 0;
     w->wanted_max = 0;
     w->healed = w->done = false;
     w->broken = NULL;
@@ -168,11 +168,14 @@ static void make_world(struct world *w, uint64_t seed, uint64_t seconds, enum mu
 /* --- running it -----------------------------------------------------------------------------------------------------
  */
 
-/* A frozen process gets what has waited in an order nobody promised. */
+/* A frozen process gets what has waited in an order nobody promised; what waited in one socket in its own. */
 static void delay_event(struct world *w, struct event e, uint64_t thaw_at_us)
 {
+    bool is_said = e.kind == EV_AGENT_KEEPER_ANSWERS || e.kind == EV_KEEPER_ASKED;
+    uint32_t place = (uint32_t)(thaw_at_us * 2654435761U) & 0x3fffffff;
+
     e.at_us = thaw_at_us;
-    e.tie = 1 + (uint32_t)(rng_next(&w->rng, RNG_PROCESS) & 0x7fffffff);
+    e.tie = 1 + (is_said ? place + w->n_delayed++ % 65536 : (uint32_t)(rng_next(&w->rng, RNG_PROCESS) & 0x7fffffff));
     queue_push(&w->queue, e);
 }
 
