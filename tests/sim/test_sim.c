@@ -38,9 +38,14 @@ static void test_a_seed_replays_exactly(void **state)
 /* What takes many histories to show: from shortly before the first that shows it. */
 static uint64_t first_seed(enum mutant m)
 {
-    if (m == MUTANT_LIST_WHILE_PROMISED)
-        return 616100;
-    return m == MUTANT_STRANGER_LEADS ? 49500 : 1;
+    static const uint64_t seeds[MUTANTS] = {
+        [MUTANT_LIST_WHILE_PROMISED] = 616100,
+        [MUTANT_STRANGER_LEADS] = 49500,
+        [MUTANT_SYNC_OLD_VOTES] = 9700,
+        [MUTANT_UNMARK_ANY] = 9150,
+    };
+
+    return seeds[m] ? seeds[m] : 1;
 }
 
 static void test_a_broken_rule_is_found(void **state)
