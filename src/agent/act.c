@@ -120,7 +120,8 @@ void act(struct agent *a, const struct ha_decision *d)
     case HA_ACQUIRE:
         a->memory.sync_seen_revision = a->cluster->sync.revision;
         op_begin(a, OP_ACQUIRE, d);
-        tether_acquire(a, acquired);
+        /* Whoever was promoted since has reserved a timeline. */
+        tether_acquire(a, (struct dcs_guard){"timeline", a->cluster->timeline.revision}, acquired);
         break;
     case HA_PROMOTE:
         op_promote(a, d);

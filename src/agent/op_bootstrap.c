@@ -230,7 +230,8 @@ static void on_initdb(void *userdata, int outcome, const struct err *err)
     }
     marker_clear(a, "copy");
     a->op.stage = STAGE_LEADER;
-    tether_acquire(a, on_leader);
+    /* This process may have stood still in between: without our mark somebody else may have made the cluster. */
+    tether_acquire(a, (struct dcs_guard){"initialize", a->op.initialize_revision}, on_leader);
 }
 
 /*

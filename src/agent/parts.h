@@ -91,7 +91,7 @@ const char *pending_restart_reason(const struct agent *a); /* JSON; NULL = no re
 
 /* tether.c: lease and keeper */
 /* Asks for the leader key; done is called unless the operation ends before: a key that comes later is given back. */
-void tether_acquire(struct agent *a, void (*done)(struct agent *a, struct dcs_answer *answer));
+void tether_acquire(struct agent *a, struct dcs_guard guard, void (*done)(struct agent *a, struct dcs_answer *answer));
 /* Keeps what a confirmed acquire says and starts renewing. */
 void tether_keep(struct agent *a, const struct dcs_answer *answer);
 void tether_lost(struct agent *a, const char *why);

@@ -220,7 +220,7 @@ static void on_acquired(void *userdata, struct dcs_answer *answer)
                                 clock_now_us() + a->dynamic->policy.retry_timeout_us, on_ignored, NULL);
 }
 
-void tether_acquire(struct agent *a, void (*done)(struct agent *a, struct dcs_answer *answer))
+void tether_acquire(struct agent *a, struct dcs_guard guard, void (*done)(struct agent *a, struct dcs_answer *answer))
 {
     uint64_t now_us = clock_now_us();
 
@@ -229,7 +229,7 @@ void tether_acquire(struct agent *a, void (*done)(struct agent *a, struct dcs_an
     if (a->acquiring)
         return;
     a->acquiring = true;
-    a->dcs->ops->acquire_leader(a->dcs, a->config->name, a->dynamic->policy.ttl_us,
+    a->dcs->ops->acquire_leader(a->dcs, a->config->name, a->dynamic->policy.ttl_us, guard,
                                 now_us + a->dynamic->policy.retry_timeout_us, on_acquired, a);
 }
 

@@ -47,6 +47,12 @@ enum dcs_compare {
     DCS_REVISION,            /* its modification version must be the given one */
 };
 
+/* A key that nobody must have written since we read it: its revision then, 0 = it was not there. */
+struct dcs_guard {
+    const char *key;
+    uint64_t revision;
+};
+
 struct dcs_ops {
     const char *name; /* "etcd3" */
     struct dcs *(*free)(struct dcs *d);
@@ -57,10 +63,11 @@ struct dcs_ops {
 
     /*
      * Creates the leader key with our name if it does not exist, hanging on a lease of `ttl_us` which is used for
-     * nothing else before (a new or freshly confirmed one). DONE: it is ours. REFUSED: somebody holds it.
+     * nothing else before (a new or freshly confirmed one). DONE: it is ours. REFUSED: somebody holds it, or has held
+     * it since we read the store, which the guard tells: a free key may be that of a leader who came and went unseen.
      */
-    void (*acquire_leader)(struct dcs *d, const char *name, uint64_t ttl_us, uint64_t deadline_us, dcs_done_fn done,
-                           void *userdata);
+    void (*acquire_leader)(struct dcs *d, const char *name, uint64_t ttl_us, struct dcs_guard guard,
+                           uint64_t deadline_us, dcs_done_fn done, void *userdata);
     /*
      * Refreshes the lease `session` and then checks that the leader key exists, has our name and hangs on that lease.
      * DONE only if both are certain. REFUSED: the lease is gone or the key is not ours; its err.code is -ENOENT when

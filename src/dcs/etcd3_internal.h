@@ -164,6 +164,7 @@ struct etcd3_op {
 
     char name[MEMBER_NAME_SIZE];
     char *text;                     /* member JSON, owned */
+    struct dcs_guard guard;         /* acquire; no key: none */
     uint64_t session, old_session;  /* old_session: to be revoked once it is of no use */
     uint64_t ttl_s, ttl_us;         /* asked for */
     uint64_t raft_term, sequence;   /* of the keepalive; of the touch */
@@ -197,8 +198,8 @@ void etcd3_revoke(struct etcd3 *e, uint64_t session, uint64_t ttl_us);
 /* TTL of a grant or keepalive in microseconds, 0 = none. */
 uint64_t etcd3_read_ttl_us(const json_t *json);
 
-void etcd3_acquire_leader(struct dcs *d, const char *name, uint64_t ttl_us, uint64_t deadline_us, dcs_done_fn done,
-                          void *userdata);
+void etcd3_acquire_leader(struct dcs *d, const char *name, uint64_t ttl_us, struct dcs_guard guard,
+                          uint64_t deadline_us, dcs_done_fn done, void *userdata);
 void etcd3_renew_leader(struct dcs *d, const char *name, uint64_t session, uint64_t deadline_us, dcs_done_fn done,
                         void *userdata);
 void etcd3_reclaim_leader(struct dcs *d, const char *name, uint64_t session, uint64_t ttl_us, uint64_t deadline_us,

@@ -111,12 +111,13 @@ static void on_acquire_txn(struct etcd3_call *c, const struct etcd3_reply *reply
     }
     /* Sent twice, the first copy may be what made the second one fail. */
     r = is_ours(op, etcd3_failure_range(reply->json), &err);
-    if (r > 0)
+    if (r > 0) {
         acquired(op);
-    else if (r == 0 && err.code != -ENOENT)
-        not_acquired(op, DCS_REFUSED, &err);
-    else
-        not_acquired(op, DCS_UNKNOWN, &err);
+        return;
+    }
+    if (r == 0 && err.code == -ENOENT)
+        (void)err_set(&err, -ESTALE, "the key \"%s\" was written since the store was read", op->guard.key);
+    not_acquired(op, r == 0 ? DCS_REFUSED : DCS_UNKNOWN, &err);
 }
 
 static void create_leader_key(struct etcd3_op *op, etcd3_reply_fn next)
@@ -125,7 +126,13 @@ static void create_leader_key(struct etcd3_op *op, etcd3_reply_fn next)
 
     textbuf_puts(&body, "{\"compare\":[{\"target\":\"CREATE\",\"create_revision\":\"0\",\"key\":\"");
     etcd3_put_key(&body, op->e, "leader");
-    textbuf_puts(&body, "\"}],\"success\":[{\"request_put\":{\"key\":\"");
+    textbuf_puts(&body, "\"}");
+    if (op->guard.key) {
+        textbuf_printf(&body, ",{\"target\":\"MOD\",\"mod_revision\":\"%" PRIu64 "\",\"key\":\"", op->guard.revision);
+        etcd3_put_key(&body, op->e, op->guard.key);
+        textbuf_puts(&body, "\"}");
+    }
+    textbuf_puts(&body, "],\"success\":[{\"request_put\":{\"key\":\"");
     etcd3_put_key(&body, op->e, "leader");
     textbuf_puts(&body, "\",\"value\":\"");
     etcd3_put_base64(&body, op->name);
@@ -156,8 +163,8 @@ static void on_leader_grant(struct etcd3_call *c, const struct etcd3_reply *repl
     create_leader_key(op, on_acquire_txn);
 }
 
-void etcd3_acquire_leader(struct dcs *d, const char *name, uint64_t ttl_us, uint64_t deadline_us, dcs_done_fn done,
-                          void *userdata)
+void etcd3_acquire_leader(struct dcs *d, const char *name, uint64_t ttl_us, struct dcs_guard guard,
+                          uint64_t deadline_us, dcs_done_fn done, void *userdata)
 {
     struct etcd3_op *op = leader_op_new(d, name, deadline_us, done, userdata);
     struct textbuf body = {0};
@@ -167,6 +174,7 @@ void etcd3_acquire_leader(struct dcs *d, const char *name, uint64_t ttl_us, uint
         return;
     op->session = etcd3_random_session();
     op->ttl_us = ttl_us;
+    op->guard = guard;
     op->answer.sent_at_us = clock_now_us();
     etcd3_put_grant(&body, ttl_s ? ttl_s : 1, op->session);
     etcd3_op_call(op, "/lease/grant", &body, true, on_leader_grant);

@@ -95,8 +95,7 @@ static uint8_t keep_missing(struct world *w, struct node *n, uint8_t wanted)
 
 static bool promises_still_count(const struct world *w, const struct agent *a)
 {
-    return w->mutant != MUTANT_LIST_WHILE_PROMISED &&
-           ha_lease_deadline_us(a->lease.confirmed_at_us, w->policy.ttl_us) < a->failsafe.held_until_us;
+    return ha_lease_deadline_us(a->lease.confirmed_at_us, w->policy.ttl_us) < a->failsafe.held_until_us;
 }
 
 void failsafe_publish(struct world *w, struct node *n)

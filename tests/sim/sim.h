@@ -65,7 +65,6 @@ enum mutant {
     MUTANT_NEW_STORE_AT_ONCE,
     MUTANT_CONTROL_TIMELINE,
     MUTANT_OLD_VERDICT,
-    MUTANT_LIST_WHILE_PROMISED,
     MUTANT_LEAD_WHO_IS_THERE,
     MUTANT_KEY_IS_A_LEADER,
     MUTANT_STANDBY_PROMOTES,
@@ -261,6 +260,7 @@ struct call {
     bool status_logical;
     uint64_t sysid_number;
     uint8_t failsafe;        /* FAILSAFE: the list to be written over the one of `revision` */
+    bool of_bootstrap;       /* ACQUIRE: `revision` is of the initialize key, else of the timeline key */
     bool delete;             /* INITIALIZE: take the empty mark back instead of writing it */
     uint16_t voters, quorum; /* SYNC: the node writes its name with these */
     struct stored view;      /* READ */

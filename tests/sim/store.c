@@ -188,13 +188,22 @@ static bool key_is(const struct stored *d, const struct call *c)
     return d->leader == c->node && d->leader_session == c->session;
 }
 
+/* Somebody may have led since the client read the store. */
+static bool guard_holds(const struct stored *d, const struct call *c)
+{
+    if (c->kind != CALL_ACQUIRE)
+        return true;
+    return c->of_bootstrap ? d->initialize_exists && d->initialize_revision == c->revision
+                           : d->timeline_revision == c->revision;
+}
+
 static enum outcome create_leader(struct world *w, struct call *c)
 {
     struct stored *d = &w->store.data;
 
     if (key_is(d, c))
         return OUTCOME_DONE; /* by the first copy of this request */
-    if (d->leader != NOBODY)
+    if (d->leader != NOBODY || !guard_holds(d, c))
         return OUTCOME_REFUSED;
     if (!find_lease(w, c->session))
         return OUTCOME_UNKNOWN;

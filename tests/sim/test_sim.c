@@ -39,7 +39,6 @@ static void test_a_seed_replays_exactly(void **state)
 static uint64_t first_seed(enum mutant m)
 {
     static const uint64_t seeds[MUTANTS] = {
-        [MUTANT_LIST_WHILE_PROMISED] = 616100,
         [MUTANT_STRANGER_LEADS] = 49500,
         [MUTANT_SYNC_OLD_VOTES] = 9700,
         [MUTANT_UNMARK_ANY] = 9150,

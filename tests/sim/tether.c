@@ -212,6 +212,8 @@ void tether_acquire(struct world *w, struct node *n)
     /* Says whose it is: a session of this node and this boot (S9). */
     c->session = (uint64_t)(n->id + 1) << 48 | (uint64_t)n->boot << 32 | ++n->sessions;
     c->ttl_us = w->policy.ttl_us;
+    c->of_bootstrap = n->agent.op.kind == OP_BOOTSTRAP;
+    c->revision = c->of_bootstrap ? n->agent.initialize_revision : n->agent.cluster.timeline.revision;
     store_send(w, c);
 }
 

@@ -44,7 +44,6 @@ const char *const mutant_names[MUTANTS] = {
     [MUTANT_NEW_STORE_AT_ONCE] = "new-store-at-once",
     [MUTANT_CONTROL_TIMELINE] = "control-timeline",
     [MUTANT_OLD_VERDICT] = "old-verdict",
-    [MUTANT_LIST_WHILE_PROMISED] = "list-while-promised",
     [MUTANT_LEAD_WHO_IS_THERE] = "lead-who-is-there",
     [MUTANT_KEY_IS_A_LEADER] = "key-is-a-leader",
     [MUTANT_STANDBY_PROMOTES] = "standby-promotes",

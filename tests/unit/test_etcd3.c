@@ -347,7 +347,7 @@ static const struct {
      0,
      true},
     {"refused without saying why", {.body = GRANTED("30")}, {.body = HEADER("2") "}"}, DCS_UNKNOWN, 0, true},
-    {"refused for a key that is gone", {.body = GRANTED("30")}, {.body = TXN_REFUSED("")}, DCS_UNKNOWN, 0, true},
+    {"the guard was written", {.body = GRANTED("30")}, {.body = TXN_REFUSED("")}, DCS_REFUSED, 0, true},
     {"transaction silent", {.body = GRANTED("30")}, {.how = CANNED_SILENCE}, DCS_UNKNOWN, 0, true},
     {"transaction cut",
      {.body = GRANTED("30")},
@@ -390,8 +390,8 @@ static void test_etcd3_acquire_leaves_no_lease_behind_unless_done(void **state)
         add_server(&f, 0, rules, ARRAY_LEN(rules));
         open_store(&f, NULL, false);
         begin_us = clock_now_us();
-        f.dcs->ops->acquire_leader(f.dcs, "node1", 30 * USEC_PER_SEC, deadline_for(acquire_rows[i].want), on_answer,
-                                   &f);
+        f.dcs->ops->acquire_leader(f.dcs, "node1", 30 * USEC_PER_SEC, (struct dcs_guard){"timeline", 7},
+                                   deadline_for(acquire_rows[i].want), on_answer, &f);
         (void)wait_answer(&f);
         if (f.answer.outcome != acquire_rows[i].want || f.answer.ttl_us != acquire_rows[i].want_ttl_s * USEC_PER_SEC)
             fail_msg("%s: got %d, ttl %" PRIu64 " us (%s)", acquire_rows[i].name, (int)f.answer.outcome,
@@ -421,7 +421,8 @@ static void test_etcd3_acquire_when_its_own_first_copy_won_is_done(void **state)
     (void)state;
     add_server(&f, 0, good, ARRAY_LEN(good));
     open_store(&f, NULL, false);
-    f.dcs->ops->acquire_leader(f.dcs, "node1", 30 * USEC_PER_SEC, clock_now_us() + 3 * USEC_PER_SEC, on_answer, &f);
+    f.dcs->ops->acquire_leader(f.dcs, "node1", 30 * USEC_PER_SEC, (struct dcs_guard){"timeline", 0},
+                               clock_now_us() + 3 * USEC_PER_SEC, on_answer, &f);
     wait_count(&f, 0, "/kv/txn", 1);
     begin = strstr(canned_server_last(f.servers[0], "/kv/txn"), "\"lease\":\"");
     assert_non_null(begin);
@@ -945,7 +946,8 @@ static void test_etcd3_freed_with_calls_under_way_calls_nobody_back(void **state
     add_server(&f, 0, rules, ARRAY_LEN(rules));
     open_store(&f, NULL, false);
     f.dcs->ops->get_cluster(f.dcs, true, soon_us(), on_answer, &f);
-    f.dcs->ops->acquire_leader(f.dcs, "node1", 30 * USEC_PER_SEC, soon_us(), on_answer, &f);
+    f.dcs->ops->acquire_leader(f.dcs, "node1", 30 * USEC_PER_SEC, (struct dcs_guard){"timeline", 0}, soon_us(),
+                               on_answer, &f);
     f.dcs->ops->touch_member(f.dcs, "node1", "{}", 30 * USEC_PER_SEC, soon_us(), on_answer, &f);
     wait_count(&f, 0, "/kv/range", 1);
     f.dcs = dcs_free(f.dcs);

@@ -243,10 +243,16 @@ static enum dcs_outcome answered(struct client *c)
     return c->answer.outcome;
 }
 
+static enum dcs_outcome acquire_unless(struct client *c, unsigned ttl_s, const char *key, uint64_t revision)
+{
+    c->dcs->ops->acquire_leader(c->dcs, c->name, ttl_s * USEC_PER_SEC, (struct dcs_guard){key, revision}, in_seconds(5),
+                                on_answer, c);
+    return answered(c);
+}
+
 static enum dcs_outcome acquire(struct client *c, unsigned ttl_s)
 {
-    c->dcs->ops->acquire_leader(c->dcs, c->name, ttl_s * USEC_PER_SEC, in_seconds(5), on_answer, c);
-    return answered(c);
+    return acquire_unless(c, ttl_s, NULL, 0);
 }
 
 static enum dcs_outcome renew(struct client *c, uint64_t session)
@@ -378,6 +384,28 @@ static void test_etcd3_live_leader_key_is_acquired_renewed_and_released(void **s
     assert_int_equal(release(&b, b.answer.session), DCS_DONE);
     close_client(&a);
     close_client(&b);
+}
+
+static void test_etcd3_live_free_leader_key_is_not_taken_when_the_guard_was_written(void **state)
+{
+    struct client a;
+    uint64_t written;
+
+    SKIP_WITHOUT_ETCD();
+    open_client(&a, "node1", NULL);
+    assert_int_equal(acquire_unless(&a, 10, "timeline", 0), DCS_DONE);
+    assert_int_equal(release(&a, a.answer.session), DCS_DONE);
+    a.dcs->ops->put(a.dcs, "timeline", "2", DCS_ABSENT, 0, in_seconds(5), on_answer, &a);
+    assert_int_equal(answered(&a), DCS_DONE);
+    written = a.answer.revision;
+    assert_int_equal(acquire_unless(&a, 10, "timeline", 0), DCS_REFUSED);
+    assert_int_equal(acquire_unless(&a, 10, "timeline", written - 1), DCS_REFUSED);
+    assert_false(read_cluster(&a)->leader.exists);
+    assert_int_equal(acquire_unless(&a, 10, "timeline", written), DCS_DONE);
+    assert_int_equal(release(&a, a.answer.session), DCS_DONE);
+    a.dcs->ops->delete (a.dcs, "timeline", DCS_REVISION, written, in_seconds(5), on_answer, &a);
+    assert_int_equal(answered(&a), DCS_DONE);
+    close_client(&a);
 }
 
 static void test_etcd3_live_leader_key_ends_with_its_lease_and_not_before(void **state)
@@ -600,7 +628,8 @@ static void test_etcd3_live_lease_counts_from_before_the_request_when_the_answer
         if (renewing)
             a.dcs->ops->renew_leader(a.dcs, "node1", session, in_seconds(10), on_answer, &a);
         else
-            a.dcs->ops->acquire_leader(a.dcs, "node1", 20 * USEC_PER_SEC, in_seconds(10), on_answer, &a);
+            a.dcs->ops->acquire_leader(a.dcs, "node1", 20 * USEC_PER_SEC, (struct dcs_guard){0}, in_seconds(10),
+                                       on_answer, &a);
         thawed_us = clock_now_us() + 300 * USEC_PER_MSEC;
         while (clock_now_us() < thawed_us)
             assert_true(sd_event_run(lab.loop, 20 * USEC_PER_MSEC) >= 0);
@@ -621,7 +650,8 @@ static void test_etcd3_live_acquire_that_timed_out_leaves_no_leader_key_behind(v
     open_client(&a, "node1", NULL);
     (void)read_cluster(&a);
     freeze_server(0);
-    a.dcs->ops->acquire_leader(a.dcs, "node1", 20 * USEC_PER_SEC, clock_now_us() + 500 * USEC_PER_MSEC, on_answer, &a);
+    a.dcs->ops->acquire_leader(a.dcs, "node1", 20 * USEC_PER_SEC, (struct dcs_guard){0},
+                               clock_now_us() + 500 * USEC_PER_MSEC, on_answer, &a);
     assert_int_equal(answered(&a), DCS_UNKNOWN);
     thaw_server(0);
     /* Whatever the server did with the requests it had received: well before the ttl is over nobody holds the key. */
@@ -771,6 +801,8 @@ int main(void)
 {
     const struct CMUnitTest one[] = {
         cmocka_unit_test_teardown(test_etcd3_live_leader_key_is_acquired_renewed_and_released, mend_servers),
+        cmocka_unit_test_teardown(test_etcd3_live_free_leader_key_is_not_taken_when_the_guard_was_written,
+                                  mend_servers),
         cmocka_unit_test_teardown(test_etcd3_live_leader_key_ends_with_its_lease_and_not_before, mend_servers),
         cmocka_unit_test_teardown(test_etcd3_live_leader_key_deleted_by_somebody_is_refused, mend_servers),
         cmocka_unit_test_teardown(test_etcd3_live_leader_key_that_is_gone_is_reclaimed_under_the_same_lease,

@@ -517,6 +517,30 @@ static void test_list_in_the_store_is_completed_at_once_and_shortened_after_a_tt
     f.cluster.n_members = 0;
 }
 
+static void test_list_is_not_written_while_promises_hold_the_lease_longer_than_the_store_does(void **state)
+{
+    struct member members[] = {{.name = "n2", .api_url = "http://n2"}, {.name = "n4", .api_url = "http://n4"}};
+    uint64_t deadline_us;
+
+    (void)state;
+    lead(promises, promises);
+    deadline_us = f.a.lease.deadline_us;
+    failsafe_note_cluster(&f.a);
+    failsafe_store_is_silent(&f.a);
+    run_until_later_than(deadline_us);
+    failsafe_store_answers(&f.a, 0);
+    f.cluster.members = members;
+    f.cluster.n_members = 2;
+    f.a.lease.confirmed_at_us = f.a.lease.deadline_us - f.dynamic.policy.ttl_us;
+    failsafe_publish(&f.a);
+    assert_int_equal(f.n_puts, 0);
+    f.a.lease.confirmed_at_us += S;
+    failsafe_publish(&f.a);
+    assert_int_equal(f.n_puts, 1);
+    f.cluster.members = NULL;
+    f.cluster.n_members = 0;
+}
+
 /* --- an election ----------------------------------------------------------------------------------------------------
  */
 
@@ -563,6 +587,7 @@ int main(void)
         ROW(test_member_outside_of_the_list_is_asked_too),
         ROW(test_list_is_known_to_the_next_agent_of_the_same_lease),
         ROW(test_list_in_the_store_is_completed_at_once_and_shortened_after_a_ttl),
+        ROW(test_list_is_not_written_while_promises_hold_the_lease_longer_than_the_store_does),
         ROW(test_members_of_the_list_are_asked_in_an_election),
     };
 

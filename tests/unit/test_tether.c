@@ -45,10 +45,11 @@ static struct fixture {
     uint64_t acquired; /* session handed to the operation */
 } f;
 
-static void fake_acquire(struct dcs *d, const char *name, uint64_t ttl_us, uint64_t deadline_us, dcs_done_fn done,
-                         void *userdata)
+static void fake_acquire(struct dcs *d, const char *name, uint64_t ttl_us, struct dcs_guard guard, uint64_t deadline_us,
+                         dcs_done_fn done, void *userdata)
 {
     (void)d;
+    (void)guard;
     (void)name;
     (void)ttl_us;
     (void)deadline_us;
@@ -233,7 +234,7 @@ static void test_acquired_key_when_its_operation_has_ended_then_it_is_given_back
 {
     (void)state;
     op_begin(&f.a, OP_ACQUIRE, NULL);
-    tether_acquire(&f.a, on_acquired);
+    tether_acquire(&f.a, (struct dcs_guard){0}, on_acquired);
     op_end(&f.a);
     answer(&store.acquire, DCS_DONE, NEW, clock_now_us());
     assert_int_equal(f.acquired, 0);
@@ -245,9 +246,9 @@ static void test_acquired_key_when_another_operation_wants_it_then_one_question_
 {
     (void)state;
     op_begin(&f.a, OP_ACQUIRE, NULL);
-    tether_acquire(&f.a, on_acquired);
+    tether_acquire(&f.a, (struct dcs_guard){0}, on_acquired);
     op_begin(&f.a, OP_ACQUIRE, NULL);
-    tether_acquire(&f.a, on_acquired);
+    tether_acquire(&f.a, (struct dcs_guard){0}, on_acquired);
     assert_int_equal(store.n_acquires, 1);
     answer(&store.acquire, DCS_DONE, NEW, clock_now_us());
     assert_int_equal(f.acquired, NEW);
