@@ -173,8 +173,8 @@ void op_ask_peers(struct agent *a)
     /* A leader that lost the store lost its member key, too, and may be alive (failsafe mode). */
     for (size_t i = 0; failsafe && i < failsafe->n; i++)
         add_peer(a, failsafe->items[i].name, failsafe->items[i].api_url, timeout_us);
-    /* Back after an outage, and perhaps not yet in the store. */
-    for (size_t i = 0; !a->memory.leader_seen && known && i < known->n; i++)
+    /* Back after an outage, and perhaps not yet in the store; or in none, as that was built anew. */
+    for (size_t i = 0; known && i < known->n; i++)
         add_peer(a, known->items[i].name, known->items[i].api_url, timeout_us);
     if (a->peers_waiting == 0) {
         round_ends(a);

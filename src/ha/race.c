@@ -67,11 +67,16 @@ static bool we_are_barred(const struct ha_view *v, struct ha_decision *ret)
     return true;
 }
 
-/* Not in the failsafe list: it waits for a leader, and waiting for it in turn would be for ever. */
+/*
+ * Not in the failsafe list: it waits for a leader, and waiting for it in turn would be for ever. So it would be for one
+ * that the store does not know, but for an outage from which it comes back.
+ */
 static bool peer_is_no_candidate(const struct ha_view *v, const struct peer *p)
 {
     const struct failsafe_list *list = v->cluster->failsafe_list;
 
+    if (!cluster_member(v->cluster, p->name) && !ha_cold_start_is_on(v))
+        return true;
     return p->nofailover || p->watchdog_failed || (list && list->n && !failsafe_list_find(list, p->name));
 }
 

@@ -223,6 +223,27 @@ static void round_ends(struct world *w, struct node *n)
     op_end(w, n);
 }
 
+static void ask_peer(struct world *w, struct node *n, const char *name)
+{
+    struct agent *a = &n->agent;
+    int id = node_of_name(name);
+    struct node *peer = &w->nodes[id];
+    struct peer *p = &a->peers[a->n_peers];
+
+    for (size_t i = 0; i < a->n_peers; i++)
+        if (strcmp(a->peers[i].name, name) == 0)
+            return;
+    if (id == n->id)
+        return;
+    *p = (struct peer){.failover_priority = 1};
+    (void)snprintf(p->name, sizeof(p->name), "%s", name);
+    a->peers_waiting++;
+    if (peer->agent.alive && link_open(w, n->id, id))
+        push_in(w, peer, EV_AGENT_PEER_ASKS, message_delay_us(w), peer->agent.gen, (uint64_t)n->id << 8 | a->n_peers,
+                (uint64_t)n->agent.gen << 32 | a->op.gen);
+    a->n_peers++;
+}
+
 void op_ask_peers(struct world *w, struct node *n)
 {
     struct agent *a = &n->agent;
@@ -230,21 +251,12 @@ void op_ask_peers(struct world *w, struct node *n)
 
     op_begin(w, n, OP_ASK_PEERS, NULL);
     a->n_peers = a->peers_waiting = 0;
-    for (size_t i = 0; i < a->cluster.n_members; i++) {
-        int id = node_of_name(a->cluster.members[i].name);
-        struct node *peer = &w->nodes[id];
-        struct peer *p = &a->peers[a->n_peers];
-
-        if (id == n->id)
-            continue;
-        *p = (struct peer){.failover_priority = 1};
-        (void)snprintf(p->name, sizeof(p->name), "%s", node_name(id));
-        a->peers_waiting++;
-        if (peer->agent.alive && link_open(w, n->id, id))
-            push_in(w, peer, EV_AGENT_PEER_ASKS, message_delay_us(w), peer->agent.gen,
-                    (uint64_t)n->id << 8 | a->n_peers, (uint64_t)n->agent.gen << 32 | a->op.gen);
-        a->n_peers++;
-    }
+    for (size_t i = 0; i < a->cluster.n_members; i++)
+        ask_peer(w, n, a->cluster.members[i].name);
+    for (size_t i = 0; i < a->failsafe_list.n; i++)
+        ask_peer(w, n, a->failsafe_list.items[i].name);
+    for (size_t i = 0; i < a->known_list.n; i++)
+        ask_peer(w, n, a->known_list.items[i].name);
     if (a->peers_waiting == 0) {
         round_ends(w, n);
         return;

@@ -884,6 +884,13 @@ static void test_race_is_left_to_a_better_peer(void **state)
     s.peers[0].is_primary = true;
     s.peers[0].nofailover = true;
     CHECK("a primary that is alive", HA_NOTHING);
+    s.c.n_members = 2;
+    CHECK("although the store does not know it", HA_NOTHING);
+    candidate();
+    s.c.n_members = 2;
+    s.v.memory.leader_seen = true;
+    s.peers[0].lsn = 2000;
+    CHECK("more, but it is cut off from the store, and cannot take the key", HA_ACQUIRE);
     candidate();
     (void)snprintf(s.peers[0].name, sizeof(s.peers[0].name), "n1");
     s.peers[0].lsn = 2000;

@@ -156,6 +156,8 @@ static void test_without_a_leader_others_count(void **state)
     s.peer = (struct peer){.name = "n2", .answered = true, .lsn = OURS + 1, .timeline = 2, .failover_priority = 1};
     s.v.peers = &s.peer;
     s.v.n_peers = 1;
+    s.c.members = &(struct member){.name = "n2"};
+    s.c.n_members = 1;
     check("more WAL", RULE_PEER, "\"n2\" has 1 bytes more");
     s.v.memory.leader_seen = false;
     check("more WAL after an outage", RULE_PEER, "\"n2\" has more WAL");
