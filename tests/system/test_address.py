@@ -26,7 +26,7 @@ def shared_address_cluster():
 @pytest.fixture
 def cluster(shared_address_cluster):
     c = shared_address_cluster.whole()
-    c.wait(lambda: address.holders(c, c.vip()) == [c.leader().name], 10, "the leader has the address")
+    c.wait(lambda: (n := c.leader()) and address.holders(c, c.vip()) == [n.name], 10, "the leader has the address")
     return c
 
 

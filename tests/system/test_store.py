@@ -243,7 +243,8 @@ def test_snapshot_with_another_leader_is_waited_for_and_the_newest_leads(cluster
         # Its old lease has its whole time again, and nobody renews it: the leader cannot stay.
         trial.verdict(same_leader=False, lost=None)
         assert trial.timeline_of(cluster.leader()) > trial.timeline
-    cluster.wait(lambda: len(json.loads(cluster.keys().get("history", "[]"))) == trial.timeline_of(cluster.leader()) - 1,
+    cluster.wait(lambda: (n := cluster.leader())
+                 and len(json.loads(cluster.keys().get("history", "[]"))) == trial.timeline_of(n) - 1,
                  2 * TTL, "the history is complete")
 
 

@@ -205,8 +205,9 @@ class Cluster:
             conn.close()
 
     def accepts_writes(self, node):
+        """False for None, too: who led a moment ago may do so no more."""
         try:
-            return not self.query(node, "SELECT pg_is_in_recovery()")[0][0]
+            return node is not None and not self.query(node, "SELECT pg_is_in_recovery()")[0][0]
         except psycopg2.Error:
             return False
 
