@@ -19,11 +19,15 @@ static int on_probe_again(sd_event_source *source, uint64_t planned_us, void *us
     return 0;
 }
 
-static void promoted(struct agent *a, const struct err *err)
+static void on_told(void *userdata, const struct err *err)
 {
-    if (err && err->code) {
-        struct ha_decision d = {.action = HA_DEMOTE, .urgency = HA_AT_ONCE, .release = true};
+    const struct ha_decision d = {.action = HA_DEMOTE, .urgency = HA_AT_ONCE, .release = true};
+    struct agent *a = userdata;
 
+    a->probe_busy = false;
+    if (a->op.kind != OP_PROMOTE)
+        return;
+    if (err && err->code) {
         log_error("could not promote: %s", err->msg);
         a->memory.no_race_until_us = clock_now_us() + a->dynamic->policy.ttl_us;
         op_demote(a, &d);
@@ -31,15 +35,6 @@ static void promoted(struct agent *a, const struct err *err)
     }
     hooks_promoted(a);
     gather_pg(a);
-}
-
-static void on_told(void *userdata, const struct err *err)
-{
-    struct agent *a = userdata;
-
-    a->probe_busy = false;
-    if (a->op.kind == OP_PROMOTE)
-        promoted(a, err);
 }
 
 /* By now ARMED may be true no longer. */
@@ -69,15 +64,16 @@ static void promote_when_armed(struct agent *a, bool armed)
     a->op.is_armed = true;
     if (!a->op.is_reserved)
         return;
-    if (!agent_is_primary(a) && a->probe_busy) {
+    if (agent_is_primary(a)) { /* by hand, in pause */
+        a->op.stage = STAGE_PROMOTE;
+        op_promote_pg_changed(a);
+        return;
+    }
+    if (a->probe_busy) {
         (void)loop_timer_at(a->loop, &a->op.timer, clock_now_us() + PROBE_AGAIN_US, on_tell_again, a);
         return;
     }
     a->op.stage = STAGE_PROMOTE;
-    if (agent_is_primary(a)) { /* by hand, in pause */
-        op_promote_pg_changed(a);
-        return;
-    }
     log_info("promoting PostgreSQL");
     if (pg_probe_promote(a->probe, TOLD_TIMEOUT_US, on_told, a, &err) >= 0) {
         a->probe_busy = true;
@@ -155,7 +151,7 @@ void op_promote_pg_changed(struct agent *a)
         sync_seal_pg_changed(a);
         return;
     }
-    if (!a->pg.valid || !a->op.stage || a->op.command || a->op.on_armed)
+    if (!a->pg.valid || !a->op.stage || a->op.on_armed)
         return;
     if (a->pg.facts.in_recovery) {
         (void)loop_timer_at(a->loop, &a->op.timer, clock_now_us() + PROBE_AGAIN_US, on_probe_again, a);

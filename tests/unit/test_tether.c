@@ -32,7 +32,8 @@ struct question {
 static struct {
     struct question renew, acquire, reclaim;
     unsigned n_renews, n_acquires, n_reclaims;
-    uint64_t released; /* the session last given back */
+    struct dcs_guard guard; /* of the acquisition */
+    uint64_t released;      /* the session last given back */
 } store;
 
 static struct fixture {
@@ -49,11 +50,11 @@ static void fake_acquire(struct dcs *d, const char *name, uint64_t ttl_us, struc
                          dcs_done_fn done, void *userdata)
 {
     (void)d;
-    (void)guard;
     (void)name;
     (void)ttl_us;
     (void)deadline_us;
     store.acquire = (struct question){done, userdata, 0};
+    store.guard = guard;
     store.n_acquires++;
 }
 
@@ -240,6 +241,19 @@ static void test_acquired_key_when_its_operation_has_ended_then_it_is_given_back
     assert_int_equal(f.acquired, 0);
     assert_int_equal(store.released, NEW);
     assert_false(f.a.lease.held);
+}
+
+static void test_election_asks_for_the_key_only_if_no_timeline_was_reserved_since(void **state)
+{
+    struct cluster c = {.timeline = {true, 3, 9}};
+
+    (void)state;
+    f.a.cluster = &c;
+    act(&f.a, &(struct ha_decision){.action = HA_ACQUIRE});
+    f.a.cluster = NULL;
+    assert_int_equal(store.n_acquires, 1);
+    assert_string_equal(store.guard.key, "timeline");
+    assert_int_equal(store.guard.revision, 9);
 }
 
 static void test_acquired_key_when_another_operation_wants_it_then_one_question_is_enough(void **state)
@@ -543,6 +557,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_renewal_when_sent_before_the_last_then_the_deadline_does_not_move_back,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_acquired_key_when_its_operation_has_ended_then_it_is_given_back, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_election_asks_for_the_key_only_if_no_timeline_was_reserved_since, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_acquired_key_when_another_operation_wants_it_then_one_question_is_enough,
                                         set_up, tear_down),
